@@ -20,6 +20,10 @@ class SettingsError(ThreepioError):
     exit_code = 2
 
 
+class NoPlace(SettingsError):
+    """A directory or file that is needed cannot be made or written where the settings want it."""
+
+
 class WaitedTooLong(ThreepioError):
     """Something did not happen within the time that it was given."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from threepio_client.errors import SettingsError
+from threepio_client.errors import NoPlace
 
 _ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
 """Run ids are read aloud and typed: no 0 or o, no 1, i or l."""
@@ -76,17 +76,17 @@ def make_private_dir(path: Path) -> None:
     """Make the directory 0700, or check that nobody else can plant files in the one that is there.
 
     Raises:
-        SettingsError: it cannot be made, is not a directory, belongs to somebody else, or others may write to it.
+        NoPlace: it cannot be made, is not a directory, belongs to somebody else, or others may write to it.
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = path.lstat()
     except OSError as error:
-        raise SettingsError(f"cannot make the directory {path}: {error.strerror}") from error
+        raise NoPlace(f"cannot make the directory {path}: {error.strerror}") from error
     if not stat.S_ISDIR(found.st_mode):
-        raise SettingsError(f"{path} is a link or a file, not a directory")
+        raise NoPlace(f"{path} is a link or a file, not a directory")
     shared_but_sticky = found.st_uid == 0 and found.st_mode & stat.S_ISVTX
     if found.st_uid != os.getuid() and not shared_but_sticky:
-        raise SettingsError(f"the directory {path} belongs to uid {found.st_uid}, not to you (uid {os.getuid()})")
+        raise NoPlace(f"the directory {path} belongs to uid {found.st_uid}, not to you (uid {os.getuid()})")
     if found.st_mode & 0o022 and not shared_but_sticky:
-        raise SettingsError(f"others may write to the directory {path}: chmod 700 it, or choose another one")
+        raise NoPlace(f"others may write to the directory {path}: chmod 700 it, or choose another one")

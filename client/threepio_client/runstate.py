@@ -39,12 +39,6 @@ _COUNT_OF: Final[dict[str, str]] = {
     Status.XPASS: "xpassed",
     Status.RERUN: "rerun",
 }
-_SUBTEST_COUNT_OF: Final[dict[str, str]] = {
-    **_COUNT_OF,
-    Status.PASS: "subtests_passed",
-    Status.FAIL: "subtests_failed",
-    Status.SKIP: "subtests_skipped",
-}
 _STOP_SIGNALS: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 """Somebody asked the run to end; any other signal is a crash."""
 
@@ -93,7 +87,8 @@ class RunState:
         counts: see `COUNTS`.
         stats: payload of the last adapterStats.
         complete: payload of runComplete, None before it.
-        holes: lines of the journal that nobody can read.
+        holes: events whose line nobody can read, by the gaps in `seq`.
+        bad_lines: lines of the journal that nobody can read.
         conflicts: lines that came with the seq of another line and other content.
         unknown: lines of a type that this version does not know.
         gone: when the process was seen to have ended, seconds since the epoch.
@@ -111,6 +106,7 @@ class RunState:
     stats: Payload = field(default_factory=dict)
     complete: Payload | None = None
     holes: int = 0
+    bad_lines: int = 0
     conflicts: int = 0
     unknown: int = 0
     gone: float | None = None
@@ -156,11 +152,9 @@ class RunState:
         elif event.type not in _PASSED_OVER:
             self.unknown += 1
 
-    def fold_hole(self, seq: int) -> None:
-        """Take in that the line `seq` cannot be read by anybody."""
-        if seq > self.seq:
-            self.holes += seq - self.seq
-            self.seq = seq
+    def fold_bad_line(self) -> None:
+        """Take in that there is a line in the journal that nobody can read; the gap in `seq` shows what it was."""
+        self.bad_lines += 1
 
     def observe(self, event: Event) -> None:
         """Take in an observation; a later one of the same type replaces the earlier."""
@@ -205,13 +199,12 @@ class RunState:
 
     def _fold_test_case(self, payload: Payload) -> None:
         status = payload.get("status", "")
-        is_subtest = "subtest" in payload
-        name = (_SUBTEST_COUNT_OF if is_subtest else _COUNT_OF).get(status)
-        if name is None:
+        name = payload.get("countedAs") or _COUNT_OF.get(status)
+        if name not in self.counts:
             self.unknown += 1
             return
         self.counts[name] += 1
-        if not is_subtest and name != "rerun" and payload.get("phase") in _DECIDING_PHASES:
+        if "subtest" not in payload and name != "rerun" and payload.get("phase") in _DECIDING_PHASES:
             self.finished += 1
 
     def _fold_stats(self, payload: object) -> None:
@@ -240,6 +233,11 @@ class RunState:
             return Verdict(state=State.INCOMPLETE, kind=kind, text=f"ended with exit code {code}, but {text}")
         if code == 0:
             return Verdict(state=State.PASSED, kind="passed", text="passed")
+        if code == 2:
+            return Verdict(state=State.INTERRUPTED, kind="user", text="stopped: the runner says interrupted")
+        if code == 1 and not self.counts["failed"] + self.counts["errors"] + self.counts["subtests_failed"]:
+            text = "the runner ended with exit code 1, though no test failed"
+            return Verdict(state=State.FAILED, kind="error", text="; ".join([text, *damage]))
         kind, text = (
             _EXIT_CODES.get(code, ("error", f"the runner ended with exit code {code}")) if type(code) is int else _ERROR
         )
@@ -260,8 +258,8 @@ class RunState:
 
     def _damage(self) -> list[str]:
         parts = []
-        if self.holes:
-            parts.append(f"{self.holes} lines of its journal cannot be read")
+        if self.holes or self.bad_lines:
+            parts.append(f"{max(self.holes, self.bad_lines)} lines of its journal cannot be read")
         if self.conflicts:
             parts.append(f"{self.conflicts} lines came twice with different content")
         if self.events_lost:
@@ -282,7 +280,6 @@ _PASSED_OVER: Final = frozenset(
 )
 _EXIT_CODES: Final = {
     1: ("tests-failed", "tests failed"),
-    2: ("user", "stopped by the user"),
     3: ("internal-error", "the runner broke: internal error"),
     4: ("usage", "the runner was called in a wrong way"),
     5: ("no-tests", "no tests were run"),
