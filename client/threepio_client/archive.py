@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from threepio_client import nowpage
+from threepio_client import clock, nowpage
 from threepio_client.errors import NoSuchRun
 from threepio_client.events import EventType, ObservationType, Phase, Status
 from threepio_client.journal import Record, records, tail_size
@@ -22,6 +22,7 @@ from threepio_client.line import Event
 from threepio_client.paths import StateDir, run_id_of
 from threepio_client.process import Liveness, ProcessIdentity
 from threepio_client.runstate import RunState
+from threepio_client.views import Facts, status_view
 
 BUSY_TIMEOUT_S: Final = 5.0
 BAD: Final = (Status.FAIL, Status.ERROR)
@@ -34,7 +35,6 @@ class StoredRun:
     Attributes:
         key: the run's number in the store.
         run_id, producer_id: the run's identity.
-        journal: path of its journal.
         seq: the last event stored.
         offset: bytes of the journal up to it.
         observed: bytes of the observation file that are in `state`.
@@ -46,7 +46,6 @@ class StoredRun:
     key: int
     run_id: str
     producer_id: str
-    journal: Path
     seq: int
     offset: int
     observed: int
@@ -55,17 +54,16 @@ class StoredRun:
     state: RunState
 
 
-RUN_COLUMNS: Final = "id, run_id, producer_id, journal, seq, offset, observed, final, ingest, snapshot"
+RUN_COLUMNS: Final = "id, run_id, producer_id, seq, offset, observed, final, ingest, snapshot"
 
 
 def stored_run(row: tuple[Any, ...]) -> StoredRun:
     """Return the run of a row of RUN_COLUMNS."""
-    key, run_id, producer_id, journal, seq, offset, observed, final, ingest, snapshot = row
+    key, run_id, producer_id, seq, offset, observed, final, ingest, snapshot = row
     return StoredRun(
         key=key,
         run_id=run_id,
         producer_id=producer_id,
-        journal=Path(journal),
         seq=seq,
         offset=offset,
         observed=observed,
@@ -159,6 +157,25 @@ class Archive:
             self._look_at_process(known)
         return known
 
+    def view(self, run_id: str, source: str = "journal") -> dict[str, Any]:
+        """Return the status answer for a run, as `source` (`daemon` or `journal`) gives it."""
+        known = self.run(run_id)
+        return status_view(
+            known.state,
+            Facts(
+                run_id=run_id,
+                now=clock.wall(),
+                source=source,
+                journaled=known.journaled,
+                received=known.stored,
+                stored=known.stored,
+                detached=known.liveness is Liveness.UNKNOWN,
+                in_flight=known.in_flight,
+                torn=known.torn,
+                ingest=known.ingest,
+            ),
+        )
+
     def bad_results(self, run_id: str) -> list[dict[str, Any]]:
         """Return what failed or broke in a run, in the order in which it happened: see docs/json.md, `failures`."""
         found: list[dict[str, Any]] = []
@@ -216,8 +233,9 @@ class Archive:
         state = known.state
         identity = ProcessIdentity.from_payload(state.start.get("process"))
         known.liveness = identity.liveness() if identity is not None else Liveness.UNKNOWN
-        known.in_flight = in_flight(self.state_dir, known.run_id, state.seq)
+        known.in_flight = now_page(self.state_dir, known.run_id)[1]
         if known.liveness is Liveness.GONE:
+            known.in_flight = believable(known.in_flight, state.seq)
             known.torn = _torn(self.state_dir.journal(known.run_id))
             if state.gone is None:
                 payload = gone_payload(state, known.in_flight)
@@ -274,13 +292,19 @@ def find_run(run_ids: list[str], reference: str) -> str:
     return found[0]
 
 
-def in_flight(state_dir: StateDir, run_id: str, seq: int) -> list[nowpage.InFlight]:
-    """Return what the run's now page says, as far as it fits the journal's end at `seq`; empty if there is no page."""
+def now_page(state_dir: StateDir, run_id: str) -> tuple[int, list[nowpage.InFlight]]:
+    """Return (last journaled seq, what is in flight) by the run's now page; (0, []) if there is none."""
     try:
-        _, slots = nowpage.read(state_dir.now_page(run_id))
+        return nowpage.read(state_dir.now_page(run_id))
     except OSError:
-        return []
-    # After a power cut the page may be newer than what is left of the journal: "not known" beats a wrong name.
+        return 0, []
+
+
+def believable(slots: list[nowpage.InFlight], seq: int) -> list[nowpage.InFlight]:
+    """Return the slots of an ended process that fit the journal's end at `seq`.
+
+    After a power cut the page may be newer than what is left of the journal: "not known" beats a wrong name.
+    """
     return [slot for slot in slots if slot.seq <= seq]
 
 

@@ -6,6 +6,7 @@ Not here: what a line says (`line.py`), when the adapter syncs because no daemon
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
@@ -14,8 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from threepio_client.errors import BadLine, ThreepioError
-from threepio_client.events import LINE_LIMIT
-from threepio_client.line import Event, decode
+from threepio_client.events import LINE_LIMIT, Payload
+from threepio_client.line import Event, decode, encode
 
 READ_SIZE: Final = 256 * 1024
 """Bytes asked of the file at once: some 900 lines of a usual suite, so a reader's memory stays small."""
@@ -227,6 +228,24 @@ def parse(raw: bytes, end: int, number: int = 0) -> Record:
         return Record(number=number, end=end, raw=raw, event=decode(raw), reason="")
     except BadLine as error:
         return Record(number=number, end=end, raw=raw, event=None, reason=str(error))
+
+
+def append_observation(path: Path, event_type: str, payload: Payload, timestamp: float) -> None:
+    """Append a line to a run's observation file and sync it. Several processes may do so: they take turns.
+
+    Raises:
+        OSError: the observation is not in the file, or not on the disk.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        with closing(whole_lines(fd, 0)) as lines:
+            seq = sum(1 for _ in lines) + 1
+        os.write(fd, encode(seq, event_type, payload, timestamp))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    sync_directory(path.parent)
 
 
 def tail_size(path: Path) -> int:

@@ -11,7 +11,7 @@ import socket
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from threepio_client import clock
 from threepio_client.errors import RemoteProtocolError
@@ -278,7 +278,14 @@ class Link:
         return (found.st_dev, found.st_ino) == self._file_id
 
 
-def peer_uid(sock: socket.socket) -> int:
+class HasOptions(Protocol):
+    """A socket, blocking or not, as far as its options go."""
+
+    def getsockopt(self, level: int, optname: int, buflen: int, /) -> bytes:
+        """Return the bytes of a socket option."""
+
+
+def peer_uid(sock: HasOptions) -> int:
     """Return the uid of the process at the other end, as it was when it connected or listened (SO_PEERCRED, unix(7))."""
     data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     return int(struct.unpack("3i", data)[1])

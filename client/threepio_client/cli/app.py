@@ -1,0 +1,40 @@
+"""The commands of `threepio`, put together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from threepio_client import __version__
+from threepio_client.cli import failures, run_command, runs, status, verify
+from threepio_client.cli.output import guarded, say
+
+app = typer.Typer(
+    name="threepio",
+    help="What happened to your test runs: what runs, what failed and why, what never ran.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("run", epilog=run_command.EXAMPLE, context_settings={"ignore_unknown_options": True})(
+    guarded(run_command.run)
+)
+app.command("status", epilog=status.EXAMPLE)(guarded(status.status))
+app.command("runs", epilog=runs.EXAMPLE)(guarded(runs.runs))
+app.command("failures", epilog=failures.EXAMPLE)(guarded(failures.failures))
+app.command("verify", epilog=verify.EXAMPLE)(guarded(verify.verify))
+
+
+@app.callback()
+def _main(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        say(f"threepio {__version__}")
+        raise typer.Exit
+
+
+def run() -> None:
+    """Run the command."""
+    app()

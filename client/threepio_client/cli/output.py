@@ -1,0 +1,59 @@
+"""How commands speak: plain lines, names made harmless, errors on stderr with their exit code."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import typer
+
+from threepio_client.errors import ThreepioError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def guarded(command: Callable[P, T]) -> Callable[P, T]:
+    """Turn an error that a user can meet into one line on stderr and its exit code."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return command(*args, **kwargs)
+        except ThreepioError as error:
+            say(f"{_program()}: {error}", to_stderr=True)
+            raise typer.Exit(error.exit_code) from None
+        except BrokenPipeError:
+            # The reader of our output (head, a pager) has left: nothing more to say.
+            sys.stderr.close()
+            raise typer.Exit(0) from None
+
+    return run
+
+
+def say(text: str, *, to_stderr: bool = False) -> None:
+    """Print lines. Control characters, which a test's name may hold, are printed as their escapes."""
+    print(harmless(text), file=sys.stderr if to_stderr else sys.stdout)
+
+
+def harmless(text: str) -> str:
+    """Return the text with every character that a terminal could act on as its backslash escape, but for newlines."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(char if char == "\n" or _is_safe(char) else _escape(char) for char in text)
+
+
+def _is_safe(char: str) -> bool:
+    # str.isprintable is False for control, format (bidi marks), surrogate and separator characters other than space.
+    return char.isprintable()
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _program() -> str:
+    return sys.argv[0].rpartition("/")[2] or "threepio"

@@ -1,0 +1,160 @@
+"""`threepio run`: run a command with a daemon behind it, few lines out."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from threepio_client import clock, settings
+from threepio_client.cli.output import say
+from threepio_client.cli.source import Source, open_source
+from threepio_client.cli.text import failure_lines, status_lines
+from threepio_client.errors import NoDaemon, ThreepioError
+from threepio_client.events import ObservationType
+from threepio_client.paths import StateDir, make_private_dir, new_run_id
+from threepio_client.query import QueryClient
+from threepio_client.runstate import LIVE_STATES, State
+
+EXAMPLE = "Example: threepio run -- pytest -x tests"
+NOT_COMPLETE: Final = 70
+"""Exit code where the command said 0 but its run is not complete (EX_SOFTWARE of sysexits.h)."""
+NOT_FOUND: Final = 127
+FAILURES_SHOWN: Final = 10
+SETTLE_S: Final = 5.0
+"""How long to wait until the daemon knows of the end of the run."""
+
+_PASSED_ON: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_SENT_BY_A_PROCESS: Final = 0
+"""si_code SI_USER (sigaction(2)): not the terminal's, which reaches the command by itself."""
+
+
+def run(
+    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="The command, for example: -- pytest")],
+) -> None:
+    """Run a command that runs tests; say at the end what happened.
+
+    Starts the daemon if none runs. The command's own output goes to a file that is named at the end. The exit code is
+    the command's, or 70 where it said 0 but its run is not complete.
+    """
+    found = settings.load()
+    state_dir = StateDir(found.state_dir)
+    _ensure_daemon(found)
+    run_id = found.run_id or _free_run_id(state_dir)
+    output = state_dir.output(run_id)
+    make_private_dir(state_dir.path)
+    make_private_dir(output.parent)
+    before = _runs_named(state_dir, run_id)
+    pid, code = _run(command, output, {**os.environ, "THREEPIO_RUN_ID": run_id})
+    with open_source() as source:
+        new = [name for name in _runs_named(state_dir, run_id) if name not in before]
+        views = [_conclude(source, name, pid, code) for name in new]
+        for view in views:
+            for line in status_lines(view):
+                say(line)
+            failures = source.failures(view["run_id"])["failures"]
+            for line in failure_lines(failures, FAILURES_SHOWN):
+                say(line)
+    if not views:
+        say(
+            "no adapter reported: is the plugin installed where the command runs, and THREEPIO not off?", to_stderr=True
+        )
+    say(f"  full output: {output}")
+    if code == 0 and any(view["state"] != State.PASSED for view in views):
+        say("threepio: the command said 0, but its run is not complete", to_stderr=True)
+        raise typer.Exit(NOT_COMPLETE)
+    raise typer.Exit(code if code >= 0 else 128 - code)
+
+
+def _ensure_daemon(found: settings.Settings) -> None:
+    """Start the daemon if none answers; without one the journal still takes everything."""
+    try:
+        QueryClient.connect(found.socket).close()
+        return
+    except ThreepioError:
+        pass  # none there: started below, and what is wrong is said by the daemon itself
+    try:
+        subprocess.run([sys.executable, "-P", "-m", "threepiod", "start"], check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        why = (getattr(error, "stderr", "") or str(error)).strip()
+        say(f"threepio: going on without a daemon: {why}", to_stderr=True)
+
+
+def _run(command: list[str], output: Path, environ: dict[str, str]) -> tuple[int, int]:
+    """Run the command; return its pid and its exit code, negative for a signal. Signals sent to us are passed on."""
+    watched = (*_PASSED_ON, signal.SIGCHLD)
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
+    try:
+        fd = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            process = subprocess.Popen(
+                command,
+                stdout=fd,
+                stderr=subprocess.STDOUT,
+                env=environ,
+                preexec_fn=_with_mask(old),
+            )
+        except OSError as error:
+            say(f"threepio: cannot run {command[0]}: {error.strerror}", to_stderr=True)
+            raise typer.Exit(NOT_FOUND) from error
+        finally:
+            os.close(fd)
+        while process.poll() is None:
+            info = signal.sigwaitinfo(watched)
+            if info.si_signo != signal.SIGCHLD and info.si_code == _SENT_BY_A_PROCESS:
+                process.send_signal(info.si_signo)
+        return process.pid, process.returncode
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+
+
+def _with_mask(mask: set[Any]) -> Callable[[], None]:
+    def restore() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    return restore
+
+
+def _conclude(source: Source, run_id: str, pid: int, code: int) -> dict[str, Any]:
+    """Tell how the process ended, and return the run's status once that is known everywhere."""
+    how = {"exitCode": code} if code >= 0 else {"signal": -code}
+    deadline = time.monotonic() + SETTLE_S
+    while True:
+        try:
+            source.observe(run_id, ObservationType.EXIT_STATUS, {"pid": pid, **how}, clock.wall())
+            break
+        except NoDaemon:
+            raise
+        except ThreepioError:
+            if time.monotonic() > deadline:  # the daemon has not seen this run yet
+                break
+            time.sleep(0.05)
+    while True:
+        view = source.status(run_id)
+        if view["state"] not in LIVE_STATES or time.monotonic() > deadline:
+            return view
+        time.sleep(0.05)
+
+
+def _free_run_id(state_dir: StateDir) -> str:
+    while True:
+        run_id = new_run_id()
+        if not state_dir.journal(run_id).exists():
+            return run_id
+
+
+def _runs_named(state_dir: StateDir, run_id: str) -> list[str]:
+    """Return the runs of this id: a command that starts several runners has `-2`, `-3` ... too."""
+    found = [run_id] if state_dir.journal(run_id).exists() else []
+    number = 2
+    while state_dir.journal(f"{run_id}-{number}").exists():
+        found.append(f"{run_id}-{number}")
+        number += 1
+    return found

@@ -1,0 +1,117 @@
+"""Where a command's answers come from: the daemon, or - where there is none - store and journals themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from threepio_client import settings
+from threepio_client.archive import Archive
+from threepio_client.cli.output import say
+from threepio_client.errors import NoDaemon, Refused, SettingsError
+from threepio_client.journal import append_observation
+from threepio_client.paths import StateDir
+from threepio_client.query import QueryClient
+from threepio_client.settings import Settings
+from threepio_client.views import run_row
+
+PATIENCE_S: Final = 3.0
+"""A daemon that does not answer for this long is passed over: the files know as much."""
+
+
+class Source:
+    """Answers about runs.
+
+    Attributes:
+        has_daemon: whether a daemon answers.
+    """
+
+    def __init__(self, found: Settings, client: QueryClient | None) -> None:
+        self.state_dir = StateDir(found.state_dir)
+        self.archive = Archive(self.state_dir)
+        self._client = client
+
+    @property
+    def has_daemon(self) -> bool:
+        return self._client is not None
+
+    def status(self, reference: str) -> dict[str, Any]:
+        """Return the status answer of a run; raises NoSuchRun."""
+        if self._client is not None:
+            try:
+                answer: dict[str, Any] = self._client.ask("status", {"run": reference})
+                return answer
+            except NoDaemon as error:
+                self._give_up(error)
+        return self.archive.view(self.archive.find(reference))
+
+    def runs(self, limit: int) -> list[dict[str, Any]]:
+        """Return the newest runs, the latest first."""
+        if self._client is not None:
+            try:
+                answer: list[dict[str, Any]] = self._client.ask("runs", {"limit": limit})
+                return answer
+            except NoDaemon as error:
+                self._give_up(error)
+        return [run_row(self.archive.view(run_id)) for run_id in self.archive.run_ids()[:limit]]
+
+    def failures(self, reference: str) -> dict[str, Any]:
+        """Return `status` and `failures` of a run; raises NoSuchRun."""
+        if self._client is not None:
+            try:
+                answer: dict[str, Any] = self._client.ask("failures", {"run": reference})
+                return answer
+            except NoDaemon as error:
+                self._give_up(error)
+        run_id = self.archive.find(reference)
+        return {"status": self.archive.view(run_id), "failures": self.archive.bad_results(run_id)}
+
+    def observe(self, run_id: str, event_type: str, payload: dict[str, Any], timestamp: float) -> None:
+        """Record an observation of a run."""
+        if self._client is not None:
+            try:
+                self._client.ask("observe", {"run": run_id, "exact": True, "type": event_type, "payload": payload})
+                return
+            except NoDaemon as error:
+                self._give_up(error)
+        append_observation(self.state_dir.observed(run_id), event_type, payload, timestamp)
+
+    def say_trouble(self) -> None:
+        """Say why an answer came from the journals alone, if it did."""
+        if self.archive.trouble:
+            say(f"threepio: {self.archive.trouble}", to_stderr=True)
+
+    def _give_up(self, error: NoDaemon) -> None:
+        say(f"threepio: {error}; this answer comes from store and journals", to_stderr=True)
+        self._client = None
+
+
+@contextmanager
+def open_source() -> Iterator[Source]:
+    """Connect to the daemon if there is one; say in one line if there should be one that does not answer.
+
+    Raises:
+        SettingsError: a setting cannot be used.
+    """
+    found = settings.load()
+    _check_state_dir(found.state_dir)
+    client = None
+    try:
+        client = QueryClient.connect(found.socket, PATIENCE_S)
+    except (NoDaemon, Refused, SettingsError) as error:
+        if found.socket.exists() or isinstance(error, SettingsError):
+            say(f"threepio: {error}; this answer comes from store and journals", to_stderr=True)
+    try:
+        source = Source(found, client)
+        yield source
+        source.say_trouble()
+    finally:
+        if client is not None:
+            client.close()
+
+
+def _check_state_dir(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise SettingsError(f"the state directory {path} is no directory: set THREEPIO_STATE_DIR to another one")

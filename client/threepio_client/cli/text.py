@@ -1,0 +1,77 @@
+"""Status and failures as a few lines of text: few words when green, faithful when red."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from threepio_client.runstate import COUNTS, State
+
+_LABELS: Final = {name: name.replace("_", " ") for name in COUNTS}
+IN_FLIGHT_SHOWN: Final = 4
+FAILURES_SHOWN: Final = 20
+MESSAGE_SHOWN: Final = 200
+"""Characters of a failure's message in a list."""
+
+
+def status_lines(view: dict[str, Any]) -> list[str]:
+    """Return the lines of `threepio status`, fifteen at most."""
+    run_id, state, verdict = view["run_id"], view["state"], view["verdict"]
+    text = verdict["text"]
+    lines = [f"run {run_id}: {state}" + (f" - {text}" if text != state else "")]
+    if view["collected"] is None:
+        progress = f"{view['finished']} tests finished, collection is not over"
+    else:
+        progress = f"{view['finished']} of {view['collected']} tests finished"
+    lines.append(f"  {progress} in {duration(view['duration_s'])}: {counts_text(view['counts']) or 'nothing counted'}")
+    slots = view["in_flight"]
+    verb = "in flight" if state in {State.RUNNING, State.DETACHED} else "was in flight"
+    for slot in slots[:IN_FLIGHT_SHOWN]:
+        worker = f" on {slot['worker']}" if slot["worker"] else ""
+        name = slot["nodeid"] or "the session"
+        lines.append(f"  {verb}: {name} ({slot['phase']}, for {duration(slot['elapsed_s'])}){worker}")
+    if len(slots) > IN_FLIGHT_SHOWN:
+        lines.append(f"  and {len(slots) - IN_FLIGHT_SHOWN} more in flight")
+    events = view["events"]
+    parts = [f"{events['journaled']} journaled", f"{events['received']} received", f"{events['stored']} stored"]
+    parts += [f"{events[name]} {name}" for name in ("spilled", "lost", "unreadable") if events[name]]
+    lines.append(f"  events: {', '.join(parts)} (asked the {view['source']})")
+    if any(view["counts"][name] for name in ("failed", "errors", "subtests_failed")):
+        lines.append(f"  see why: threepio failures {run_id}")
+    return lines
+
+
+def failure_lines(failures: list[dict[str, Any]], shown: int) -> list[str]:
+    """Return a line or two for each of the first failures."""
+    lines = []
+    for failure in failures[:shown]:
+        error = failure["error"]
+        phase = "" if failure["phase"] == "call" else f" in {failure['phase']}"
+        subtest = " [subtest]" if failure["subtest"] else ""
+        message = first_line(str(error.get("message", "")))
+        lines.append(f"  {failure['status']}{phase}{subtest} {failure['nodeid']}")
+        where = f" ({error['location']})" if error.get("location") else ""
+        if message or where:
+            lines.append(f"      {message}{where}")
+    if len(failures) > shown:
+        lines.append(f"  and {len(failures) - shown} more")
+    return lines
+
+
+def counts_text(counts: dict[str, int]) -> str:
+    """Return the counts that are not zero."""
+    return ", ".join(f"{counts[name]} {_LABELS[name]}" for name in COUNTS if counts[name])
+
+
+def duration(seconds: float) -> str:
+    """Return a duration for people."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def first_line(text: str) -> str:
+    """Return the first line that says something, cut to MESSAGE_SHOWN characters."""
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return line if len(line) <= MESSAGE_SHOWN else line[: MESSAGE_SHOWN - 3] + "..."

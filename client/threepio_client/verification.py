@@ -1,0 +1,131 @@
+"""Verification: a run's journal against the store, line by line, and against the runner's own totals.
+
+The proof that a user can run. It reads both by itself and compares number and checksum of every line, so it does not
+depend on what the daemon believes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+from threepio_client.archive import Archive
+from threepio_client.journal import records, tail_size
+from threepio_client.process import Liveness
+from threepio_client.runstate import RunState
+from threepio_client.views import VIEW_VERSION
+
+SETTLE_S: Final = 5.0
+"""How long a daemon that is there may take to store what was in the journal when it was asked."""
+
+_COUNT_OF_CATEGORY: Final = {"error": "errors"}
+"""pytest's category names that differ from ours; spaces become underscores."""
+
+
+def settle_and_verify(archive: Archive, run_id: str, *, wait: bool) -> dict[str, Any]:
+    """Verify a run; where a daemon may still be storing it, look again for SETTLE_S before calling anything missing."""
+    deadline = time.monotonic() + (SETTLE_S if wait else 0.0)
+    while True:
+        result = verify_run(archive, run_id)
+        if not result["missing"] or time.monotonic() > deadline:
+            return result
+        time.sleep(0.2)
+
+
+def verify_run(archive: Archive, run_id: str) -> dict[str, Any]:
+    """Return the comparison of a run's journal with the store: see docs/json.md, `verify`.
+
+    `missing` counts events that the journal lacks by its own numbering, that the store lacks, or that the store has with
+    other content, and tests that the runner counted and the journal does not have.
+    """
+    stored_seq = getattr(archive.stored(run_id), "seq", 0)
+    stored = archive.stored_lines(run_id)
+    by_seq: dict[int, int] = {}
+    state = RunState()
+    problems: list[str] = []
+    types: Counter[str] = Counter()
+    corrupt = repeated = last = 0
+    journal = archive.state_dir.journal(run_id)
+    for record in records(journal):
+        event = record.event
+        if event is None:
+            corrupt += 1
+            state.fold_bad_line()
+            problems.append(f"line {record.number} of the journal is corrupt: {record.reason}")
+            continue
+        if event.seq in by_seq:
+            repeated += 1
+            if by_seq[event.seq] != event.crc:
+                problems.append(f"line {record.number} has seq {event.seq} again, with other content")
+            continue
+        by_seq[event.seq] = event.crc
+        types[event.type] += 1
+        last = max(last, event.seq)
+        state.fold(event)
+    gaps = last - len(by_seq)
+    if gaps:
+        problems.append(f"{gaps} events up to number {last} are not in the journal")
+    stored_by_seq = {seq: crc for seq, crc, _ in stored}
+    absent = [seq for seq in by_seq if seq not in stored_by_seq]
+    live = archive.run(run_id).liveness is Liveness.ALIVE and state.complete is None
+    pending = sum(1 for seq in absent if seq > stored_seq) if live else 0
+    different = sum(1 for seq, crc in by_seq.items() if stored_by_seq.get(seq, crc) != crc)
+    invented = sum(1 for seq in stored_by_seq if seq not in by_seq) if corrupt == 0 and gaps == 0 else 0
+    not_counted = _compare_totals(state, problems)
+    if len(absent) - pending:
+        problems.append(f"{len(absent) - pending} events of the journal are not stored" + _advice(stored_seq))
+    if different:
+        problems.append(f"{different} events are stored with other content than the journal's")
+    if invented:
+        problems.append(f"{invented} events are stored that the journal does not have")
+    if state.complete is None and not live:
+        problems.append("note: the run was cut short, so there are no totals of the runner to compare with")
+    missing = gaps + len(absent) - pending + different + invented + not_counted
+    duplicates = repeated + len(stored) - len(stored_by_seq)
+    return {
+        "schema_version": VIEW_VERSION,
+        "run_id": run_id,
+        "whole": not (missing or duplicates or corrupt),
+        "journal_events": len(by_seq),
+        "stored_events": len(stored),
+        "missing": missing,
+        "duplicates": duplicates,
+        "corrupt": corrupt,
+        "pending": pending,
+        "torn_bytes": _tail(journal),
+        "events_lost": state.events_lost,
+        "by_type": _by_type(types, Counter(kind for _, _, kind in stored)),
+        "problems": problems,
+    }
+
+
+def _by_type(journal: Counter[str], stored: Counter[str]) -> dict[str, dict[str, int]]:
+    return {name: {"journal": journal[name], "stored": stored[name]} for name in sorted(journal.keys() | stored.keys())}
+
+
+def _compare_totals(state: RunState, problems: list[str]) -> int:
+    """Return by how many tests the journal's lines and the runner's own totals differ."""
+    totals = (state.complete or {}).get("totals")
+    if not isinstance(totals, dict):
+        return 0
+    difference = 0
+    for category, total in totals.items():
+        name = _COUNT_OF_CATEGORY.get(category, category.replace(" ", "_"))
+        counted = state.counts.get(name)
+        if counted is not None and counted != total:
+            difference += abs(counted - total)
+            problems.append(f"the runner counted {total} {category}, the journal has {counted}")
+    return difference
+
+
+def _advice(stored_seq: int) -> str:
+    return "" if stored_seq else ": no daemon has taken this run yet, start one with: threepiod start"
+
+
+def _tail(journal: Path) -> int:
+    try:
+        return tail_size(journal)
+    except OSError:
+        return 0

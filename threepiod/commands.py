@@ -1,0 +1,109 @@
+"""The commands of `threepiod`; the work is in `lifecycle.py`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from threepio_client import __version__, settings
+from threepio_client.cli.output import guarded, say
+from threepio_client.errors import NoDaemon
+from threepiod import lifecycle
+from threepiod.listener import AlreadyRunning
+
+app = typer.Typer(
+    name="threepiod",
+    help="The daemon that keeps the results of your test runs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON (docs/json.md).")]
+
+
+@app.command(epilog="Example: threepiod start")
+@guarded
+def start(
+    foreground: Annotated[bool, typer.Option("--foreground", help="Stay in this terminal and log to it.")] = False,
+) -> None:
+    """Start the daemon. It is ready when this returns; if one runs already, say so."""
+    found = settings.load()
+    try:
+        if foreground:
+            lifecycle.run_foreground(found, lambda: None, to_stderr=True)
+        else:
+            status = lifecycle.start_background(found)
+            say(f"threepiod {status['version']} is ready: pid {status['pid']}, socket {status['socket']}")
+    except AlreadyRunning as error:
+        _say_running(found, error)
+
+
+@app.command(epilog="Example: threepiod stop")
+@guarded
+def stop() -> None:
+    """Stop the daemon, once everything it received is stored. Running suites go on, in their journals."""
+    pid = lifecycle.stop(settings.load())
+    say(f"threepiod stopped (pid {pid})")
+
+
+@app.command(epilog="Example: threepiod restart")
+@guarded
+def restart() -> None:
+    """Stop the daemon if it runs, and start it. Running suites connect again by themselves."""
+    found = settings.load()
+    try:
+        lifecycle.stop(found)
+    except NoDaemon as error:
+        say(f"nothing to stop: {error}", to_stderr=True)
+    status = lifecycle.start_background(found)
+    say(f"threepiod {status['version']} is ready: pid {status['pid']}, socket {status['socket']}")
+
+
+@app.command(epilog="Example: threepiod status --json")
+@guarded
+def status(as_json: Json = False) -> None:
+    """Say how the daemon is. Exit code 5 if there is none."""
+    found = lifecycle.daemon_status(settings.load())
+    if as_json:
+        say(json.dumps(found, indent=2))
+        return
+    error = found["last_error"]
+    say(f"threepiod {found['version']} runs: pid {found['pid']}, up {_duration(found['uptime_s'])}")
+    say(f"  socket     {found['socket']}")
+    say(f"  state      {found['state_dir']}")
+    say(f"  runs       {found['runs_active']} active, {found['runs_connected']} connected")
+    say(f"  events     {found['events_per_s']:.0f}/s, {found['backlog']} received and not stored yet")
+    say(f"  memory     {found['rss_bytes'] / 2**20:.0f} MiB")
+    say(f"  last error {error['text'] if error else 'none'}")
+
+
+def _callback(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        say(f"threepiod {__version__}")
+        raise typer.Exit
+
+
+app.callback(invoke_without_command=False)(_callback)
+
+
+def run() -> None:
+    """Run the command."""
+    app()
+
+
+def _say_running(found: settings.Settings, error: AlreadyRunning) -> None:
+    try:
+        status: dict[str, Any] = lifecycle.daemon_status(found)
+    except NoDaemon as trouble:
+        say(f"{error}, but it does not answer at {found.socket}: {trouble}", to_stderr=True)
+        raise
+    say(f"threepiod runs already: pid {status['pid']}, socket {status['socket']}")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s"

@@ -1,0 +1,185 @@
+"""One connection: bytes to messages, messages to the run or the queries. It owns no position and stores nothing."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import msgpack
+import trio
+
+from threepio_client.errors import NoSuchRun, RemoteProtocolError, ThreepioError
+from threepio_client.link import peer_uid
+from threepio_client.protocol import (
+    REPLY_PIECE,
+    VERSION,
+    WINDOW,
+    Ack,
+    Ask,
+    Bye,
+    ByeAck,
+    Connection,
+    Hello,
+    Lines,
+    Message,
+    Refuse,
+    Reply,
+    Role,
+    State,
+    Welcome,
+)
+from threepiod.run import Run
+
+RECEIVE_SIZE: Final = 256 * 1024
+LARGE_READ: Final = 64 * 1024
+READ_PAUSE_S: Final = 0.005
+"""Between reads while little comes: waking for every frame cost five times the CPU. After a large read there is no pause."""
+HELLO_TIMEOUT_S: Final = 10.0
+SEND_TIMEOUT_S: Final = 30.0
+"""A client that does not read for this long is let go; its run goes on in its journal."""
+
+log = logging.getLogger("threepiod.connection")
+
+Answer = Callable[[str, dict[str, Any]], Awaitable[Any]]
+OpenRun = Callable[[Hello], Awaitable[Run]]
+
+
+class ClientConnection:
+    """The daemon's side of one connection."""
+
+    def __init__(self, stream: trio.SocketStream, open_run: OpenRun, answer: Answer) -> None:
+        self._stream = stream
+        self._open_run = open_run
+        self._answer = answer
+        self._protocol = Connection(Role.DAEMON)
+        self._acked = 0
+        self._sent_ack = 0
+        self._bye_seq: int | None = None
+        self._news = trio.Event()
+        self._inbox: deque[Message] = deque()
+        self._last_read = 0
+        self._in_frame = False
+
+    async def serve(self) -> None:
+        """Serve the client until either side ends the connection.
+
+        Raises:
+            RemoteProtocolError: the client broke the protocol; it was told so.
+        """
+        uid = peer_uid(self._stream.socket)
+        if uid != os.getuid():
+            log.warning("refused a connection of uid %d", uid)
+            return
+        try:
+            with trio.move_on_after(HELLO_TIMEOUT_S) as scope:
+                hello = await self._next()
+            if scope.cancelled_caught or hello is None:
+                return
+            assert isinstance(hello, Hello)  # the table allows nothing else
+            if VERSION not in hello.versions:
+                raise RemoteProtocolError(
+                    "no-common-version", f"this threepiod speaks version {VERSION} of the protocol"
+                )
+            if self._protocol.peer_role is Role.QUERY:
+                await self._send(Welcome(version=VERSION, cursor=0, window=0))
+                await self._serve_queries()
+            else:
+                await self._serve_adapter(hello)
+        except RemoteProtocolError as error:
+            with trio.move_on_after(1.0):
+                await self._send_refusal(error)
+            raise
+
+    def ack(self, seq: int) -> None:
+        """Have the adapter told that everything up to `seq` is stored and synced; the newest ack replaces an unsent one."""
+        self._acked = max(self._acked, seq)
+        self._news.set()
+
+    async def _serve_adapter(self, hello: Hello) -> None:
+        run = await self._open_run(hello)
+        self._acked = self._sent_ack = run.stored
+        await self._send(Welcome(version=VERSION, cursor=run.stored, window=WINDOW))
+        run.attach(self)
+        log.info("run %s: connected, stored up to %d", run.run_id, run.stored)
+        broken: RemoteProtocolError | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._send_acks, nursery.cancel_scope)
+                try:
+                    await self._receive_lines(run)
+                except RemoteProtocolError as error:
+                    broken = error
+                nursery.cancel_scope.cancel()
+        finally:
+            run.detach(self)
+        if broken is not None:
+            raise broken
+        log.info("run %s: the connection ended, received up to %d", run.run_id, run.cursor)
+
+    async def _receive_lines(self, run: Run) -> None:
+        while (message := await self._next()) is not None:
+            if isinstance(message, Lines):
+                run.offer(message)
+                await run.room()
+            elif isinstance(message, Bye):
+                self._bye_seq = message.last_seq
+                run.bye(message.last_seq)
+                self.ack(run.stored)
+            if not self._inbox and self._last_read < LARGE_READ:
+                await trio.sleep(READ_PAUSE_S)
+
+    async def _send_acks(self, scope: trio.CancelScope) -> None:
+        try:
+            while self._protocol.state is not State.CLOSED:
+                await self._news.wait()
+                self._news = trio.Event()
+                if self._bye_seq is not None and self._acked >= self._bye_seq:
+                    await self._send(ByeAck(seq=self._acked))
+                elif self._acked > self._sent_ack:
+                    self._sent_ack = self._acked
+                    await self._send(Ack(seq=self._acked, window=WINDOW))
+        except trio.BrokenResourceError:
+            pass  # the adapter is gone, or does not read; its run goes on in its journal
+        scope.cancel()
+
+    async def _serve_queries(self) -> None:
+        while (message := await self._next()) is not None:
+            assert isinstance(message, Ask)  # the table allows nothing else
+            start = time.perf_counter()
+            try:
+                result = await self._answer(message.name, message.params)
+                answer = {"result": result, "elapsed_ms": round((time.perf_counter() - start) * 1000, 3)}
+            except ThreepioError as error:
+                answer = {"error": str(error), "code": "no-such-run" if isinstance(error, NoSuchRun) else "error"}
+            data: bytes = msgpack.packb(answer)
+            for at in range(0, len(data), REPLY_PIECE):
+                last = at + REPLY_PIECE >= len(data)
+                await self._send(Reply(id=message.id, last=last, data=data[at : at + REPLY_PIECE]))
+
+    async def _next(self) -> Message | None:
+        """Return the next message, or None when the stream has ended."""
+        while not self._inbox:
+            data = await self._stream.receive_some(RECEIVE_SIZE)
+            if not data:
+                return None
+            self._last_read = len(data)
+            self._inbox.extend(self._protocol.receive(data))
+        return self._inbox.popleft()
+
+    async def _send(self, message: Message) -> None:
+        data = self._protocol.send(message)
+        self._in_frame = True
+        with trio.move_on_after(SEND_TIMEOUT_S) as scope:
+            await self._stream.send_all(data)
+            self._in_frame = False
+        if scope.cancelled_caught:
+            raise trio.BrokenResourceError("the client does not read")
+
+    async def _send_refusal(self, error: RemoteProtocolError) -> None:
+        # A begun frame cannot be finished any more: then the connection just ends.
+        if self._protocol.state is not State.CLOSED and not self._in_frame:
+            await self._send(Refuse(code=error.code, reason=error.reason))

@@ -1,0 +1,280 @@
+"""The daemon: puts runs, connections, store and queries together, and lives until it is asked to stop.
+
+`serve` is the whole of it. What it owns: the runs that are not over, the tick that finds new and grown journals, and
+the order of starting (store, recovery, listening, ready) and stopping (no new connections, everything stored).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+from threepio_client import __version__, clock
+from threepio_client.archive import Archive
+from threepio_client.errors import NoSuchRun, RemoteProtocolError
+from threepio_client.events import EventType
+from threepio_client.journal import records
+from threepio_client.paths import StateDir, run_id_of
+from threepio_client.protocol import Hello
+from threepio_client.settings import RUN_ID, Settings
+from threepio_client.views import VIEW_VERSION
+from threepiod.connection import ClientConnection
+from threepiod.queries import Queries
+from threepiod.run import Run
+from threepiod.store import Committer, Store, StoreError
+
+TICK_S: Final = 0.250
+STOP_PATIENCE_S: Final = 30.0
+"""How long a stop waits until what was received is stored. What then is not, is in the journals."""
+RATE_TICKS: Final = 20
+"""Ticks over which events_per_s is taken: 5 seconds."""
+
+log = logging.getLogger("threepiod")
+
+
+class Daemon:
+    """The state of a running daemon.
+
+    Attributes:
+        runs: runs that are not over, by id.
+    """
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self.runs: dict[str, Run] = {}
+        self._settings = settings
+        self._state_dir = StateDir(settings.state_dir)
+        self._committer = Committer(store)
+        self._queries = Queries(self, Archive(self._state_dir))
+        self._started = clock.monotonic()
+        self._last_error: dict[str, Any] | None = None
+        self._errors = 0
+        self._taken_before = 0
+        self._rates: deque[int] = deque(maxlen=RATE_TICKS)
+        self._taken_by_ended = 0
+        self._scanned_at = -1
+        self._ignored: set[str] = set()
+        self._work: trio.Nursery | None = None
+        self._stop_asked = trio.Event()
+        self._opening = trio.Lock()
+
+    async def serve(self, listener: socket.socket, ready: Callable[[], None]) -> None:
+        """Serve until a stop is asked for by signal or query; return when everything received is stored."""
+        async with trio.open_nursery() as work:
+            self._work = work
+            work.start_soon(self._committer.serve)
+            await self._scan()
+            work.start_soon(self._tick)
+            async with trio.open_nursery() as front:
+                front.start_soon(self._stop_on_signal)
+                listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(listener))]
+                front.start_soon(partial(trio.serve_listeners, self._serve_client, listeners))
+                ready()
+                log.info(
+                    "ready: pid %d, socket %s, %d runs to look at", os.getpid(), self._settings.socket, len(self.runs)
+                )
+                await self._stop_asked.wait()
+                log.info("stopping")
+                with trio.move_on_after(STOP_PATIENCE_S):
+                    await self._everything_stored()
+                front.cancel_scope.cancel()
+            work.cancel_scope.cancel()
+
+    def stop(self) -> None:
+        """Begin to stop."""
+        self._stop_asked.set()
+
+    def self_status(self) -> dict[str, Any]:
+        """Return the answer of `threepiod status --json`."""
+        active = list(self.runs.values())
+        trouble = next((run.trouble for run in active if run.trouble), "")
+        if trouble and (self._last_error is None or self._last_error["text"] != trouble):
+            self._note_error(trouble)
+        return {
+            "schema_version": VIEW_VERSION,
+            "pid": os.getpid(),
+            "uptime_s": round(clock.monotonic() - self._started, 3),
+            "socket": str(self._settings.socket),
+            "state_dir": str(self._settings.state_dir),
+            "version": __version__,
+            "runs_active": len(active),
+            "runs_connected": sum(run.is_connected for run in active),
+            "events_per_s": round(sum(self._rates) / (max(len(self._rates), 1) * TICK_S), 1),
+            "backlog": sum(run.cursor - run.stored for run in active),
+            "rss_bytes": _rss_bytes(),
+            "errors": self._errors,
+            "last_error": self._last_error,
+        }
+
+    async def observe(self, run_id: str, event_type: str, payload: dict[str, Any]) -> None:
+        """Record an observation of a run, whether it is over or not."""
+        run = self.runs.get(run_id)
+        if run is None:
+            found = await self._committer.call(lambda store: store.find_run(run_id))
+            if found is None:
+                raise NoSuchRun(f"no run {run_id} is stored")
+            run = self._begin(Run(found, self._state_dir, self._committer))
+        await run.observe(event_type, payload)
+
+    # Runs
+
+    async def _open_run(self, hello: Hello) -> Run:
+        """Return the run that an adapter speaks of."""
+        run_id, producer_id = hello.run.get("run_id"), hello.run.get("producer_id")
+        if not isinstance(run_id, str) or not RUN_ID.fullmatch(run_id) or not isinstance(producer_id, str):
+            raise RemoteProtocolError("bad-message", "Hello.run has no run_id and producer_id")
+        if Path(hello.journal) != self._state_dir.journal(run_id):
+            raise RemoteProtocolError(
+                "other-state-dir",
+                f"the journal {hello.journal} is not in this daemon's state directory {self._state_dir.path}",
+            )
+        run = await self._run_of(run_id, producer_id)
+        if run.producer_id != producer_id:
+            raise RemoteProtocolError("run-id-taken", f"the store has another run {run_id}")
+        return run
+
+    async def _run_of(self, run_id: str, producer_id: str) -> Run:
+        async with self._opening:  # tick and HELLO must not open the same run twice
+            run = self.runs.get(run_id)
+            if run is not None:
+                return run
+            try:
+                found = await self._committer.call(lambda store: store.open_run(run_id, producer_id))
+            except StoreError as error:
+                self._note_error(str(error))
+                raise RemoteProtocolError("store-trouble", str(error)) from error
+            run = Run(found, self._state_dir, self._committer)
+            return self._begin(run) if run.producer_id == producer_id else run
+
+    def _begin(self, run: Run) -> Run:
+        assert self._work is not None
+        self.runs[run.run_id] = run
+        self._work.start_soon(self._serve_run, run)
+        return run
+
+    async def _serve_run(self, run: Run) -> None:
+        try:
+            await run.serve()
+        except (
+            Exception
+        ) as error:  # a bug of ours ends the work on one run, not the daemon; the journal keeps everything
+            self._note_error(
+                f"the work on run {run.run_id} ended by an error, its journal waits for the next start: {error!r}"
+            )
+            log.exception("run %s: the work on it ended by an error", run.run_id)
+        if self.runs.get(run.run_id) is run:
+            del self.runs[run.run_id]
+        self._taken_by_ended += run.taken
+        verdict = run.state.verdict()
+        log.info("run %s: over, %s: %s; stored up to %d", run.run_id, verdict.state, verdict.text, run.stored)
+
+    async def _tick(self) -> None:
+        while True:
+            await trio.sleep(TICK_S)
+            for run in list(self.runs.values()):
+                run.tick()
+            taken = self._taken_by_ended + sum(run.taken for run in self.runs.values())
+            self._rates.append(taken - self._taken_before)
+            self._taken_before = taken
+            await self._scan()
+
+    async def _scan(self) -> None:
+        """Open every run of which there is more than the store has: at start, and when the directory changed."""
+        changed_at = self._state_dir.journals.stat().st_mtime_ns
+        if changed_at == self._scanned_at:
+            return
+        try:
+            known = {row[0]: row[1:] for row in await self._committer.call(Store.runs)}
+        except StoreError as error:
+            self._note_error(str(error))
+            return
+        complete = True
+        for path in sorted(self._state_dir.journals.iterdir()):
+            run_id = run_id_of(path)
+            if run_id is None or run_id in self.runs or run_id in self._ignored:
+                continue
+            offset, observed, final = known.get(run_id, (0, 0, False))
+            grown = _size(path) > offset or _size(self._state_dir.observed(run_id)) > observed
+            if run_id in known and final and not grown:
+                continue
+            producer_id = await trio.to_thread.run_sync(_producer_of, path)
+            if producer_id is None:
+                complete = False  # its first line is not there yet: look again at the next tick
+                continue
+            try:
+                run = await self._run_of(run_id, producer_id)
+            except RemoteProtocolError:
+                complete = False
+                continue
+            if run.producer_id != producer_id:
+                self._ignored.add(run_id)
+                self._note_error(f"the journal {path} is of another run than the one that is stored as {run_id}")
+        if complete:
+            self._scanned_at = changed_at
+
+    async def _everything_stored(self) -> None:
+        for run in self.runs.values():
+            run.read_journal()
+        while any(run.has_work and not run.trouble for run in self.runs.values()):
+            await trio.sleep(0.010)
+
+    # Clients
+
+    async def _serve_client(self, stream: trio.SocketStream) -> None:
+        try:
+            async with stream:
+                await ClientConnection(stream, self._open_run, self._queries.answer).serve()
+        except RemoteProtocolError as error:
+            self._note_error(f"refused a client: {error}")
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            log.info("a connection broke: %s", error)
+        except Exception as error:  # a bug of ours ends one connection, not the daemon; it is counted and logged
+            self._note_error(f"a connection ended by an error: {error!r}")
+            log.exception("a connection ended by an error")
+
+    async def _stop_on_signal(self) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for number in signals:
+                log.info("received %s", signal.Signals(number).name)
+                self.stop()
+
+    def _note_error(self, text: str) -> None:
+        self._errors += 1
+        self._last_error = {"time": round(time.time(), 3), "text": text}
+        log.error("%s", text)
+
+
+def _producer_of(journal: Path) -> str | None:
+    """Return the producer that a journal's runStart names; the file's own identity where it has no readable runStart."""
+    try:
+        for record in records(journal):
+            if record.event is not None and record.event.type == EventType.RUN_START:
+                return str(record.event.payload.get("producerId", ""))
+            return f"file-{journal.stat().st_ino}"  # its first line is bad or something else
+    except OSError as error:
+        log.warning("cannot read the journal %s: %s", journal, error.strerror)
+    return None
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _rss_bytes() -> int:
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,201 @@
+"""Starting, finding and stopping a daemon. `python -m threepiod.lifecycle` is the daemon process itself: it imports
+neither typer nor rich, so that it stays small.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from threepio_client import settings as settings_module
+from threepio_client.errors import NoDaemon, NoPlace, ThreepioError, WaitedTooLong
+from threepio_client.paths import StateDir, make_private_dir
+from threepio_client.query import QueryClient
+from threepio_client.settings import Settings, check_socket_path
+from threepiod.listener import AlreadyRunning, activated_socket, listen, notify, take_lock
+
+START_TIMEOUT_S: Final = 30.0
+STOP_TIMEOUT_S: Final = 60.0
+"""More than the daemon itself waits until everything is stored."""
+LOG_BYTES: Final = 2 * 1024 * 1024
+LOG_FILES: Final = 3
+_READY: Final = b"ready\n"
+
+
+def run_foreground(settings: Settings, ready: Callable[[], None], *, to_stderr: bool) -> None:
+    """Be the daemon until a stop is asked for.
+
+    Args:
+        settings: where state and socket are.
+        ready: called once the daemon is locked, migrated and listening.
+        to_stderr: log to standard error as well as to the log file.
+
+    Raises:
+        AlreadyRunning: there is a daemon for this state directory or socket.
+        ThreepioError: it cannot start; the text says why and what to do.
+    """
+    import trio
+
+    from threepiod.daemon import Daemon
+    from threepiod.store import Store
+
+    state_dir = StateDir(settings.state_dir)
+    os.umask(0o077)
+    for directory in (state_dir.path, state_dir.journals, state_dir.logs):
+        make_private_dir(directory)
+    locks = [take_lock(state_dir.lock)]
+    listener = activated_socket()
+    if listener is None:
+        check_socket_path(settings.socket)
+        make_private_dir(settings.socket.parent)
+        locks.append(take_lock(settings.socket.with_name(settings.socket.name + ".lock")))
+        listener = listen(settings.socket)
+        own_socket = settings.socket
+    else:
+        own_socket = None
+    _log_to(state_dir.daemon_log, to_stderr=to_stderr)
+    store = Store(state_dir.store)
+
+    def say_ready() -> None:
+        notify("READY=1")
+        ready()
+
+    try:
+        trio.run(Daemon(settings, store).serve, listener, say_ready)
+    finally:
+        notify("STOPPING=1")
+        if own_socket is not None:
+            own_socket.unlink(missing_ok=True)
+        listener.close()
+        store.close()
+        for lock in locks:
+            os.close(lock)
+        logging.getLogger("threepiod").info("stopped")
+
+
+def start_background(settings: Settings) -> dict[str, Any]:
+    """Start a daemon in the background unless one runs; return its status once it is ready.
+
+    Raises:
+        ThreepioError: it did not start; the text is the daemon's own.
+    """
+    read_end, write_end = os.pipe()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "threepiod.lifecycle", str(write_end)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            pass_fds=[write_end],
+            start_new_session=True,
+            cwd="/",
+            env={
+                **os.environ,
+                "THREEPIO_SOCKET": str(settings.socket),
+                "THREEPIO_STATE_DIR": str(settings.state_dir),
+            },
+        )
+    finally:
+        os.close(write_end)
+    try:
+        is_ready = bool(select.select([read_end], [], [], START_TIMEOUT_S)[0]) and os.read(read_end, 64) == _READY
+    finally:
+        os.close(read_end)
+    assert process.stderr is not None
+    if is_ready:
+        process.stderr.close()
+        process.returncode = 0  # it lives on by itself: nobody waits for it
+        return daemon_status(settings)
+    if process.poll() is None:
+        try:
+            process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise WaitedTooLong(f"threepiod was not ready within {START_TIMEOUT_S:g} s; see its log") from None
+    text = process.stderr.read().decode(errors="replace").strip()
+    process.stderr.close()
+    if process.returncode == AlreadyRunning.exit_code:
+        raise AlreadyRunning(text)
+    raise _error_of(process.returncode, text.removeprefix("threepiod: "))
+
+
+def daemon_status(settings: Settings, timeout_s: float = 5.0) -> dict[str, Any]:
+    """Return the running daemon's own status.
+
+    Raises:
+        NoDaemon: there is none, or it does not answer.
+    """
+    with QueryClient.connect(settings.socket, timeout_s) as client:
+        status: dict[str, Any] = client.ask("daemon")
+        return status
+
+
+def stop(settings: Settings) -> int:
+    """Ask the daemon to stop and wait until it is gone; return the pid that it had.
+
+    Raises:
+        NoDaemon: there is none.
+        WaitedTooLong: it is still there.
+    """
+    pid = int(daemon_status(settings)["pid"])
+    pidfd = os.pidfd_open(pid)
+    try:
+        with QueryClient.connect(settings.socket) as client:
+            client.ask("stop")
+        if not select.select([pidfd], [], [], STOP_TIMEOUT_S)[0]:
+            raise WaitedTooLong(f"threepiod (pid {pid}) did not stop within {STOP_TIMEOUT_S:g} s")
+    finally:
+        os.close(pidfd)
+    return pid
+
+
+def _error_of(code: int, text: str) -> ThreepioError:
+    kind = NoPlace if code == NoPlace.exit_code else NoDaemon
+    return kind(text or f"threepiod ended with exit code {code}")
+
+
+def _log_to(path: Path, *, to_stderr: bool) -> None:
+    logger = logging.getLogger("threepiod")
+    logger.setLevel(logging.INFO)
+    handlers: list[logging.Handler] = [
+        logging.handlers.RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=LOG_FILES - 1, encoding="utf-8")
+    ]
+    if to_stderr:
+        handlers.append(logging.StreamHandler())
+    form = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    form.converter = time.gmtime
+    for handler in handlers:
+        handler.setFormatter(form)
+        logger.addHandler(handler)
+
+
+def main() -> None:
+    """Be a background daemon; tell the starter by the descriptor in argv[1] when ready, or on stderr why not."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    ready_fd = int(sys.argv[1])
+
+    def ready() -> None:
+        os.write(ready_fd, _READY)
+        os.close(ready_fd)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 2)
+        os.close(null)
+
+    try:
+        run_foreground(settings_module.load(), ready, to_stderr=False)
+    except ThreepioError as error:
+        print(f"threepiod: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

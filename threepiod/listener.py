@@ -1,0 +1,115 @@
+"""The daemon's claim on a machine: one daemon a state directory, one a socket. A live socket is never taken over."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import stat
+from pathlib import Path
+from typing import Final
+
+from threepio_client.errors import NoPlace, ThreepioError
+from threepio_client.paths import make_private_dir
+from threepio_client.settings import check_socket_path
+
+BACKLOG: Final = 128
+RECEIVE_BUFFER: Final = 4 * 1024 * 1024
+_SD_LISTEN_FDS_START: Final = 3
+
+
+class AlreadyRunning(ThreepioError):
+    """Another daemon holds the lock."""
+
+    exit_code = 0
+
+
+class SocketTaken(ThreepioError):
+    """Another program listens at our socket's path."""
+
+    exit_code = 5
+
+
+def take_lock(path: Path) -> int:
+    """Lock a file for as long as this process lives; return its descriptor, which must stay open.
+
+    Raises:
+        AlreadyRunning: another process holds it.
+        NoPlace: the file cannot be made.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise NoPlace(f"cannot make the lock file {path}: {error.strerror}") from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(fd)
+        raise AlreadyRunning(f"another threepiod holds {path}") from error
+    os.ftruncate(fd, 0)
+    os.write(fd, f"{os.getpid()}\n".encode())
+    return fd
+
+
+def listen(path: Path) -> socket.socket:
+    """Return a socket that listens at the path, mode 0600; a stale socket is replaced. The caller holds its lock.
+
+    Raises:
+        SocketTaken: another program listens there.
+        NoPlace: something else than a socket is there, or the directory cannot be used.
+        SettingsError: the path is too long.
+    """
+    check_socket_path(path)
+    make_private_dir(path.parent)
+    _clear(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+    old = os.umask(0o177)
+    try:
+        sock.bind(str(path))
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise NoPlace(f"cannot make the socket {path}: {error.strerror}") from error
+    finally:
+        os.umask(old)
+    return sock
+
+
+def activated_socket() -> socket.socket | None:
+    """Return the socket that systemd listens on for us, or None if it does not (sd_listen_fds(3))."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()) or os.environ.get("LISTEN_FDS") != "1":
+        return None
+    return socket.socket(fileno=_SD_LISTEN_FDS_START)
+
+
+def notify(state: str) -> None:
+    """Tell systemd about our state, if it wants to know (sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+
+
+def _clear(path: Path) -> None:
+    """Remove a socket at which nobody listens any more."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise NoPlace(f"cannot look at {path}: {error.strerror}") from error
+    if not stat.S_ISSOCK(mode):
+        kind = "directory" if stat.S_ISDIR(mode) else "link" if stat.S_ISLNK(mode) else "file"
+        raise NoPlace(f"{path} is a {kind}, not a socket: remove it, or set THREEPIO_SOCKET to another path")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+            return
+        except OSError as error:
+            raise SocketTaken(f"cannot tell whether somebody listens at {path}: {error.strerror or error}") from error
+    raise SocketTaken(f"another program listens at {path}: stop it, or set THREEPIO_SOCKET to another path")

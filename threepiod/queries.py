@@ -1,0 +1,133 @@
+"""Queries: what a client may ask, each answered from the live runs or, in a thread, from the archive.
+
+A heavy query runs in a thread of its own with a read-only connection, so it never delays ingest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, Protocol
+
+import trio
+
+from threepio_client import clock
+from threepio_client.archive import Archive, find_run, now_page
+from threepio_client.errors import ThreepioError
+from threepio_client.views import Facts, run_row, status_view
+from threepiod.run import Run
+
+QUERY_THREADS: Final = 4
+"""Queries answered at once; further ones wait, so that they cannot take all of the machine."""
+
+
+class Daemon(Protocol):
+    """What queries need of the daemon."""
+
+    @property
+    def runs(self) -> dict[str, Run]:
+        """Runs that are not over."""
+
+    def self_status(self) -> dict[str, Any]:
+        """Return the daemon's own state."""
+
+    async def observe(self, run_id: str, event_type: str, payload: dict[str, Any]) -> None:
+        """Record an observation of a run."""
+
+    def stop(self) -> None:
+        """Begin to stop."""
+
+
+class Queries:
+    """Answers by name."""
+
+    def __init__(self, daemon: Daemon, archive: Archive) -> None:
+        self._daemon = daemon
+        self._archive = archive
+        self._limiter = trio.CapacityLimiter(QUERY_THREADS)
+        self._answers: Final[dict[str, Callable[[dict[str, Any]], Any]]] = {
+            "daemon": self._self_status,
+            "status": self._status,
+            "runs": self._runs,
+            "failures": self._failures,
+            "find": self._find,
+            "observe": self._observe,
+            "stop": self._stop,
+        }
+
+    async def answer(self, name: str, params: dict[str, Any]) -> Any:
+        """Return the answer to one question.
+
+        Raises:
+            ThreepioError: there is no such question or run.
+        """
+        found = self._answers.get(name)
+        if found is None:
+            raise ThreepioError(f"this threepiod does not know the question {name!r}; it may be older than the command")
+        return await found(params)
+
+    async def _self_status(self, _params: dict[str, Any]) -> dict[str, Any]:
+        return self._daemon.self_status()
+
+    async def _status(self, params: dict[str, Any]) -> dict[str, Any]:
+        run_id = await self._find(params)
+        live = self._daemon.runs.get(run_id)
+        if live is not None:
+            return live_view(live, self._archive)
+        view: dict[str, Any] = await self._in_thread(partial(self._archive.view, run_id, "daemon"))
+        return view
+
+    async def _runs(self, params: dict[str, Any]) -> list[dict[str, Any]]:
+        limit = _limit(params)
+        run_ids = (await self._in_thread(self._archive.run_ids))[:limit]
+        return [run_row(await self._status({"run": run_id, "exact": True})) for run_id in run_ids]
+
+    async def _failures(self, params: dict[str, Any]) -> dict[str, Any]:
+        run_id = await self._find(params)
+        bad = await self._in_thread(partial(self._archive.bad_results, run_id))
+        return {"status": await self._status({"run": run_id, "exact": True}), "failures": bad}
+
+    async def _find(self, params: dict[str, Any]) -> str:
+        reference = str(params.get("run", "latest"))
+        if params.get("exact"):
+            return reference
+        if reference in self._daemon.runs:
+            return reference
+        run_ids: list[str] = await self._in_thread(self._archive.run_ids)
+        return find_run(run_ids, reference)
+
+    async def _observe(self, params: dict[str, Any]) -> bool:
+        run_id = await self._find(params)
+        await self._daemon.observe(run_id, str(params.get("type")), dict(params.get("payload") or {}))
+        return True
+
+    async def _stop(self, _params: dict[str, Any]) -> bool:
+        self._daemon.stop()
+        return True
+
+    async def _in_thread(self, action: Callable[[], Any]) -> Any:
+        return await trio.to_thread.run_sync(action, limiter=self._limiter)
+
+
+def live_view(run: Run, archive: Archive) -> dict[str, Any]:
+    """Return the status of a run that is not over, from memory and the now page."""
+    journaled, slots = now_page(archive.state_dir, run.run_id)
+    return status_view(
+        run.state,
+        Facts(
+            run_id=run.run_id,
+            now=clock.wall(),
+            source="daemon",
+            journaled=max(journaled, run.cursor),
+            received=run.cursor,
+            stored=run.stored,
+            detached=not run.is_connected,
+            in_flight=slots,
+            ingest=run.ingest,
+        ),
+    )
+
+
+def _limit(params: dict[str, Any]) -> int:
+    value = params.get("limit", 20)
+    return value if type(value) is int and value > 0 else 20

@@ -1,0 +1,351 @@
+"""The store: a projection of the journals in SQLite. Written by one connection only; readers use `archive.py`.
+
+`Store` is blocking and belongs to one thread at a time; `Committer` brings the batches of all runs into it in groups.
+What is committed together is a run's rows, its stored seq and its reducer's state, so any of them can be trusted.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+from threepio_client.archive import RUN_COLUMNS, StoredRun, stored_run
+from threepio_client.errors import ThreepioError
+from threepio_client.events import EventType, Payload
+from threepio_client.line import Event
+from threepio_client.runstate import RunState
+
+HOLE: Final = "hole"
+"""Type of the row that stands for lines of the journal that nobody can read."""
+
+CACHE_KIB: Final = 8 * 1024
+"""SQLite's page cache: with it the daemon stays under its memory limit whatever the store's size."""
+
+
+class StoreError(ThreepioError):
+    """The store cannot be opened or written; the journals hold everything that it was to take."""
+
+    exit_code = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Migration:
+    """One step of the schema. Applied once, in order, each in a transaction with its record."""
+
+    name: str
+    statements: tuple[str, ...]
+
+
+MIGRATIONS: Final = (
+    Migration(
+        name="0001-runs-tests-results-events",
+        statements=(
+            """CREATE TABLE runs (
+                id INTEGER PRIMARY KEY,
+                run_id TEXT NOT NULL UNIQUE,
+                producer_id TEXT NOT NULL,
+                seq INTEGER NOT NULL,
+                offset INTEGER NOT NULL,
+                observed INTEGER NOT NULL,
+                started REAL NOT NULL,
+                state TEXT NOT NULL,
+                final INTEGER NOT NULL,
+                ingest TEXT NOT NULL,
+                snapshot TEXT NOT NULL
+            )""",
+            "CREATE INDEX runs_by_start ON runs (started)",
+            # Ids are given in the order of first sight: a suite runs in much the same order every time, so that rows
+            # of `results` come nearly sorted, and the history of a test is one look-up a run.
+            "CREATE TABLE tests (id INTEGER PRIMARY KEY, nodeid TEXT NOT NULL UNIQUE)",
+            """CREATE TABLE results (
+                run INTEGER NOT NULL,
+                test INTEGER NOT NULL,
+                seq INTEGER NOT NULL,
+                status TEXT NOT NULL,
+                phase TEXT,
+                started REAL,
+                duration REAL,
+                worker TEXT,
+                crc INTEGER NOT NULL,
+                details TEXT,
+                PRIMARY KEY (run, test, seq)
+            ) WITHOUT ROWID""",
+            "CREATE INDEX bad_results ON results (run, seq) WHERE status IN ('FAIL', 'ERROR')",
+            """CREATE TABLE events (
+                run INTEGER NOT NULL,
+                seq INTEGER NOT NULL,
+                type TEXT NOT NULL,
+                timestamp REAL NOT NULL,
+                crc INTEGER NOT NULL,
+                payload TEXT NOT NULL,
+                PRIMARY KEY (run, seq)
+            ) WITHOUT ROWID""",
+        ),
+    ),
+)
+
+_IN_COLUMNS: Final = frozenset(
+    {"testName", "parentNames", "nodeid", "status", "phase", "started", "duration", "worker"}
+)
+"""Payload keys of a testCase that have a column, or that the node id says."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Batch:
+    """What one transaction adds to one run.
+
+    Attributes:
+        key: the run's number in the store.
+        seq, offset, observed, final, ingest, state: as in `StoredRun`, after this batch.
+        nodeids, results, events: rows for the tables.
+        size: bytes of the lines in it.
+    """
+
+    key: int
+    nodeids: list[tuple[str]] = field(default_factory=list)
+    results: list[tuple[Any, ...]] = field(default_factory=list)
+    events: list[tuple[Any, ...]] = field(default_factory=list)
+    size: int = 0
+    seq: int = 0
+    offset: int = 0
+    observed: int = 0
+    final: bool = False
+    ingest: str = "{}"
+    started: float = 0.0
+    state: str = "running"
+    snapshot: str = "{}"
+
+    def __len__(self) -> int:
+        return len(self.results) + len(self.events)
+
+    def add(self, event: Event, size: int) -> None:
+        """Add one event, of a line of `size` bytes."""
+        payload = event.payload
+        nodeid, status = payload.get("nodeid"), payload.get("status")
+        self.size += size
+        if event.type == EventType.TEST_CASE and isinstance(nodeid, str) and isinstance(status, str):
+            self.nodeids.append((nodeid,))
+            self.results.append(
+                (
+                    self.key,
+                    nodeid,
+                    event.seq,
+                    status,
+                    _plain(payload.get("phase")),
+                    _plain(payload.get("started")),
+                    _plain(payload.get("duration")),
+                    _plain(payload.get("worker")),
+                    event.crc,
+                    _details(payload),
+                )
+            )
+        else:
+            self.events.append((self.key, event.seq, event.type, event.timestamp, event.crc, _json(payload)))
+
+    def add_hole(self, first: int, last: int, reason: str, timestamp: float) -> None:
+        """Add that the lines `first` to `last` cannot be read."""
+        self.events.append((self.key, first, HOLE, timestamp, 0, _json({"last": last, "reason": reason})))
+
+    def close(self, *, seq: int, offset: int, observed: int, final: bool, ingest: Payload, state: RunState) -> None:
+        """State where the run stands after this batch."""
+        self.seq, self.offset, self.observed, self.final = seq, offset, observed, final
+        self.ingest = _json(ingest)
+        self.started = state.started
+        self.state = state.verdict().state
+        self.snapshot = _json(state.to_snapshot())
+
+
+class Store:
+    """The writing connection."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the store and bring its schema up to date.
+
+        Raises:
+            StoreError: it cannot be opened, is no store, or was made by a newer version.
+        """
+        self._path = path
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            # The journal is synced before each commit, so an ack survives a power cut without a sync here.
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+            self._migrate()
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"cannot open the store {path}: {error}. Move it away and start again: the journals fill a new one"
+            ) from error
+
+    def open_run(self, run_id: str, producer_id: str) -> StoredRun:
+        """Return what is stored of a run, after making its row if it is new. The producer may be another one's."""
+        found = self.find_run(run_id)
+        if found is None:
+            self._do(
+                lambda: self._db.execute(
+                    "INSERT INTO runs (run_id, producer_id, seq, offset, observed, started, state, final, ingest, snapshot) "
+                    "VALUES (?, ?, 0, 0, 0, 0, 'running', 0, '{}', '{}')",
+                    (run_id, producer_id),
+                )
+            )
+            found = self.find_run(run_id)
+            assert found is not None
+        return found
+
+    def find_run(self, run_id: str) -> StoredRun | None:
+        """Return what is stored of a run, or None."""
+        row = self._do(
+            lambda: self._db.execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+        )
+        return None if row is None else stored_run(row)
+
+    def runs(self) -> list[tuple[str, int, int, bool]]:
+        """Return (run id, bytes of journal stored, bytes of observations stored, final) of every run."""
+        rows = self._do(lambda: self._db.execute("SELECT run_id, offset, observed, final FROM runs").fetchall())
+        return [(run_id, offset, observed, bool(final)) for run_id, offset, observed, final in rows]
+
+    def write(self, batches: list[Batch]) -> None:
+        """Commit the batches in one transaction: this is the point at which events are stored.
+
+        Raises:
+            StoreError: nothing of them, or all of them, is stored; what holds is to be read again.
+        """
+        self._do(lambda: self._write(batches))
+
+    def close(self) -> None:
+        """Close the store; the last connection folds the write-ahead log into it."""
+        self._db.close()
+
+    def _write(self, batches: list[Batch]) -> None:
+        db = self._db
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            for batch in batches:
+                if batch.results:
+                    db.executemany("INSERT INTO tests (nodeid) VALUES (?) ON CONFLICT DO NOTHING", batch.nodeids)
+                    db.executemany(
+                        "INSERT INTO results (run, test, seq, status, phase, started, duration, worker, crc, details) "
+                        "VALUES (?, (SELECT id FROM tests WHERE nodeid = ?), ?, ?, ?, ?, ?, ?, ?, ?)",
+                        batch.results,
+                    )
+                if batch.events:
+                    db.executemany(
+                        "INSERT INTO events (run, seq, type, timestamp, crc, payload) VALUES (?, ?, ?, ?, ?, ?)",
+                        batch.events,
+                    )
+                db.execute(
+                    "UPDATE runs SET seq = ?, offset = ?, observed = ?, started = ?, state = ?, final = ?, ingest = ?, "
+                    "snapshot = ? WHERE id = ?",
+                    (
+                        batch.seq,
+                        batch.offset,
+                        batch.observed,
+                        batch.started,
+                        batch.state,
+                        batch.final,
+                        batch.ingest,
+                        batch.snapshot,
+                        batch.key,
+                    ),
+                )
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+
+    def _migrate(self) -> None:
+        db = self._db
+        db.execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, applied TEXT NOT NULL)")
+        done = {name for (name,) in db.execute("SELECT name FROM migrations")}
+        newer = done - {migration.name for migration in MIGRATIONS}
+        if newer:
+            raise StoreError(
+                f"the store {self._path} was made by a newer threepiod (it has {max(newer)}): "
+                "install that version, or set THREEPIO_STATE_DIR to another directory"
+            )
+        for migration in MIGRATIONS:
+            if migration.name not in done:
+                db.execute("BEGIN IMMEDIATE")
+                for statement in migration.statements:
+                    db.execute(statement)
+                db.execute("INSERT INTO migrations VALUES (?, datetime('now'))", (migration.name,))
+                db.execute("COMMIT")
+
+    def _do(self, action: Callable[[], Any]) -> Any:
+        try:
+            return action()
+        except sqlite3.Error as error:
+            raise StoreError(f"cannot use the store {self._path}: {error}") from error
+
+
+class Committer:
+    """Brings batches into the store: all that wait are one transaction. The store is used in one thread at a time."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._limiter = trio.CapacityLimiter(1)
+        self._waiting: list[_Job] = []
+        self._wake = trio.Event()
+        self.commits = 0
+
+    async def commit(self, batch: Batch) -> None:
+        """Return when the batch is stored.
+
+        Raises:
+            StoreError: it is not known to be stored.
+        """
+        job = _Job(batch=batch)
+        self._waiting.append(job)
+        self._wake.set()
+        await job.done.wait()
+        if job.error is not None:
+            raise StoreError(str(job.error)) from job.error
+
+    async def call(self, action: Callable[[Store], Any]) -> Any:
+        """Return what `action(store)` returns, run in the store's thread."""
+        return await trio.to_thread.run_sync(action, self._store, limiter=self._limiter)
+
+    async def serve(self) -> None:
+        """Commit for ever."""
+        while True:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            jobs, self._waiting = self._waiting, []
+            error = None
+            try:
+                await self.call(lambda store: store.write([job.batch for job in jobs]))  # noqa: B023 - used up here
+                self.commits += 1
+            except StoreError as found:
+                error = found
+            for job in jobs:
+                job.error = error
+                job.done.set()
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class _Job:
+    batch: Batch
+    done: trio.Event = field(default_factory=trio.Event)
+    error: StoreError | None = None
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _details(payload: Payload) -> str | None:
+    if payload.keys() <= _IN_COLUMNS:
+        return None
+    return _json({key: value for key, value in payload.items() if key not in _IN_COLUMNS})
+
+
+def _plain(value: Any) -> Any:
+    """Return what a column can hold: a foreign writer may have put anything there."""
+    return value if value is None or isinstance(value, str | int | float) else _json(value)
