@@ -18,6 +18,7 @@ from benchmarks.measure import Round, Suite, run_plain, run_round
 from benchmarks.table import (
     Check,
     Row,
+    agreement,
     checks_of,
     process_checks,
     render_checks,
@@ -64,6 +65,7 @@ def bench(suites: list[Suite], options: argparse.Namespace, versions: dict[str, 
             with work_directory(options.keep, f"{suite.name}-{number}") as work:
                 result = run_round(suite, work)
             rounds.append(result)
+            _say(f"pytest's last line: {result.pytest.last_line}\n")
             rows, checks = rows_of(result), checks_of(result)
             verdicts += _show(rows, checks, result.tests.examples)
             results.append({"suite": suite.name, "round": number, **_data(rows, checks), **dataclasses.asdict(result)})
@@ -82,8 +84,8 @@ def bench_plain(suite: Suite, options: argparse.Namespace, versions: dict[str, s
         _say(f"\n{suite.name} without threepiod, round {number} of {options.rounds}")
         with work_directory(options.keep, f"{suite.name}-plain-{number}") as work:
             run, truth = run_plain(suite, work)
-        recorded, said = truth.counts.line(), run.counts.line()
-        agree = Check(label="pytest's last line, by the report log", found=said, wanted=recorded, ok=said == recorded)
+        _say(f"pytest's last line: {run.last_line}")
+        agree = agreement("pytest's last line, by the report log", run.counts, truth.counts)
         checks = [*truth_checks(truth, run, suite.expected), agree, *process_checks(run)]
         verdicts += _show([], checks, [])
         pytest_run = dataclasses.asdict(run)

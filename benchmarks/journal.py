@@ -131,9 +131,7 @@ class _Reader:
         elif kind == "collectionError":
             self._count(payload, "errors", True)
         elif kind == "testsCollected":
-            for value in payload.values():
-                if isinstance(value, list):
-                    self._named.update(value)
+            self._named.update(payload["nodeids"])
         elif kind == "collectionFinish":
             self._collected = payload["collected"]
         elif kind == "runComplete":

@@ -23,8 +23,8 @@ Needs, in the environment named by --python: pytest and threepiod[daemon] (with 
 For pandas' 216,078 tests about a minute and 1.4 GB of memory for pytest.
 
 Prints the table of the pandas benchmark, with the recording in the place of pytest-reportlog's file. The tests in
-flight are not judged: the recorded times are not those of the replay. Exit code 0 if all is met, 1 if not, 2 if something
-is missing.
+flight are not judged: the recorded times are not those of the replay. Exit code 0 if all is met, 1 if not, 2 if
+something is missing.
 """
 
 _RECORDING: Final = "THREEPIO_RECORDING"

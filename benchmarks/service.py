@@ -52,6 +52,7 @@ class Service:
             "THREEPIO_STATE_DIR": str(state_dir),
             "THREEPIO_SOCKET": str(socket),
         }
+        self._stopped = False
         self._call([self._daemon_command, "start"], _STARTING_S)
         self.pid: int = self.daemon_status()["pid"]
 
@@ -75,8 +76,10 @@ class Service:
         raise ServiceError(f"/proc/{self.pid}/status has no VmHWM")
 
     def stop(self) -> None:
-        """Stop the daemon; it stores first what it has received."""
-        self._call([self._daemon_command, "stop"], _STOPPING_S)
+        """Stop the daemon if it was not stopped yet; it stores first what it has received."""
+        if not self._stopped:
+            self._stopped = True
+            self._call([self._daemon_command, "stop"], _STOPPING_S)
 
     def _json(self, command: list[Any]) -> dict[str, Any]:
         # The exit code is part of the answer (1: the run is not good); what was printed is judged instead.
@@ -129,5 +132,4 @@ def running_service(python: Path, work: Path) -> Iterator[Service]:
         try:
             yield service
         finally:
-            if Path(f"/proc/{service.pid}").exists():
-                service.stop()
+            service.stop()
