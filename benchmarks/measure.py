@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from benchmarks.asks import Asks, judge_asks
 from benchmarks.journal import Journal, journal_files, read_journal
@@ -17,6 +17,9 @@ from benchmarks.outcomes import Counts, last_line
 from benchmarks.reportlog import ReportLog
 from benchmarks.requirements import PROJECT
 from benchmarks.service import Service, clean_environment, running_service
+
+_RAN_TO_THE_END: Final = (0, 1)
+"""pytest's exit codes of a run that was not stopped: all passed, some failed."""
 
 
 class BenchmarkFailed(Exception):
@@ -150,7 +153,7 @@ def run_pytest(suite: Suite, work: Path, environment: dict[str, str], extra: lis
     """Run the suite from an empty directory and read pytest's last line.
 
     Raises:
-        BenchmarkFailed: pytest printed no last line.
+        BenchmarkFailed: pytest did not run to its end.
     """
     cwd = work / "cwd"
     cwd.mkdir()
@@ -182,9 +185,9 @@ def run_pytest(suite: Suite, work: Path, environment: dict[str, str], extra: lis
         wall = time.monotonic() - begin
         process.returncode = os.waitstatus_to_exitcode(wait_status)
     found = last_line(output)
-    if found is None:
+    if found is None or process.returncode not in _RAN_TO_THE_END:
         tail = output.read_bytes()[-2000:].decode("utf-8", "replace")
-        raise BenchmarkFailed(f"pytest ended with {process.returncode} and without a last line; it said:\n{tail}")
+        raise BenchmarkFailed(f"pytest ended with {process.returncode} before its end; it said:\n{tail}")
     return PytestRun(
         exit_code=process.returncode,
         wall_s=wall,

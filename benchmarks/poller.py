@@ -2,9 +2,8 @@
 
     python -m benchmarks.poller --socket S --run ID --journal FILE --output FILE --every SECONDS
 
-It asks at an even pace until the run seems to end; from then on as often as it can, to see when all of the run is
-stored. It ends when that was seen, or some time after its standard input was closed. The answers are judged in `asks`,
-not here.
+It asks at an even pace until runComplete is in the journal, from then on as often as it can, to see when all of the run
+is stored. It ends when that was seen, or some time after its standard input was closed. `asks` judges the answers.
 """
 
 from __future__ import annotations
@@ -23,11 +22,14 @@ from benchmarks.journal import parse_journal_line
 _CLOSING_PAUSE_S: Final = 0.002
 """Between two answers at the end: half a percent of the time in which all is to be stored."""
 
+_WATCH_S: Final = 0.01
+"""Between two looks at the journal's end, in the pauses from question to question."""
+
 _AFTER_END_S: Final = 30.0
 """How long after its input was closed it still waits for all to be stored."""
 
-_TAIL: Final = 1024 * 1024
-"""Bytes of the journal's end that are searched for runComplete: two of the longest lines."""
+_TAIL: Final = 64 * 1024
+"""Bytes of the journal's end in which a runComplete line is looked for. It holds numbers, not texts."""
 
 
 class Asker:
@@ -71,36 +73,59 @@ def complete_seq(journal: Path) -> int | None:
     return event["seq"] if event is not None and event["eventType"] == "runComplete" else None
 
 
-def poll(asker: Asker, run: str, journal: Path, every: float, output: TextIO) -> None:
+class Watch:
+    """Waits in short steps, and sees meanwhile how the run ends.
+
+    Attributes:
+        last_seq: number of the runComplete line, once it is there.
+        input_closed_at: when standard input was found closed, by the monotonic clock.
+    """
+
+    def __init__(self, journal: Path) -> None:
+        self._journal = journal
+        self.last_seq: int | None = None
+        self.input_closed_at: float | None = None
+
+    @property
+    def closing(self) -> bool:
+        """The run has ended."""
+        return self.last_seq is not None or self.input_closed_at is not None
+
+    @property
+    def given_up(self) -> bool:
+        """It has ended so long ago that nothing more is waited for."""
+        return self.input_closed_at is not None and time.monotonic() > self.input_closed_at + _AFTER_END_S
+
+    def wait(self, until: float) -> None:
+        """Wait until that time by the wall clock, or until the run is seen to end."""
+        was_closing = self.closing
+        while True:
+            step = min(max(until - time.time(), 0.0), _WATCH_S)
+            if self.input_closed_at is not None:
+                time.sleep(step)
+            elif select.select([sys.stdin], [], [], step)[0]:
+                self.input_closed_at = time.monotonic()
+            if self.last_seq is None:
+                self.last_seq = complete_seq(self._journal)
+            if self.closing != was_closing or time.time() >= until:
+                return
+
+
+def poll(asker: Asker, run: str, watch: Watch, every: float, output: TextIO) -> None:
     """Ask until all is stored; a line of JSON for every answer."""
-    closing = False
-    last: int | None = None
-    give_up: float | None = None
-    while give_up is None or time.monotonic() < give_up:
+    while not watch.given_up:
+        pace = "closing" if watch.closing else "even"
+        last_seq = watch.last_seq
         asked = time.time()
         answer = asker.ask(run)
         answered = time.time()
         if answer is not None:
             status, daemon_ms = answer
-            pace = "closing" if closing else "even"
             row = {"asked": asked, "answered": answered, "daemon_ms": daemon_ms, "pace": pace, "status": status}
             output.write(json.dumps(row) + "\n")
-            closing = (
-                closing
-                or status["state"] not in ("running", "detached")
-                or status["finished"] >= (status["collected"] or 1)
-            )
-            if last is not None and status["events"]["stored"] >= last:
+            if last_seq is not None and status["events"]["stored"] >= last_seq:
                 return
-        if closing and last is None:
-            last = complete_seq(journal)
-        pause = _CLOSING_PAUSE_S if closing else max(0.0, asked + every - time.time())
-        if give_up is None:
-            ended = bool(select.select([sys.stdin], [], [], pause)[0])
-            if ended:
-                closing, give_up = True, time.monotonic() + _AFTER_END_S
-        else:
-            time.sleep(pause)
+        watch.wait(answered + _CLOSING_PAUSE_S if watch.closing else asked + every)
 
 
 def main() -> None:
@@ -115,7 +140,7 @@ def main() -> None:
     asker = Asker(options.socket)
     with options.output.open("w") as output:
         try:
-            poll(asker, options.run, options.journal, options.every, output)
+            poll(asker, options.run, Watch(options.journal), options.every, output)
         finally:
             asker.close()
 

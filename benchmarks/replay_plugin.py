@@ -109,7 +109,6 @@ class Player:
         self._recording = recording
         self._limit = limit
         self._reports: Iterator[dict[str, Any]] = iter(())
-        self._next: dict[str, Any] | None = None
 
     def collect(self, session: pytest.Session) -> None:
         """Fill `session.items` and tell the collection's hooks what the recorded collection told them."""
@@ -138,32 +137,33 @@ class Player:
         hook.pytest_collection_finish(session=session)
         session.testscollected = len(session.items)
         self._reports = (e for e in read_log(self._recording) if e["$report_type"] == "TestReport")
-        self._next = next(self._reports, None)
 
     def run(self, item: pytest.Item) -> None:
         """Play the reports of one test."""
         hook = item.ihook
         hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        if self._next is None or self._next["nodeid"] != item.nodeid:
-            found = "its end" if self._next is None else self._next["nodeid"]
-            raise pytest.UsageError(
-                f"--replay: {item.nodeid} should come next in the recording, but {found} does;"
-                " only a run in one process, in its recorded order, can be replayed"
-            )
         keywords: dict[str, int] | None = None
-        while self._next is not None and self._next["nodeid"] == item.nodeid:
-            entry = self._next
-            # As in a real run, the reports of a test share these; that halves pytest's memory.
+        phase = None
+        while phase != "teardown":
+            entry = self._take(item.nodeid)
+            phase = entry["when"]
+            # As in a real run, the reports of a test share these: 311 instead of 444 MB of memory after 40,000 tests.
             entry["nodeid"], entry["location"] = item.nodeid, item.location
             if keywords == entry["keywords"]:
                 entry["keywords"] = keywords
             keywords = entry["keywords"]
-            last = entry["when"] == "teardown"
             hook.pytest_runtest_logreport(report=_report(item.config, entry))
-            self._next = next(self._reports, None)
-            if last:
-                break
         hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+
+    def _take(self, nodeid: str) -> dict[str, Any]:
+        entry = next(self._reports, None)
+        if entry is None or entry["nodeid"] != nodeid:
+            found = "its end" if entry is None else entry["nodeid"]
+            raise pytest.UsageError(
+                f"--replay: a report of {nodeid} should come next in the recording, but {found} does;"
+                " only a whole run in one process, in its recorded order, can be replayed"
+            )
+        return entry
 
 
 def _report(config: pytest.Config, entry: dict[str, Any]) -> Any:
