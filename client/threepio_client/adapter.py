@@ -1,0 +1,311 @@
+"""Adapter: what a runner's plugin calls. `emit()` writes an event to the journal, then sends it, or spills.
+
+Nothing here raises for a full disk, a slow or absent daemon, or anything else that is not the caller's mistake: it is
+counted, said once, and visible in the run's own statistics.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from pathlib import Path
+from typing import Final
+
+from threepio_client import clock, process
+from threepio_client.errors import NoDaemon, NoPlace, SettingsError
+from threepio_client.events import SCHEMA_VERSION, EventType, Payload
+from threepio_client.journal import JournalError, JournalWriter
+from threepio_client.line import encode, plain_text
+from threepio_client.link import Budget, Link
+from threepio_client.nowpage import NowPage
+from threepio_client.paths import StateDir, make_private_dir, new_run_id
+from threepio_client.settings import Mode, Settings, SyncPolicy, check_socket_path
+
+SYNC_WINDOW_S: Final = 0.100
+"""Without a daemon, what was written in this time may be lost in a power cut ..."""
+SYNC_SHARE: Final = 100
+"""... or in this many times the disk's own sync time, if that is longer: so that syncing costs about 1 %."""
+RECONNECT_EVERY_S: Final = 1.0
+STATS_EVERY_EVENTS: Final = 1_000
+STATS_EVERY_S: Final = 10.0
+_ID_TRIES: Final = 1_000
+
+_getpid: Final = os.getpid
+_live: Final[weakref.WeakSet[Adapter]] = weakref.WeakSet()
+_fork_hook_set: bool = False
+
+
+class Adapter:
+    """One run's way out of the tested process.
+
+    Attributes:
+        run_id: the run's id.
+        journal_path: the run's journal.
+        now: the now page, or None where it could not be made.
+        warnings: the runner's count of warnings, kept here by its plugin and reported with the statistics.
+        complaints: what went wrong, each said once, for the end of the run.
+    """
+
+    def __init__(self, settings: Settings, start: Payload) -> None:
+        """Make the journal and the now page, write runStart, connect if a daemon listens.
+
+        Args:
+            settings: as read at the process's start; `mode` must not be off.
+            start: the runner's part of runStart: `runner`, `argv`, `rootdir` ...
+
+        Raises:
+            NoPlace: the journal cannot be made where the settings want it.
+            NoDaemon: a daemon is required, and there is none.
+            SettingsError: the run id is taken too often, or a daemon is required and the socket's path is too long.
+        """
+        self._settings = settings
+        self._pid = _getpid()
+        self._state_dir = StateDir(settings.state_dir)
+        self._process = process.current()
+        self._producer_id = os.urandom(8).hex()
+        self._budget = Budget(settings.block_s, settings.block_total_s)
+        self._link: Link | None = None
+        self._said: set[str] = set()
+        self._closed = False
+        self._syncs = self._write_failures = self._events_lost = self._spilled = self._connections = 0
+        self._connect_at = 0.0
+        self._trouble = ""
+        self._covered_at = clock.monotonic()
+        self._sync_window = SYNC_WINDOW_S
+        self._stats_at_seq = STATS_EVERY_EVENTS
+        self._stats_at = self._covered_at + STATS_EVERY_S
+        self.warnings = 0
+        self.complaints: list[str] = []
+        for directory in (self._state_dir.path, self._state_dir.journals, self._state_dir.logs):
+            make_private_dir(directory)
+        self._journal = self._make_journal(settings.run_id or new_run_id())
+        self.journal_path: Path = self._journal.path
+        self.run_id: str = self.journal_path.name.removesuffix(".jsonl")
+        if settings.run_id not in (None, self.run_id):
+            self.complain(f"the run id {settings.run_id} is taken already: this run is {self.run_id}")
+        self.now: NowPage | None = self._make_now_page()
+        _live.add(self)
+        _set_fork_hook()
+        self._connect_first()
+        self.emit(
+            EventType.RUN_START,
+            {
+                "schemaVersion": SCHEMA_VERSION,
+                "runId": self.run_id,
+                "producerId": self._producer_id,
+                "process": self._process.to_payload(),
+                **start,
+            },
+        )
+
+    @property
+    def now_path(self) -> Path:
+        """The now page's file, for workers that write slots of their own."""
+        return self._state_dir.now_page(self.run_id)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a daemon takes this run's events now."""
+        return self._link is not None and self._link.is_open
+
+    def emit(self, event_type: str, payload: Payload) -> None:
+        """Write one event to the journal, then send it or spill it.
+
+        When this returns, the event is in the journal, or it is counted as lost. It may wait for a slow daemon, within
+        the budget. In a forked child it does nothing: the run belongs to its parent.
+        """
+        if self._closed or _getpid() != self._pid:
+            return
+        timestamp = clock.wall()
+        try:
+            seq, line = self._journal.append(lambda seq: encode(seq, event_type, payload, timestamp))
+        except JournalError as error:
+            self._write_failures += 1
+            self._events_lost += 1
+            self.complain(f"{error}. Events are being lost, so this run can never be called green", key="journal")
+            return
+        if self.now is not None:
+            self.now.set_seq(seq)
+        now = clock.monotonic()
+        link = self._link
+        if link is None or not link.is_alive:
+            link = self._reconnect(now)
+        if link is None or not link.offer(self._journal.end, seq, line, now):
+            self._spilled += 1
+            if link is not None and link.trouble:
+                self.complain(f"the connection to threepiod ended: {link.trouble}", key="connection")
+        self._sync_if_due(now)
+        if seq >= self._stats_at_seq or now >= self._stats_at:
+            self._stats_at_seq = seq + STATS_EVERY_EVENTS
+            self._stats_at = now + STATS_EVERY_S
+            self.emit(EventType.ADAPTER_STATS, self.stats())
+
+    def stats(self) -> Payload:
+        """Return what adapterStats and runComplete carry; times in milliseconds."""
+        return {
+            "written": self._journal.seq,
+            "writeFailures": self._write_failures,
+            "eventsLost": self._events_lost,
+            "syncs": self._syncs,
+            "spilled": self._spilled,
+            "acked": self._link.acked if self._link is not None else 0,
+            "connections": self._connections,
+            "blockedMs": round(self._budget.blocked * 1000, 3),
+            "reopened": self._journal.reopened,
+            "warnings": self.warnings,
+        }
+
+    def close(self, complete: Payload) -> bool:
+        """Write runComplete, sync, say BYE; return whether the daemon has stored all of the run.
+
+        Args:
+            complete: the runner's part of runComplete: `exitCode`, `totals`, `stopped`.
+        """
+        if self._closed or _getpid() != self._pid:
+            return False
+        self.emit(EventType.RUN_COMPLETE, {**complete, "stats": self.stats()})
+        self._closed = True
+        stored = False
+        self._sync()
+        if self._link is not None:
+            stored = self._link.finish(self._journal.seq)
+        if self._journal.damage:
+            self.complain(self._journal.damage)
+        if self._journal.reopened:
+            self.complain(
+                f"the suite closed the journal's descriptor; it was opened again {self._journal.reopened} times"
+            )
+        if self._connections and not stored:
+            self.complain(
+                f"threepiod was slow or away: {self._spilled} events were spilled; it takes them from the journal"
+            )
+        self._journal.close()
+        if self.now is not None:
+            self.now.close()
+        _live.discard(self)
+        return stored
+
+    def complain(self, text: str, key: str = "") -> None:
+        """Keep a complaint for the end of the run and write it to the adapter's log, once for each `key`."""
+        if (key or text) in self._said:
+            return
+        self._said.add(key or text)
+        self.complaints.append(text)
+        line = f"{clock.wall():.3f} run {self.run_id} pid {self._pid}: {plain_text(text)}\n"
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+            fd = os.open(self._state_dir.adapter_log, flags, 0o600)
+            try:
+                os.write(fd, line.encode())
+            finally:
+                os.close(fd)
+        except OSError as error:
+            self.complaints.append(f"cannot write {self._state_dir.adapter_log}: {error.strerror}")
+
+    def abandon(self) -> None:
+        """In a forked child: let go of the socket, so that the daemon sees the end of the stream when the parent ends."""
+        self._closed = True
+        if self._link is not None:
+            self._link.close()
+
+    def _make_journal(self, wanted: str) -> JournalWriter:
+        for number in range(1, _ID_TRIES):
+            suffix = f"-{number}" if number > 1 else ""
+            run_id = wanted[: 64 - len(suffix)] + suffix
+            try:
+                return JournalWriter(self._state_dir.journal(run_id))
+            except FileExistsError:
+                continue
+            except JournalError as error:
+                raise NoPlace(str(error)) from error
+        raise SettingsError(
+            f"the run id {wanted} and {_ID_TRIES} ids after it are taken: choose another THREEPIO_RUN_ID"
+        )
+
+    def _make_now_page(self) -> NowPage | None:
+        path = self._state_dir.now_page(self.run_id)
+        try:
+            path.unlink(missing_ok=True)  # a run's page whose journal was removed
+            return NowPage(path, 0, create=True)
+        except OSError as error:
+            self.complain(f"no now page, so nobody can see which test is in flight: {error.strerror or error}")
+            return None
+
+    def _connect_first(self) -> None:
+        required = self._settings.mode is Mode.REQUIRE
+        try:
+            check_socket_path(self._settings.socket)
+            link = self._reconnect(clock.monotonic())
+            if link is not None and not link.wait_for_welcome() and link.trouble:
+                self.complain(f"journal only: {link.trouble}", key="connection")
+            if required and not self.is_connected:
+                trouble = self._trouble if link is None else link.trouble or "it does not answer"
+                raise NoDaemon(
+                    f"THREEPIO=require, and no daemon at {self._settings.socket}: {trouble}. Start it with: threepiod start"
+                )
+        except (SettingsError, NoDaemon) as error:
+            if required:
+                self._discard()
+                raise
+            self.complain(f"journal only: {error}")
+            self._connect_at = float("inf")
+
+    def _discard(self) -> None:
+        """Take back the files of a run that is not to be."""
+        self._closed = True
+        self._journal.close()
+        if self.now is not None:
+            self.now.close()
+        for path in (self.journal_path, self.now_path):
+            path.unlink(missing_ok=True)
+
+    def _reconnect(self, now: float) -> Link | None:
+        """Try to connect, at most once in RECONNECT_EVERY_S, without waiting; return the link if there is one."""
+        old = self._link
+        if now < self._connect_at or (old is not None and old.refused):
+            return None
+        self._connect_at = now + RECONNECT_EVERY_S
+        link = Link(self._settings.socket, self._budget, self._settings.event_buffer_size)
+        if not link.connect(self.run_id, self._producer_id, self._process, self.journal_path):
+            self._trouble = link.trouble
+            return None
+        link.acked = old.acked if old is not None else 0
+        self._connections += 1
+        self._link = link
+        return link
+
+    def _sync_if_due(self, now: float) -> None:
+        policy = self._settings.sync
+        if policy is SyncPolicy.EXIT:
+            return
+        if policy is SyncPolicy.GROUP:
+            link = self._link
+            if link is not None and link.is_open and link.heard > self._covered_at:
+                self._covered_at = link.heard
+            if now - self._covered_at < self._sync_window:
+                return
+        self._sync()
+
+    def _sync(self) -> None:
+        start = clock.monotonic()
+        try:
+            self._journal.sync()
+            self._syncs += 1
+        except JournalError as error:
+            self._write_failures += 1
+            self.complain(f"{error}. What was not synced may be lost in a power cut", key="sync")
+        self._covered_at = clock.monotonic()
+        self._sync_window = max(SYNC_WINDOW_S, SYNC_SHARE * (self._covered_at - start))
+
+
+def _abandon_all() -> None:
+    for adapter in list(_live):
+        adapter.abandon()
+
+
+def _set_fork_hook() -> None:
+    """Register once: the hook cannot be taken back."""
+    global _fork_hook_set
+    if not _fork_hook_set:
+        _fork_hook_set = True
+        os.register_at_fork(after_in_child=_abandon_all)

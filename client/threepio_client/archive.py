@@ -1,0 +1,342 @@
+"""What is known of runs from the store and the journals, with or without a daemon.
+
+Reads only: the store through read-only connections, and of each journal what lies beyond the stored seq. Used by the
+daemon for its queries and by the commands where there is no daemon; never imported in the tested process.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from threepio_client import nowpage
+from threepio_client.errors import NoSuchRun
+from threepio_client.events import EventType, ObservationType, Phase, Status
+from threepio_client.journal import Record, records, tail_size
+from threepio_client.line import Event
+from threepio_client.paths import StateDir, run_id_of
+from threepio_client.process import Liveness, ProcessIdentity
+from threepio_client.runstate import RunState
+
+BUSY_TIMEOUT_S: Final = 5.0
+BAD: Final = (Status.FAIL, Status.ERROR)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredRun:
+    """A row of the table `runs`.
+
+    Attributes:
+        key: the run's number in the store.
+        run_id, producer_id: the run's identity.
+        journal: path of its journal.
+        seq: the last event stored.
+        offset: bytes of the journal up to it.
+        observed: bytes of the observation file that are in `state`.
+        final: whether nothing more is expected.
+        ingest: counters of how its lines came: see docs/protocol.md.
+        state: the reducer's state at `seq`.
+    """
+
+    key: int
+    run_id: str
+    producer_id: str
+    journal: Path
+    seq: int
+    offset: int
+    observed: int
+    final: bool
+    ingest: dict[str, int]
+    state: RunState
+
+
+RUN_COLUMNS: Final = "id, run_id, producer_id, journal, seq, offset, observed, final, ingest, snapshot"
+
+
+def stored_run(row: tuple[Any, ...]) -> StoredRun:
+    """Return the run of a row of RUN_COLUMNS."""
+    key, run_id, producer_id, journal, seq, offset, observed, final, ingest, snapshot = row
+    return StoredRun(
+        key=key,
+        run_id=run_id,
+        producer_id=producer_id,
+        journal=Path(journal),
+        seq=seq,
+        offset=offset,
+        observed=observed,
+        final=bool(final),
+        ingest=json.loads(ingest),
+        state=RunState.from_snapshot(json.loads(snapshot)),
+    )
+
+
+@dataclass(kw_only=True, slots=True)
+class KnownRun:
+    """A run as far as its files tell.
+
+    Attributes:
+        run_id: the run's id.
+        state: store and journal folded together, observations included.
+        stored: the last event that is stored.
+        journaled: the last whole line of the journal.
+        liveness: whether its process still runs.
+        in_flight: what the now page says; only of a run that is not over.
+        torn: bytes of a line that was begun and not finished, where the writer is gone.
+        ingest: how its lines came into the store.
+    """
+
+    run_id: str
+    state: RunState
+    stored: int = 0
+    journaled: int = 0
+    liveness: Liveness = Liveness.UNKNOWN
+    in_flight: list[nowpage.InFlight] = field(default_factory=list)
+    torn: int = 0
+    ingest: dict[str, int] = field(default_factory=dict)
+
+
+class Archive:
+    """Store and journals of one state directory.
+
+    Attributes:
+        trouble: why the store could not be read, empty if it could or if there is none.
+    """
+
+    def __init__(self, state_dir: StateDir) -> None:
+        self.state_dir = state_dir
+        self.trouble = ""
+
+    def run_ids(self) -> list[str]:
+        """Return the ids of all runs, the latest first."""
+        started: dict[str, float] = {}
+        with self._store() as store:
+            if store is not None:
+                started = dict(store.execute("SELECT run_id, started FROM runs"))
+        for path in self._journal_dir():
+            run_id = run_id_of(path)
+            if run_id is not None and not started.get(run_id):
+                started[run_id] = _started(path)
+        return sorted(started, key=lambda run_id: (started[run_id], run_id), reverse=True)
+
+    def find(self, reference: str) -> str:
+        """Return the run id that a reference means: an id, a unique prefix of one, or `latest`.
+
+        Raises:
+            NoSuchRun: there is no such run, or several.
+        """
+        return find_run(self.run_ids(), reference)
+
+    def stored(self, run_id: str) -> StoredRun | None:
+        """Return what the store has of a run, or None."""
+        with self._store() as store:
+            if store is not None:
+                row = store.execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+                return stored_run(row) if row is not None else None
+        return None
+
+    def run(self, run_id: str) -> KnownRun:
+        """Return what is known of a run; where its process is gone, with the observation that it is."""
+        stored = self.stored(run_id)
+        state = stored.state if stored is not None else RunState()
+        known = KnownRun(run_id=run_id, state=state, stored=stored.seq if stored else 0)
+        known.ingest = dict(stored.ingest) if stored is not None else {}
+        if stored is None or not stored.final:
+            for record in self._records(run_id, stored.offset if stored else 0):
+                if record.event is not None:
+                    state.fold(record.event)
+                else:
+                    state.fold_bad_line()
+        known.journaled = state.seq
+        for seen in observations(self.state_dir.observed(run_id), stored.observed if stored else 0):
+            if seen.event is not None:
+                state.observe(seen.event)
+        if state.complete is None:
+            self._look_at_process(known)
+        return known
+
+    def bad_results(self, run_id: str) -> list[dict[str, Any]]:
+        """Return what failed or broke in a run, in the order in which it happened: see docs/json.md, `failures`."""
+        found: list[dict[str, Any]] = []
+        stored = self.stored(run_id)
+        with self._store() as store:
+            if store is not None and stored is not None:
+                rows = store.execute(
+                    "SELECT t.nodeid, r.seq, r.status, r.phase, r.duration, r.worker, r.details FROM results r "
+                    "JOIN tests t ON t.id = r.test WHERE r.run = ? AND r.status IN ('FAIL', 'ERROR') ORDER BY r.seq",
+                    (stored.key,),
+                )
+                for nodeid, seq, status, phase, duration, worker, details in rows:
+                    shown = json.loads(details) if details else {}
+                    found.append(_bad_result(nodeid, seq, status, phase, duration, worker, shown))
+                collection = store.execute(
+                    "SELECT seq, payload FROM events WHERE run = ? AND type = ? ORDER BY seq",
+                    (stored.key, EventType.COLLECTION_ERROR),
+                )
+                found += [_collection_error(seq, json.loads(payload)) for seq, payload in collection]
+        if stored is None or not stored.final:
+            for record in self._records(run_id, stored.offset if stored else 0):
+                event = record.event
+                if event is None:
+                    continue
+                if event.type == EventType.COLLECTION_ERROR:
+                    found.append(_collection_error(event.seq, event.payload))
+                elif event.type == EventType.TEST_CASE and event.payload.get("status") in BAD:
+                    p = event.payload
+                    found.append(
+                        _bad_result(
+                            str(p.get("nodeid")),
+                            event.seq,
+                            p["status"],
+                            p.get("phase"),
+                            p.get("duration"),
+                            p.get("worker"),
+                            p,
+                        )
+                    )
+        return sorted(found, key=lambda item: item["seq"])
+
+    def stored_lines(self, run_id: str) -> list[tuple[int, int, str]]:
+        """Return (seq, crc, event type) of every event that the store has of a run, holes left out."""
+        stored = self.stored(run_id)
+        with self._store() as store:
+            if store is None or stored is None:
+                return []
+            return store.execute(
+                "SELECT seq, crc, 'testCase' FROM results WHERE run = ? "
+                "UNION ALL SELECT seq, crc, type FROM events WHERE run = ? AND type <> 'hole'",
+                (stored.key, stored.key),
+            ).fetchall()
+
+    def _look_at_process(self, known: KnownRun) -> None:
+        state = known.state
+        identity = ProcessIdentity.from_payload(state.start.get("process"))
+        known.liveness = identity.liveness() if identity is not None else Liveness.UNKNOWN
+        known.in_flight = in_flight(self.state_dir, known.run_id, state.seq)
+        if known.liveness is Liveness.GONE:
+            known.torn = _torn(self.state_dir.journal(known.run_id))
+            if state.gone is None:
+                payload = gone_payload(state, known.in_flight)
+                state.observe(Event(1, ObservationType.PROCESS_GONE, payload, state.updated, 0))
+
+    @contextmanager
+    def _store(self) -> Iterator[sqlite3.Connection | None]:
+        """Open the store for reading; None where there is none, or where `trouble` says why it cannot be read."""
+        path = self.state_dir.store
+        if not path.exists():
+            yield None
+            return
+        try:
+            store = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
+            store.execute("SELECT 1 FROM runs LIMIT 1").fetchone()
+        except sqlite3.Error as error:
+            self.trouble = f"the store {path} cannot be read ({error}); this answer comes from the journals alone"
+            yield None
+            return
+        with closing(store):
+            yield store
+
+    def _journal_dir(self) -> list[Path]:
+        try:
+            return sorted(self.state_dir.journals.iterdir())
+        except FileNotFoundError:
+            return []
+
+    def _records(self, run_id: str, offset: int) -> Iterator[Record]:
+        path = self.state_dir.journal(run_id)
+        return records(path, offset) if path.exists() else iter(())
+
+
+def find_run(run_ids: list[str], reference: str) -> str:
+    """Return the run id that a reference means among ids, the latest first: an id, a unique prefix, or `latest`.
+
+    Raises:
+        NoSuchRun: there is no such run, or several.
+    """
+    if not run_ids:
+        raise NoSuchRun(
+            "there are no runs yet: run your tests with the plugin installed, or with: threepio run -- pytest"
+        )
+    if reference == "latest":
+        return run_ids[0]
+    if reference in run_ids:
+        return reference
+    found = [run_id for run_id in run_ids if run_id.startswith(reference)]
+    if not found:
+        raise NoSuchRun(f"no run begins with {reference!r}: see them with: threepio runs")
+    if len(found) > 1:
+        shown = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+        raise NoSuchRun(f"{len(found)} runs begin with {reference!r}: {shown}")
+    return found[0]
+
+
+def in_flight(state_dir: StateDir, run_id: str, seq: int) -> list[nowpage.InFlight]:
+    """Return what the run's now page says, as far as it fits the journal's end at `seq`; empty if there is no page."""
+    try:
+        _, slots = nowpage.read(state_dir.now_page(run_id))
+    except OSError:
+        return []
+    # After a power cut the page may be newer than what is left of the journal: "not known" beats a wrong name.
+    return [slot for slot in slots if slot.seq <= seq]
+
+
+def gone_payload(state: RunState, slots: list[nowpage.InFlight]) -> dict[str, Any]:
+    """Return the payload of the observation that a run's process is gone."""
+    return {
+        "pid": state.pid,
+        "inFlight": [
+            {"nodeid": slot.text, "phase": slot.phase, "since": slot.since, "worker": slot.worker} for slot in slots
+        ],
+    }
+
+
+def observations(path: Path, offset: int = 0) -> list[Record]:
+    """Return the good lines of an observation file from `offset`; empty if there is no file."""
+    try:
+        return [record for record in records(path, offset) if record.event is not None]
+    except FileNotFoundError:
+        return []
+
+
+def _started(journal: Path) -> float:
+    """Return when a run that is not in the store began: by its first line, else by the file's own time."""
+    try:
+        first = next(records(journal), None)
+        if first is not None and first.event is not None:
+            return first.event.timestamp
+        return journal.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _torn(journal: Path) -> int:
+    try:
+        return tail_size(journal)
+    except OSError:
+        return 0
+
+
+def _bad_result(
+    nodeid: str, seq: int, status: str, phase: Any, duration: Any, worker: Any, details: dict[str, Any]
+) -> dict[str, Any]:
+    error = details.get("error")
+    return {
+        "nodeid": nodeid,
+        "seq": seq,
+        "status": status,
+        "phase": phase,
+        "duration_s": round((duration or 0.0) / 1000, 6),
+        "worker": worker,
+        "attempt": details.get("attempt", 1),
+        "subtest": details.get("subtest"),
+        "error": error if isinstance(error, dict) else {},
+        "output": details.get("output", []),
+    }
+
+
+def _collection_error(seq: int, payload: dict[str, Any]) -> dict[str, Any]:
+    return _bad_result(str(payload.get("nodeid")), seq, Status.ERROR, Phase.COLLECT, 0.0, None, payload)

@@ -1,0 +1,25 @@
+"""Time that a test cannot change.
+
+Tests freeze, patch and replace `time.time`; some tools even replace it inside the interpreter. The boot-time clock is
+touched by none of them. It is read once beside the wall clock, so timestamps are real, and they never step backwards.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+_get: Final = time.clock_gettime
+_ID: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_wall_at_zero: Final = _get(time.CLOCK_REALTIME) - _get(_ID)
+
+
+def monotonic(_get: Callable[[int], float] = _get, _id: int = _ID) -> float:
+    """Return seconds that never go back, suspended time included."""
+    return _get(_id)
+
+
+def wall(_get: Callable[[int], float] = _get, _id: int = _ID, _zero: float = _wall_at_zero) -> float:
+    """Return seconds since the epoch: the wall clock as it was when this module was loaded, carried on monotonically."""
+    return _zero + _get(_id)

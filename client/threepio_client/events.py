@@ -1,0 +1,72 @@
+"""The vocabulary: names of events, statuses and phases, and the limits of what one event may carry.
+
+Not here: how an event is encoded (`line.py`) and what a sequence of events means (`runstate.py`).
+The names are 3pio's, so that its readers still understand a journal; `docs/protocol.md` lists what was added.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Final
+
+SCHEMA_VERSION: Final = 1
+
+FIELD_LIMIT: Final = 64 * 1024
+"""Characters of one text field; a longer text is cut in the middle. 944 pandas failures: the longest is 31 KiB."""
+
+LINE_LIMIT: Final = 512 * 1024
+"""Bytes of one line. Half of the largest frame, so that a line always fits into one."""
+
+COLLECTED_CHUNK: Final = 256 * 1024
+"""Characters of node ids in one testsCollected event."""
+
+Payload = dict[str, Any]
+
+
+class EventType(StrEnum):
+    """What an event says. Readers count and pass over types that they do not know."""
+
+    RUN_START = "runStart"
+    COLLECTION_START = "collectionStart"
+    COLLECTION_ERROR = "collectionError"
+    COLLECTION_FINISH = "collectionFinish"
+    TESTS_COLLECTED = "testsCollected"
+    GROUP_DISCOVERED = "testGroupDiscovered"
+    GROUP_START = "testGroupStart"
+    GROUP_RESULT = "testGroupResult"
+    TEST_CASE = "testCase"
+    TEST_TEARDOWN = "testTeardown"
+    ADAPTER_STATS = "adapterStats"
+    RUN_COMPLETE = "runComplete"
+
+
+class ObservationType(StrEnum):
+    """A fact from outside the run's own journal; lines of `<run id>.observed.jsonl`."""
+
+    PROCESS_GONE = "processGone"
+    """The producer's process has ended and its journal was read to the end. Payload: `pid`."""
+
+    EXIT_STATUS = "exitStatus"
+    """The parent saw the command end. Payload: `pid`, and `exitCode` or `signal`."""
+
+
+class Status(StrEnum):
+    """The outcome of one testCase."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    SKIP = "SKIP"
+    XFAIL = "XFAIL"
+    XPASS = "XPASS"
+    ERROR = "ERROR"
+    RERUN = "RERUN"
+
+
+class Phase(StrEnum):
+    """The part of a test - or of the session - that an event or a now-page slot speaks of."""
+
+    COLLECT = "collect"
+    SETUP = "setup"
+    CALL = "call"
+    TEARDOWN = "teardown"
+    SESSION_END = "session end"

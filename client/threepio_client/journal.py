@@ -1,0 +1,244 @@
+"""The journal: one file a run, one `write` a line, the truth about what happened.
+
+Owned here: making the file, appending without ever leaving half a line behind, syncing, and reading whole lines.
+Not here: what a line says (`line.py`), when the adapter syncs because no daemon does (`adapter.py`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from threepio_client.errors import BadLine, ThreepioError
+from threepio_client.events import LINE_LIMIT
+from threepio_client.line import Event, decode
+
+READ_SIZE: Final = 256 * 1024
+"""Bytes asked of the file at once: some 900 lines of a usual suite, so a reader's memory stays small."""
+
+# Bound once: a test may replace what `os` holds while we run.
+_write: Final = os.write
+_fstat: Final = os.fstat
+_fdatasync: Final = os.fdatasync
+_open: Final = os.open
+_close: Final = os.close
+
+
+class JournalError(ThreepioError):
+    """The journal cannot be made or written; the event that was to be written is not in it."""
+
+
+class JournalWriter:
+    """Appends the lines of one run.
+
+    A line that was begun is finished before any other, whatever interrupted it: a short write, a full disk, an exception
+    thrown in by a signal handler. What has reached the file is judged by the file's size, and the number of a begun line
+    is never given to another one. Not thread-safe: a runner's hooks come one after the other.
+
+    Attributes:
+        path: the file.
+        reopened: how often the descriptor had to be opened again because the suite closed or replaced it.
+        damage: what else the suite did to the file, in words; empty if nothing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Make the file, which must not exist yet, mode 0600, and sync its directory.
+
+        Raises:
+            FileExistsError: there is a journal of this name.
+            JournalError: the file cannot be made.
+        """
+        self.path = path
+        self.reopened = 0
+        self.damage = ""
+        try:
+            self._fd = _open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
+            found = _fstat(self._fd)
+            sync_directory(path.parent)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise JournalError(f"cannot make the journal {path}: {error.strerror}") from error
+        self._file_id = (found.st_dev, found.st_ino)
+        # (last whole seq, bytes of whole lines, begun line): replaced as one, so an exception finds no half-made state.
+        self._state: tuple[int, int, bytes | None] = (0, 0, None)
+
+    @property
+    def seq(self) -> int:
+        """Number of the last whole line."""
+        return self._state[0]
+
+    @property
+    def end(self) -> int:
+        """Bytes up to the end of the last whole line."""
+        return self._state[1]
+
+    def append(self, make_line: Callable[[int], bytes]) -> tuple[int, bytes]:
+        """Write the next line and return its number and bytes; `make_line` gets the number.
+
+        Raises:
+            JournalError: the line is not in the journal; either it was not begun, or the next call finishes it first.
+        """
+        try:
+            size = self._check_file()
+            if self._state[2] is not None:
+                self._finish_begun(size)
+                size = self._check_file()
+            seq, end, _ = self._state
+            if size != end:
+                # Lines that are gone show as a hole to every reader; what comes now must not be lost too.
+                self.damage = f"the journal {self.path} has {size} bytes instead of {end}: something else changed it"
+                end = size
+            line = make_line(seq + 1)
+            self._state = (seq, end, line)
+            if _write(self._fd, line) == len(line):
+                self._state = (seq + 1, end + len(line), None)
+            else:
+                self._finish_begun(self._check_file())
+        except OSError as error:
+            raise JournalError(f"cannot write the journal {self.path}: {error.strerror}") from error
+        return seq + 1, line
+
+    def sync(self) -> None:
+        """Return when everything written is on the disk.
+
+        Raises:
+            JournalError: the sync failed. What was written since the last one may be lost in a power cut.
+        """
+        try:
+            self._check_file()
+            _fdatasync(self._fd)
+        except OSError as error:
+            raise JournalError(f"cannot sync the journal {self.path}: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Close the descriptor, if it is still ours. Writes and syncs nothing."""
+        fd, self._fd = self._fd, -1
+        try:
+            found = _fstat(fd)
+        except OSError:
+            return  # the suite closed it
+        if (found.st_dev, found.st_ino) == self._file_id:
+            _close(fd)
+
+    def _finish_begun(self, size: int) -> None:
+        seq, end, line = self._state
+        if line is None:
+            return
+        done = size - end
+        while done < len(line):
+            done += _write(self._fd, line[done:])
+        self._state = (seq + 1, end + len(line), None)
+
+    def _check_file(self) -> int:
+        """Return the file's size, after making sure that the descriptor still is our file and nobody else's."""
+        try:
+            found = _fstat(self._fd)
+            if (found.st_dev, found.st_ino) == self._file_id:
+                if not found.st_nlink and not self.damage:
+                    self.damage = f"the journal {self.path} was removed; its events reach the store by the socket only"
+                return found.st_size
+        except OSError:
+            pass  # closed by the suite: opened again below
+        self._fd = _open(self.path, os.O_WRONLY | _FLAGS)
+        found = _fstat(self._fd)
+        if (found.st_dev, found.st_ino) != self._file_id:
+            _close(self._fd)
+            self._fd = -1
+            raise JournalError(f"the journal {self.path} was replaced by another file")
+        self.reopened += 1
+        return found.st_size
+
+
+_FLAGS: Final = os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def sync_directory(path: Path) -> None:
+    """Sync a directory, so that a file just made in it survives a power cut."""
+    fd = _open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        _close(fd)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """One whole line of a journal, as it was found.
+
+    Attributes:
+        number: line number in the file, from 1, counted from where reading began.
+        end: byte offset behind the line.
+        raw: the line without its newline.
+        event: what it says, or None if it is bad.
+        reason: why it is bad, else empty.
+    """
+
+    number: int
+    end: int
+    raw: bytes
+    event: Event | None
+    reason: str
+
+
+def whole_lines(fd: int, offset: int) -> Generator[tuple[bytes, int], None, None]:
+    """Yield (line without newline, byte offset behind it) from `offset` to the last newline.
+
+    A rest without newline is not yielded: while its writer lives it is not there yet, and once the writer is gone it is a
+    torn tail (`tail_size` tells). A stretch of more than LINE_LIMIT bytes without newline is yielded as it is: a bad line.
+    """
+    rest = b""
+    while chunk := os.pread(fd, READ_SIZE, offset + len(rest)):
+        data = rest + chunk
+        start = 0
+        while (newline := data.find(b"\n", start)) >= 0:
+            yield data[start:newline], offset + newline + 1
+            start = newline + 1
+        offset += start
+        rest = data[start:]
+        if len(rest) > LINE_LIMIT:
+            yield rest, offset + len(rest)
+            offset += len(rest)
+            rest = b""
+
+
+def records(path: Path, offset: int = 0) -> Iterator[Record]:
+    """Yield the whole lines of a journal or observation file from `offset`, bad ones included.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        with closing(whole_lines(fd, offset)) as lines:
+            for number, (raw, end) in enumerate(lines, start=1):
+                yield parse(raw, end, number)
+    finally:
+        os.close(fd)
+
+
+def parse(raw: bytes, end: int, number: int = 0) -> Record:
+    """Return the record of one line without its newline."""
+    try:
+        return Record(number=number, end=end, raw=raw, event=decode(raw), reason="")
+    except BadLine as error:
+        return Record(number=number, end=end, raw=raw, event=None, reason=str(error))
+
+
+def tail_size(path: Path) -> int:
+    """Return the bytes behind the last newline: 0, or the size of a line that was begun and not finished."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        position = size
+        while position > 0:
+            step = min(READ_SIZE, position)
+            file.seek(position - step)
+            newline = file.read(step).rfind(b"\n")
+            if newline >= 0:
+                return size - (position - step + newline + 1)
+            position -= step
+    return size

@@ -1,0 +1,148 @@
+"""A line: the one encoding of an event, in the journal and on the wire.
+
+    {"seq":7,"eventType":"testCase","payload":{...},"timestamp":1700000000.123456,"crc":"89abcdef"}
+
+ASCII JSON, one line; `crc` is the CRC-32 of the line's bytes before `,"crc"`. What JSON cannot hold is changed here, and
+only here: lone surrogates become their backslash escape, numbers that are not finite and foreign objects become text,
+long texts are cut in the middle with their length stated.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from json.encoder import JSONEncoder
+from typing import Any, Final, NamedTuple, NoReturn
+from zlib import crc32
+
+from threepio_client.errors import BadLine
+from threepio_client.events import FIELD_LIMIT, LINE_LIMIT, Payload
+
+_CRC_KEY: Final = b',"crc":"'
+_TAIL_SIZE: Final = len(_CRC_KEY) + 8 + len(b'"}')
+_DEPTH_LIMIT: Final = 32
+"""Levels of nesting kept in a payload; deeper values become text. No event of ours has more than 4."""
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a finite number")
+
+
+# Bound once: a test may replace `json.dumps` or `json.loads` while we run.
+_encode_json: Final = JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
+_decode_json: Final = json.JSONDecoder(parse_constant=_refuse_constant).decode
+
+
+class Event(NamedTuple):
+    """One decoded line.
+
+    Attributes:
+        seq: number within the run, from 1, without gaps.
+        type: an `EventType`, an `ObservationType`, or a name that a newer writer knows.
+        payload: the event's own content.
+        timestamp: seconds since the epoch, by the writer's clock.
+        crc: CRC-32 of the encoded event; equal seq and crc mean an equal event.
+    """
+
+    seq: int
+    type: str
+    payload: Payload
+    timestamp: float
+    crc: int
+
+
+def encode(seq: int, event_type: str, payload: Payload, timestamp: float) -> bytes:
+    """Return the event's line with its newline, at most LINE_LIMIT bytes; it never fails for what a test can bring."""
+    body = _encode_payload(payload)
+    head = f'{{"seq":{seq},"eventType":"{event_type}","payload":{body},"timestamp":{timestamp:.6f}'.encode("ascii")
+    return b'%b,"crc":"%08x"}\n' % (head, crc32(head))
+
+
+def decode(line: bytes) -> Event:
+    """Return the event of a line without its newline.
+
+    Raises:
+        BadLine: the line is cut, its checksum is wrong, or it is not an event.
+    """
+    head = line[:-_TAIL_SIZE]
+    tail = line[-_TAIL_SIZE:]
+    if len(line) > LINE_LIMIT or not tail.startswith(_CRC_KEY) or not tail.endswith(b'"}'):
+        raise BadLine("not a whole line")
+    try:
+        crc = int(tail[len(_CRC_KEY) : -2], 16)
+        if crc != crc32(head):
+            raise BadLine("checksum does not match")
+        fields = _decode_json(line.decode("ascii"))
+        seq, event_type, payload, timestamp = (
+            fields["seq"],
+            fields["eventType"],
+            fields["payload"],
+            fields["timestamp"],
+        )
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise BadLine(f"not an event: {error}") from error
+    if not (type(seq) is int and seq > 0 and type(event_type) is str and type(payload) is dict):
+        raise BadLine("not an event: a field has the wrong type")
+    if type(timestamp) not in (float, int):
+        raise BadLine("not an event: the timestamp is no number")
+    return Event(seq, event_type, payload, timestamp, crc)
+
+
+def clip(text: str, limit: int = FIELD_LIMIT) -> str:
+    """Return the text, cut in the middle to about `limit` characters with the original length stated."""
+    if len(text) <= limit:
+        return text
+    mark = f" [... cut: {len(text)} characters in all ...] "
+    keep = max(limit - len(mark), 0)
+    return text[: keep - keep // 2] + mark + text[len(text) - keep // 2 :]
+
+
+def plain_text(text: str) -> str:
+    """Return the text as valid Unicode: lone surrogates as their backslash escape."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _encode_payload(payload: Payload) -> str:
+    try:
+        body = _encode_json(payload)
+        # A surrogate pair of a valid character looks the same here; `_plain` leaves that one as it is.
+        if len(body) <= FIELD_LIMIT and "\\ud" not in body:
+            return body
+    except (TypeError, ValueError, RecursionError):
+        pass  # something that JSON cannot hold: `_plain` below turns it into text
+    room = LINE_LIMIT - 1024
+    limit = FIELD_LIMIT
+    while limit > 64:
+        body = _encode_json(_plain(payload, limit, 0))
+        if len(body) <= room:
+            return body
+        limit //= 4
+    scalars = {key: value for key, value in payload.items() if not isinstance(value, dict | list | tuple)}
+    body = _encode_json({**_plain(dict(list(scalars.items())[:64]), 64, 0), "cut": True})
+    return body if len(body) <= room else '{"cut":true}'
+
+
+def _plain(value: Any, limit: int, depth: int) -> Any:
+    """Return what JSON can hold of any value, texts cut to `limit` characters."""
+    if value is None or value is True or value is False:
+        return value
+    if isinstance(value, str):
+        return plain_text(clip(str(value), limit))
+    if isinstance(value, int):
+        return int(value) if -(2**63) <= value < 2**63 else clip(hex(value), limit)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(float(value))
+    if depth < _DEPTH_LIMIT and isinstance(value, dict):
+        return {plain_text(clip(_as_text(k), limit)): _plain(v, limit, depth + 1) for k, v in value.items()}
+    if depth < _DEPTH_LIMIT and isinstance(value, list | tuple):
+        return [_plain(item, limit, depth + 1) for item in value]
+    return plain_text(clip(_as_text(value), limit))
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, str):
+        return str(value)
+    try:
+        return repr(value)
+    except Exception as error:  # noqa: BLE001 - a test's own __repr__ may raise anything; the field says so
+        return f"<{type(value).__name__}: its repr raised {type(error).__name__}>"

@@ -1,0 +1,284 @@
+"""The adapter's connection to the daemon: never waits longer than the budget allows, never raises for what a peer does.
+
+Owned here: the socket, the credit, the acks, the time spent waiting. Not here: the journal, and when to connect again.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from threepio_client import clock
+from threepio_client.errors import RemoteProtocolError
+from threepio_client.process import ProcessIdentity
+from threepio_client.protocol import (
+    VERSION,
+    WINDOW,
+    Ack,
+    Bye,
+    ByeAck,
+    Connection,
+    Credit,
+    Hello,
+    Refuse,
+    Role,
+    State,
+    Welcome,
+)
+
+SEND_BUFFER: Final = 4 * 1024 * 1024
+"""Bytes asked of the kernel. The default holds some 170 to 280 lines, whatever their size."""
+SMALL_STALL_S: Final = 0.020
+"""Shorter waits are the scheduler's, not a slow daemon's, and do not count against the run's budget."""
+READ_EVERY_S: Final = 0.050
+"""How often an adapter with credit to spare looks for acks."""
+
+# Bound once: a test may replace what these modules hold while we run.
+_socket: Final = socket.socket
+_poll: Final = select.poll
+_fstat: Final = os.fstat
+_POLL_IN: Final = select.POLLIN
+_POLL_OUT: Final = select.POLLOUT
+_SEND_FLAGS: Final = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+_READ_FLAGS: Final = socket.MSG_DONTWAIT
+
+
+class Budget:
+    """How long a run may wait for the daemon, in all and at a time.
+
+    Attributes:
+        used: seconds that count against the total.
+        blocked: all seconds spent waiting.
+    """
+
+    def __init__(self, at_a_time: float, total: float) -> None:
+        self._at_a_time = at_a_time
+        self._total = total
+        self.used = 0.0
+        self.blocked = 0.0
+
+    @property
+    def left(self) -> float:
+        """Seconds that the next wait may take; may be infinite."""
+        return min(self._at_a_time, max(self._total - self.used, 0.0))
+
+    def spend(self, seconds: float) -> None:
+        """Count one wait."""
+        self.blocked += seconds
+        if seconds > SMALL_STALL_S:
+            self.used += seconds
+
+
+class Link:
+    """One connection, from HELLO to BYE.
+
+    Attributes:
+        acked: highest seq that the daemon has stored and synced.
+        heard: when the daemon last said something, by `clock.monotonic`.
+        trouble: why the connection ended or could not be made; empty while it is fine.
+        refused: whether the daemon refused this run, so that asking again is of no use.
+    """
+
+    def __init__(self, path: Path, budget: Budget, events: int) -> None:
+        self.acked = 0
+        self.heard = 0.0
+        self.trouble = ""
+        self.refused = False
+        self._path = path
+        self._budget = budget
+        self._protocol = Connection(Role.ADAPTER)
+        self._credit = Credit(WINDOW, events)
+        self._out = b""
+        self._read_at = 0.0
+        self._sock: socket.socket | None = None
+        self._file_id = (0, 0)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the daemon said WELCOME and the connection stands."""
+        return self._sock is not None and self._protocol.state is State.OPEN
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether there is a connection at all, welcomed or not yet."""
+        return self._sock is not None
+
+    def connect(self, run_id: str, producer_id: str, process: ProcessIdentity, journal: Path) -> bool:
+        """Connect and say HELLO without waiting; return whether that worked. `trouble` says why not."""
+        hello = Hello(
+            versions=[VERSION],
+            role=Role.ADAPTER.value,
+            run={"run_id": run_id, "producer_id": producer_id, "process": process.to_payload()},
+            journal=str(journal),
+        )
+        sock = None
+        try:
+            sock = _socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+            sock.setblocking(False)
+            sock.connect(str(self._path))
+            uid = peer_uid(sock)
+            if uid != os.getuid():
+                raise PermissionError(None, f"the process that listens there belongs to uid {uid}, not to you")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+            found = _fstat(sock.fileno())
+            self._file_id = (found.st_dev, found.st_ino)
+        except OSError as error:
+            if sock is not None:
+                sock.close()
+            self.trouble = f"{error.strerror or error}"
+            return False
+        self._sock = sock
+        self._out = self._protocol.send(hello)
+        self._flush()
+        return self.is_alive
+
+    def wait_for_welcome(self) -> bool:
+        """Wait within the budget until the daemon has answered; return whether it said WELCOME."""
+        return self._wait(lambda: self.is_open)
+
+    def offer(self, end: int, seq: int, line: bytes, now: float) -> bool:
+        """Send one line, waiting for credit within the budget; return False if it is left to the journal.
+
+        Args:
+            end: byte offset in the journal behind the line.
+            seq: the line's number.
+            line: the line with its newline.
+            now: `clock.monotonic`, read by the caller anyway.
+        """
+        if self._sock is None:
+            return False
+        if now - self._read_at > READ_EVERY_S or self._credit.mostly_used:
+            self._read_at = now
+            self._read()
+        if not self.is_open:
+            return False
+        if seq <= self.acked:
+            return True
+        size = len(line)
+        if (self._out or not self._credit.allows(size)) and not self._wait(
+            lambda: self._flush() and self._credit.allows(size)
+        ):
+            return False
+        self._credit.sent(seq, size)
+        self._out = self._protocol.send_lines(0, end, seq, [line[:-1]])
+        self._flush()
+        return True
+
+    def finish(self, last_seq: int) -> bool:
+        """Say BYE and wait within the budget; return whether the daemon has stored everything. Ends the connection."""
+        try:
+            if self.is_open and self._wait(self._flush):
+                self._out = self._protocol.send(Bye(last_seq=last_seq))
+                self._flush()
+                self._wait(lambda: self.acked >= last_seq and self._protocol.state is State.CLOSED)
+            return self.acked >= last_seq
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close the socket, if the descriptor is still ours."""
+        sock, self._sock = self._sock, None
+        if sock is not None:
+            if self._is_ours(sock):
+                sock.close()
+            else:
+                sock.detach()  # the suite closed it, and the number may be a file of its own by now
+
+    def _wait(self, ready: Callable[[], bool]) -> bool:
+        """Read and write until `ready`, at most as long as the budget allows; return whether it is."""
+        start = clock.monotonic()
+        deadline = start + self._budget.left
+        try:
+            while self._sock is not None:
+                if ready():
+                    return True
+                left = deadline - clock.monotonic()
+                if left <= 0 or self._sock is None:
+                    return False
+                poll = _poll()
+                poll.register(self._sock.fileno(), _POLL_IN | (_POLL_OUT if self._out else 0))
+                poll.poll(None if left == float("inf") else max(left * 1000, 1))
+                self._read()
+            return ready()
+        finally:
+            self._budget.spend(clock.monotonic() - start)
+
+    def _flush(self) -> bool:
+        """Send what the kernel takes of a begun frame; return whether nothing of it is left."""
+        sock = self._sock
+        if sock is None:
+            return False
+        try:
+            while self._out:
+                if not self._is_ours(sock):
+                    self._fail("the suite closed the connection's descriptor")
+                    return False
+                self._out = self._out[sock.send(self._out, _SEND_FLAGS) :]
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            self._fail(f"{error.strerror}")
+            return False
+        return True
+
+    def _read(self) -> None:
+        """Take in what the daemon has said so far, without waiting."""
+        sock = self._sock
+        if sock is None:
+            return
+        try:
+            if not self._is_ours(sock):
+                self._fail("the suite closed the connection's descriptor")
+                return
+            while data := sock.recv(4096, _READ_FLAGS):
+                for message in self._protocol.receive(data):
+                    if isinstance(message, Welcome):
+                        self._credit.window = min(message.window, WINDOW)
+                        self._set_acked(message.cursor)
+                    elif isinstance(message, Ack | ByeAck):
+                        self._set_acked(message.seq)
+                    elif isinstance(message, Refuse):
+                        self.refused = True
+                        self._fail(f"the daemon refused: {message.reason} [{message.code}]")
+                        return
+                if len(data) < 4096:
+                    return
+        except BlockingIOError:
+            return
+        except RemoteProtocolError as error:
+            self._fail(f"the daemon broke the protocol: {error}")
+            return
+        except OSError as error:
+            self._fail(f"{error.strerror}")
+            return
+        self._fail("the daemon closed the connection")
+
+    def _set_acked(self, seq: int) -> None:
+        self.heard = clock.monotonic()
+        if seq > self.acked:
+            self.acked = seq
+            self._credit.acked(seq)
+
+    def _fail(self, trouble: str) -> None:
+        if self.refused or self._protocol.state is not State.CLOSED:
+            self.trouble = trouble
+        self._out = b""
+        self.close()
+
+    def _is_ours(self, sock: socket.socket) -> bool:
+        try:
+            found = _fstat(sock.fileno())
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) == self._file_id
+
+
+def peer_uid(sock: socket.socket) -> int:
+    """Return the uid of the process at the other end, as it was when it connected or listened (SO_PEERCRED, unix(7))."""
+    data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", data)[1])

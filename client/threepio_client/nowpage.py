@@ -1,0 +1,166 @@
+"""The now page: which test is in flight, in which phase, since when - written without a system call.
+
+A memory-mapped file beside the journal, one slot a worker. Anybody may read it at any moment: each slot has a sequence
+lock (odd while it is being written), and the page is still there after SIGKILL. Layout: `docs/protocol.md`.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from threepio_client.events import Phase
+from threepio_client.line import plain_text
+
+MAGIC: Final = b"3pioNOW1"
+SLOT_SIZE: Final = 1024
+SLOTS: Final = 32
+"""One for the session and 31 workers: 33 KiB a run. Workers beyond that have no slot and are not in `in_flight`."""
+
+_HEADER: Final = struct.Struct("<8sHHQ")  # magic, slots, slot size, last journaled seq
+_HEADER_SIZE: Final = 64
+_SEQ: Final = struct.Struct("<Q")
+_SEQ_AT: Final = 12
+_LOCK: Final = struct.Struct("<I")
+_BODY: Final = struct.Struct("<BBHdQ16s")  # phase, is it a test, bytes of text, since, seq, worker
+_TEXT_AT: Final = _LOCK.size + _BODY.size
+TEXT_LIMIT: Final = SLOT_SIZE - _TEXT_AT
+"""Bytes of a node id in a slot; a longer one is cut at the end."""
+
+_PHASES: Final = (Phase.COLLECT, Phase.SETUP, Phase.CALL, Phase.TEARDOWN, Phase.SESSION_END)
+_CODE: Final = {phase: code for code, phase in enumerate(_PHASES, start=1)}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InFlight:
+    """What one slot says.
+
+    Attributes:
+        text: node id of a test, or the file being imported, or empty where the session itself is meant.
+        is_test: whether `text` is the node id of a test.
+        phase: what is being done.
+        since: start of the phase, seconds since the epoch.
+        seq: last event journaled when the slot was written.
+        worker: xdist worker id, empty without workers.
+        whole: False if the text was cut because it did not fit.
+    """
+
+    text: str
+    is_test: bool
+    phase: Phase
+    since: float
+    seq: int
+    worker: str
+    whole: bool
+
+
+class NowPage:
+    """The writing side of a page: the adapter's process, and each worker for its own slot."""
+
+    def __init__(self, path: Path, slot: int, *, create: bool) -> None:
+        """Map the page, making the file if `create`.
+
+        Raises:
+            OSError: the file cannot be made, opened or mapped, or is no now page.
+        """
+        size = _HEADER_SIZE + SLOTS * SLOT_SIZE
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if create else 0)
+        fd = os.open(path, flags, 0o600)
+        try:
+            if create:
+                # Written in full, not a sparse file: a full disk is an error here, not SIGBUS at the first store.
+                os.write(fd, _HEADER.pack(MAGIC, SLOTS, SLOT_SIZE, 0).ljust(size, b"\0"))
+            if os.fstat(fd).st_size < size or os.pread(fd, len(MAGIC), 0) != MAGIC:
+                raise OSError(f"{path} is not a now page")
+            self._map = mmap.mmap(fd, size)
+        finally:
+            os.close(fd)
+        if not 0 <= slot < SLOTS:
+            raise OSError(f"the now page has no slot {slot}")
+        self._at = _HEADER_SIZE + slot * SLOT_SIZE
+        self._lock = 0
+
+    def set_seq(self, seq: int) -> None:
+        """State the last journaled event of the run."""
+        _SEQ.pack_into(self._map, _SEQ_AT, seq)
+
+    def set(self, text: str, phase: Phase, since: float, *, is_test: bool = True, worker: str = "") -> None:
+        """State what is in flight in this slot; `since` in seconds since the epoch."""
+        data = plain_text(text).encode("utf-8")[: TEXT_LIMIT + 1]
+        at = self._at
+        page = self._map
+        seq = _SEQ.unpack_from(page, _SEQ_AT)[0]
+        self._lock += 2
+        _LOCK.pack_into(page, at, (self._lock - 1) & 0xFFFFFFFF)
+        _BODY.pack_into(page, at + 4, _CODE[phase], is_test, len(data), since, seq, worker.encode("ascii", "replace"))
+        page[at + _TEXT_AT : at + _TEXT_AT + min(len(data), TEXT_LIMIT)] = data[:TEXT_LIMIT]
+        _LOCK.pack_into(page, at, self._lock & 0xFFFFFFFF)
+
+    def set_phase(self, phase: Phase, since: float) -> None:
+        """State the next phase of what is in flight already."""
+        at = self._at
+        page = self._map
+        seq = _SEQ.unpack_from(page, _SEQ_AT)[0]
+        self._lock += 2
+        _LOCK.pack_into(page, at, (self._lock - 1) & 0xFFFFFFFF)
+        page[at + 4] = _CODE[phase]
+        _SINCE_SEQ.pack_into(page, at + 8, since, seq)
+        _LOCK.pack_into(page, at, self._lock & 0xFFFFFFFF)
+
+    def clear(self) -> None:
+        """State that nothing is in flight in this slot."""
+        at = self._at
+        self._lock += 2
+        _LOCK.pack_into(self._map, at, (self._lock - 1) & 0xFFFFFFFF)
+        self._map[at + 4] = 0
+        _LOCK.pack_into(self._map, at, self._lock & 0xFFFFFFFF)
+
+    def close(self) -> None:
+        """Unmap the page; the file stays."""
+        self._map.close()
+
+
+_SINCE_SEQ: Final = struct.Struct("<dQ")
+
+
+def read(path: Path) -> tuple[int, list[InFlight]]:
+    """Return (last journaled seq, what is in flight), as far as it can be read without waiting for the writer.
+
+    Raises:
+        OSError: there is no readable now page.
+    """
+    data = b""
+    stable: dict[int, InFlight | None] = {}
+    for _ in range(8):  # a writer is inside a slot for about a microsecond
+        data = path.read_bytes()
+        again = path.read_bytes()
+        if len(data) < _HEADER_SIZE + SLOTS * SLOT_SIZE or not data.startswith(MAGIC):
+            raise OSError(f"{path} is not a now page")
+        for slot in range(SLOTS):
+            at = _HEADER_SIZE + slot * SLOT_SIZE
+            lock = _LOCK.unpack_from(data, at)[0]
+            if slot not in stable and lock % 2 == 0 and lock == _LOCK.unpack_from(again, at)[0]:
+                stable[slot] = _read_slot(data, at)
+        if len(stable) == SLOTS:
+            break
+    return _SEQ.unpack_from(data, _SEQ_AT)[0], [found for _, found in sorted(stable.items()) if found is not None]
+
+
+def _read_slot(data: bytes, at: int) -> InFlight | None:
+    code, is_test, size, since, seq, worker = _BODY.unpack_from(data, at + 4)
+    if not 1 <= code <= len(_PHASES):
+        return None
+    text = data[at + _TEXT_AT : at + _TEXT_AT + min(size, TEXT_LIMIT)].decode("utf-8", "ignore")
+    return InFlight(
+        text=text,
+        is_test=bool(is_test),
+        phase=_PHASES[code - 1],
+        since=since,
+        seq=seq,
+        worker=worker.rstrip(b"\0").decode("ascii", "replace"),
+        whole=size <= TEXT_LIMIT,
+    )

@@ -1,0 +1,92 @@
+"""Where things lie in the state directory, and how its directories are made: 0700 and ours."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from threepio_client.errors import NoPlace
+
+_ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
+"""Run ids are read aloud and typed: no 0 or o, no 1, i or l."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateDir:
+    """The state directory and the files in it. Only names: nothing is made or looked at."""
+
+    path: Path
+
+    @property
+    def journals(self) -> Path:
+        return self.path / "journals"
+
+    @property
+    def store(self) -> Path:
+        return self.path / "store.sqlite3"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "daemon.lock"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def daemon_log(self) -> Path:
+        return self.logs / "threepiod.log"
+
+    @property
+    def adapter_log(self) -> Path:
+        return self.logs / "adapter.log"
+
+    def journal(self, run_id: str) -> Path:
+        return self.journals / f"{run_id}.jsonl"
+
+    def now_page(self, run_id: str) -> Path:
+        return self.journals / f"{run_id}.now"
+
+    def observed(self, run_id: str) -> Path:
+        return self.journals / f"{run_id}.observed.jsonl"
+
+    def output(self, run_id: str) -> Path:
+        """What a command started by `threepio run` printed."""
+        return self.path / "output" / f"{run_id}.log"
+
+
+def run_id_of(journal: Path) -> str | None:
+    """Return the run id that a journal's file name stands for, or None if it is another file."""
+    name = journal.name
+    if not name.endswith(".jsonl") or name.endswith(".observed.jsonl"):
+        return None
+    return name.removesuffix(".jsonl")
+
+
+def new_run_id() -> str:
+    """Return a run id of seven characters: short enough to type, and a unique prefix is shorter still."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(7))
+
+
+def make_private_dir(path: Path) -> None:
+    """Make the directory 0700, or check that nobody else can plant files in the one that is there.
+
+    Raises:
+        NoPlace: it cannot be made, is not a directory, belongs to somebody else, or others may write to it.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.lstat()
+    except OSError as error:
+        raise NoPlace(f"cannot make the directory {path}: {error.strerror}") from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise NoPlace(f"{path} is a link or a file, not a directory")
+    shared_but_sticky = found.st_uid == 0 and found.st_mode & stat.S_ISVTX
+    if found.st_uid != os.getuid() and not shared_but_sticky:
+        raise NoPlace(f"the directory {path} belongs to uid {found.st_uid}, not to you (uid {os.getuid()})")
+    if found.st_mode & 0o022 and not shared_but_sticky:
+        raise NoPlace(f"others may write to the directory {path}: chmod 700 it, or choose another one")

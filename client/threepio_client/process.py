@@ -1,0 +1,94 @@
+"""Which process is meant: a pid alone is reused, so boot, pid namespace and start time belong to it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+
+class Liveness(Enum):
+    """What can be known of a process from here."""
+
+    ALIVE = "alive"
+    GONE = "gone"
+    UNKNOWN = "unknown"
+    """Another pid namespace, or a system without /proc: not visible from here, so never called dead."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProcessIdentity:
+    """Identity of a process.
+
+    Attributes:
+        pid: process id in its own pid namespace.
+        start_ticks: start time since boot in clock ticks, field 22 of /proc/<pid>/stat; 0 where there is no /proc.
+        boot_id: random id of the kernel's boot; empty where there is none.
+        pid_namespace: for example `pid:[4026531836]`; empty where there is none.
+    """
+
+    pid: int
+    start_ticks: int
+    boot_id: str
+    pid_namespace: str
+
+    def to_payload(self) -> dict[str, Any]:
+        """Return the form that runStart and HELLO carry."""
+        return asdict(self)
+
+    @classmethod
+    def from_payload(cls, payload: object) -> ProcessIdentity | None:
+        """Return the identity, or None if the payload does not hold one."""
+        if not isinstance(payload, dict):
+            return None
+        pid, ticks = payload.get("pid"), payload.get("start_ticks")
+        boot, namespace = payload.get("boot_id"), payload.get("pid_namespace")
+        if type(pid) is int and pid > 0 and type(ticks) is int and type(boot) is str and type(namespace) is str:
+            return cls(pid=pid, start_ticks=ticks, boot_id=boot, pid_namespace=namespace)
+        return None
+
+    def liveness(self) -> Liveness:
+        """Return whether this very process still runs; an ended process that nobody waited for is gone."""
+        if self.boot_id != _boot_id():
+            return Liveness.GONE if self.boot_id and _boot_id() else Liveness.UNKNOWN
+        if not self.start_ticks or self.pid_namespace != _pid_namespace():
+            return Liveness.UNKNOWN
+        found = _state_and_start(self.pid)
+        if found is None:
+            return Liveness.GONE
+        state, ticks = found
+        return Liveness.ALIVE if ticks == self.start_ticks and state not in "ZX" else Liveness.GONE
+
+
+def current() -> ProcessIdentity:
+    """Return the identity of this process."""
+    pid = os.getpid()
+    found = _state_and_start(pid)
+    ticks = found[1] if found else 0
+    return ProcessIdentity(pid=pid, start_ticks=ticks, boot_id=_boot_id(), pid_namespace=_pid_namespace())
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _pid_namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
+def _state_and_start(pid: int) -> tuple[str, int] | None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    # The second field is the command in parentheses and may hold anything, so count from the last one.
+    fields = stat[stat.rindex(b")") + 2 :].split()
+    return fields[0].decode(), int(fields[19])

@@ -1,0 +1,332 @@
+"""The wire protocol: its messages, and who may send which one when. No socket and no clock.
+
+    adapter   HELLO ►  ◄ WELCOME | REFUSE   LINES ► ...  ◄ ACK ...   BYE ►  ◄ BYE_ACK
+    query     HELLO ►  ◄ WELCOME | REFUSE   ASK ►  ◄ REPLY (in pieces, the last one marked) ...
+
+`docs/protocol.md` describes each field. A new message is a new dataclass here and a row in `TRANSITIONS`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from enum import Enum, auto
+from typing import Any, ClassVar, Final, get_origin, get_type_hints
+
+from threepio_client.errors import LocalProtocolError, RemoteProtocolError
+from threepio_client.wire import FrameReader, frame
+
+VERSION: Final = 1
+WINDOW: Final = 1024 * 1024
+"""Bytes of lines that an adapter may have sent and not yet been acked for: the daemon's memory for one connection."""
+WINDOW_EVENTS: Final = 10_000
+"""Events likewise, unless THREEPIO_EVENT_BUFFER_SIZE says less."""
+REPLY_PIECE: Final = 256 * 1024
+"""Bytes of a long answer in one REPLY."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """Base of all messages; `type` is the first element of the array on the wire."""
+
+    type: ClassVar[int]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hello(Message):
+    """The client's first message.
+
+    Attributes:
+        versions: protocol versions that it speaks.
+        role: `adapter` or `query`.
+        run: an adapter's run: `run_id`, `producer_id`, `process`; else empty.
+        journal: absolute path of the run's journal; else empty.
+    """
+
+    type: ClassVar[int] = 1
+    versions: list[int]
+    role: str
+    run: dict[str, Any]
+    journal: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Welcome(Message):
+    """The daemon's answer to HELLO.
+
+    Attributes:
+        version: the protocol version to be used.
+        cursor: seq up to which the run is stored and synced already.
+        window: bytes of lines that may be sent beyond the highest ack.
+    """
+
+    type: ClassVar[int] = 2
+    version: int
+    cursor: int
+    window: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refuse(Message):
+    """The daemon's last message on a connection that it closes; the codes are in docs/protocol.md."""
+
+    type: ClassVar[int] = 3
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lines(Message):
+    """Lines of the run, in order and without gaps.
+
+    Attributes:
+        file: number of the journal file, 0 for `<run id>.jsonl`.
+        end: byte offset in that file behind the last line.
+        first_seq: seq of the first line.
+        lines: the journal's own bytes, without newlines.
+    """
+
+    type: ClassVar[int] = 4
+    file: int
+    end: int
+    first_seq: int
+    lines: list[bytes]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ack(Message):
+    """Everything up to `seq` is stored and synced."""
+
+    type: ClassVar[int] = 5
+    seq: int
+    window: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bye(Message):
+    """The adapter has written its last event and asks to be told when all of the run is stored."""
+
+    type: ClassVar[int] = 6
+    last_seq: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ByeAck(Message):
+    """All of the run is stored and synced, up to `seq`."""
+
+    type: ClassVar[int] = 7
+    seq: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ask(Message):
+    """A question; `id` comes back in the reply."""
+
+    type: ClassVar[int] = 8
+    id: int
+    name: str
+    params: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reply(Message):
+    """A piece of an answer.
+
+    Attributes:
+        id: the question's.
+        last: whether this is the last piece.
+        data: bytes of the msgpack-encoded answer `{"result": ..., "elapsed_ms": ...}` or `{"error": ..., "code": ...}`.
+    """
+
+    type: ClassVar[int] = 9
+    id: int
+    last: bool
+    data: bytes
+
+
+class Role(Enum):
+    """Which side of a connection this is."""
+
+    ADAPTER = "adapter"
+    QUERY = "query"
+    DAEMON = "daemon"
+
+
+class State(Enum):
+    """State of a connection, the same on both sides but for what is still under way."""
+
+    START = auto()
+    GREETED = auto()
+    OPEN = auto()
+    ASKING = auto()
+    LEAVING = auto()
+    CLOSED = auto()
+
+
+_CLIENTS: Final = (Role.ADAPTER, Role.QUERY)
+
+TRANSITIONS: Final[dict[State, dict[tuple[Role, type[Message]], State]]] = {
+    State.START: {
+        (Role.ADAPTER, Hello): State.GREETED,
+        (Role.QUERY, Hello): State.GREETED,
+        (Role.DAEMON, Refuse): State.CLOSED,
+    },
+    State.GREETED: {
+        (Role.DAEMON, Welcome): State.OPEN,
+        (Role.DAEMON, Refuse): State.CLOSED,
+    },
+    State.OPEN: {
+        (Role.ADAPTER, Lines): State.OPEN,
+        (Role.DAEMON, Ack): State.OPEN,
+        (Role.ADAPTER, Bye): State.LEAVING,
+        (Role.QUERY, Ask): State.ASKING,
+        (Role.DAEMON, Refuse): State.CLOSED,
+    },
+    State.ASKING: {
+        (Role.DAEMON, Reply): State.ASKING,
+        (Role.QUERY, Ask): State.ASKING,
+        (Role.DAEMON, Refuse): State.CLOSED,
+    },
+    State.LEAVING: {
+        (Role.DAEMON, Ack): State.LEAVING,
+        (Role.DAEMON, ByeAck): State.CLOSED,
+        (Role.DAEMON, Refuse): State.CLOSED,
+    },
+    State.CLOSED: {},
+}
+"""(who sends, what) -> next state; a missing entry is a protocol error."""
+
+_KINDS: Final[dict[int, type[Message]]] = {
+    kind.type: kind for kind in (Hello, Welcome, Refuse, Lines, Ack, Bye, ByeAck, Ask, Reply)
+}
+
+
+def _plain_type(hint: Any) -> type[Any]:
+    found: type[Any] = get_origin(hint) or hint  # list[bytes] -> list
+    return found
+
+
+_FIELD_TYPES: Final[dict[type[Message], tuple[type[Any], ...]]] = {
+    kind: tuple(_plain_type(get_type_hints(kind)[field.name]) for field in fields(kind)) for kind in _KINDS.values()
+}
+_FIELD_NAMES: Final = {kind: tuple(field.name for field in fields(kind)) for kind in _KINDS.values()}
+
+
+def to_frame(message: Message) -> bytes:
+    """Return the frame of a message."""
+    return frame([message.type, *(getattr(message, name) for name in _FIELD_NAMES[type(message)])])
+
+
+def from_array(array: list[Any]) -> Message:
+    """Return the message of an array from the wire.
+
+    Raises:
+        RemoteProtocolError: no such message, or a field is missing or of the wrong type. Further fields are passed over.
+    """
+    kind = _KINDS.get(array[0]) if type(array[0]) is int else None
+    if kind is None:
+        raise RemoteProtocolError("bad-message", "unknown message type")
+    types = _FIELD_TYPES[kind]
+    values = array[1 : 1 + len(types)]
+    if len(values) < len(types):
+        raise RemoteProtocolError("bad-message", f"{kind.__name__} with {len(values)} fields instead of {len(types)}")
+    for name, wanted, value in zip(_FIELD_NAMES[kind], types, values, strict=True):
+        if type(value) is not wanted or (wanted is int and value < 0):
+            raise RemoteProtocolError("bad-message", f"{kind.__name__}.{name} is not a {wanted.__name__}")
+    if kind is Lines and not all(type(line) is bytes for line in values[3]):
+        raise RemoteProtocolError("bad-message", "Lines.lines holds something else than bytes")
+    return kind(**dict(zip(_FIELD_NAMES[kind], values, strict=True)))
+
+
+class Connection:
+    """One side's view of one connection: turns messages into frames and bytes into messages, by the table.
+
+    Attributes:
+        state: where the connection stands, as this side knows.
+        peer_role: the role of the other side; a daemon learns it from HELLO.
+    """
+
+    def __init__(self, role: Role) -> None:
+        self.role = role
+        self.peer_role = Role.DAEMON if role in _CLIENTS else None
+        self.state = State.START
+        self._reader = FrameReader()
+
+    def send(self, message: Message) -> bytes:
+        """Return the frame to be sent.
+
+        Raises:
+            LocalProtocolError: the message is not allowed now.
+        """
+        after = TRANSITIONS[self.state].get((self.role, type(message)))
+        if after is None:
+            raise LocalProtocolError(f"{type(message).__name__} is not allowed in state {self.state.name}")
+        self.state = after
+        return to_frame(message)
+
+    def send_lines(self, file: int, end: int, first_seq: int, lines: list[bytes]) -> bytes:
+        """Return the frame of `Lines`, as `send` would, without building the message: this runs once a test."""
+        if (self.role, Lines) not in TRANSITIONS[self.state]:
+            raise LocalProtocolError(f"Lines is not allowed in state {self.state.name}")
+        return frame([Lines.type, file, end, first_seq, lines])
+
+    def receive(self, data: bytes) -> Iterator[Message]:
+        """Yield the messages that the bytes complete. The iterator is to be used up before the next call.
+
+        Raises:
+            RemoteProtocolError: the peer broke the protocol; the connection is to be closed.
+        """
+        for array in self._reader.feed(data):
+            message = from_array(array)
+            if isinstance(message, Hello) and self.role is Role.DAEMON and self.state is State.START:
+                self.peer_role = _client_role(message.role)
+            after = None if self.peer_role is None else TRANSITIONS[self.state].get((self.peer_role, type(message)))
+            if after is None:
+                raise RemoteProtocolError(
+                    "bad-order", f"{type(message).__name__} is not allowed in state {self.state.name}"
+                )
+            self.state = after
+            yield message
+
+
+def _client_role(name: str) -> Role:
+    for role in _CLIENTS:
+        if role.value == name:
+            return role
+    raise RemoteProtocolError("bad-role", "the role must be adapter or query")
+
+
+class Credit:
+    """What the adapter sent and is not acked yet, against what it may send.
+
+    Attributes:
+        window: bytes that may be out.
+        events: events that may be out.
+    """
+
+    def __init__(self, window: int, events: int) -> None:
+        self.window = window
+        self.events = events
+        self._out: deque[tuple[int, int]] = deque()
+        self._bytes = 0
+
+    def allows(self, size: int) -> bool:
+        """Return whether one more line of this many bytes may be sent; a lone line always may."""
+        return not self._out or (self._bytes + size <= self.window and len(self._out) < self.events)
+
+    @property
+    def mostly_used(self) -> bool:
+        """Whether more than a quarter is out, so that acks are worth looking for."""
+        return self._bytes * 4 > self.window or len(self._out) * 4 > self.events
+
+    def sent(self, seq: int, size: int) -> None:
+        """Note a line that was sent."""
+        self._out.append((seq, size))
+        self._bytes += size
+
+    def acked(self, seq: int) -> None:
+        """Note that everything up to `seq` is acked."""
+        out = self._out
+        while out and out[0][0] <= seq:
+            self._bytes -= out.popleft()[1]

@@ -1,0 +1,299 @@
+"""RunState: the one reducer from lines and observations to a run's state.
+
+It serves the daemon's live view, the commands without a daemon, `verify` and the tests. It looks at no clock, no process
+and no file, and keeps nothing per test, so its size does not grow with the suite.
+"""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+from threepio_client.events import EventType, ObservationType, Payload, Phase, Status
+from threepio_client.line import Event
+
+COUNTS: Final = (
+    "passed",
+    "failed",
+    "errors",
+    "skipped",
+    "xfailed",
+    "xpassed",
+    "rerun",
+    "deselected",
+    "warnings",
+    "subtests_passed",
+    "subtests_failed",
+    "subtests_skipped",
+)
+"""Names of the counts, in the order of display. Each equals the number in pytest's own last line."""
+
+_COUNT_OF: Final[dict[str, str]] = {
+    Status.PASS: "passed",
+    Status.FAIL: "failed",
+    Status.ERROR: "errors",
+    Status.SKIP: "skipped",
+    Status.XFAIL: "xfailed",
+    Status.XPASS: "xpassed",
+    Status.RERUN: "rerun",
+}
+_STOP_SIGNALS: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+"""Somebody asked the run to end; any other signal is a crash."""
+
+
+class State(StrEnum):
+    """State of a run. Only `passed` is green."""
+
+    RUNNING = "running"
+    PASSED = "passed"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    CRASHED = "crashed"
+    INCOMPLETE = "incomplete"
+    DETACHED = "detached"
+    """Alive or not to be seen from here, and not connected: only the daemon's view can say this."""
+
+
+LIVE_STATES: Final = frozenset({State.RUNNING, State.DETACHED})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """What became of a run.
+
+    Attributes:
+        state: the run's state.
+        kind: one word for programs; docs/protocol.md lists them.
+        text: one sentence for people.
+    """
+
+    state: State
+    kind: str
+    text: str
+
+
+@dataclass(slots=True)
+class RunState:
+    """The facts of a run up to line `seq`; `verdict()` judges them.
+
+    Attributes:
+        seq: last line folded in.
+        start: payload of runStart, empty before it.
+        started, updated: seconds since the epoch of the first and the last line.
+        collected: tests that were selected to run; None before collection ended.
+        finished: tests whose outcome is known, each counted once.
+        counts: see `COUNTS`.
+        stats: payload of the last adapterStats.
+        complete: payload of runComplete, None before it.
+        holes: events whose line nobody can read, by the gaps in `seq`.
+        bad_lines: lines of the journal that nobody can read.
+        conflicts: lines that came with the seq of another line and other content.
+        unknown: lines of a type that this version does not know.
+        gone: when the process was seen to have ended, seconds since the epoch.
+        exit_code, exit_signal: how it ended, where its parent told.
+        in_flight: what was in flight when the process ended.
+    """
+
+    seq: int = 0
+    start: Payload = field(default_factory=dict)
+    started: float = 0.0
+    updated: float = 0.0
+    collected: int | None = None
+    finished: int = 0
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
+    stats: Payload = field(default_factory=dict)
+    complete: Payload | None = None
+    holes: int = 0
+    bad_lines: int = 0
+    conflicts: int = 0
+    unknown: int = 0
+    gone: float | None = None
+    exit_code: int | None = None
+    exit_signal: int | None = None
+    in_flight: list[dict[str, Any]] = field(default_factory=list)
+
+    def to_snapshot(self) -> dict[str, Any]:
+        """Return plain data from which `from_snapshot` makes an equal state."""
+        return asdict(self)
+
+    @classmethod
+    def from_snapshot(cls, snapshot: dict[str, Any]) -> RunState:
+        """Return the state that a snapshot was made of; fields of a newer version are passed over."""
+        names = cls.__dataclass_fields__
+        return cls(**{name: value for name, value in snapshot.items() if name in names})
+
+    def fold(self, event: Event) -> None:
+        """Take in the next line of the journal. A line that is in already changes nothing."""
+        if event.seq <= self.seq:
+            return
+        if event.seq > self.seq + 1:
+            self.holes += event.seq - self.seq - 1
+        self.seq = event.seq
+        self.updated = event.timestamp
+        payload = event.payload
+        if event.type == EventType.TEST_CASE:
+            self._fold_test_case(payload)
+        elif event.type == EventType.RUN_START:
+            self.start = payload
+            self.started = event.timestamp
+        elif event.type == EventType.COLLECTION_ERROR:
+            self.counts["errors"] += 1
+        elif event.type == EventType.COLLECTION_FINISH:
+            self.collected = _number(payload.get("collected"))
+            self.counts["deselected"] = _number(payload.get("deselected"))
+        elif event.type == EventType.ADAPTER_STATS:
+            self._fold_stats(payload)
+        elif event.type == EventType.RUN_COMPLETE:
+            self.complete = payload
+            self._fold_stats(payload.get("stats"))
+            self.counts["deselected"] = _number(payload.get("deselected", self.counts["deselected"]))
+        elif event.type not in _PASSED_OVER:
+            self.unknown += 1
+
+    def fold_bad_line(self) -> None:
+        """Take in that there is a line in the journal that nobody can read; the gap in `seq` shows what it was."""
+        self.bad_lines += 1
+
+    def observe(self, event: Event) -> None:
+        """Take in an observation; a later one of the same type replaces the earlier."""
+        payload = event.payload
+        if event.type == ObservationType.PROCESS_GONE:
+            found = payload.get("inFlight")
+            self.in_flight = [dict(slot) for slot in found if isinstance(slot, dict)] if isinstance(found, list) else []
+        elif event.type == ObservationType.EXIT_STATUS:
+            if payload.get("pid") != self.pid:
+                return  # the status of a shell or wrapper says nothing certain about the runner
+            code, number = payload.get("exitCode"), payload.get("signal")
+            self.exit_code = code if type(code) is int else None
+            self.exit_signal = number if type(number) is int else None
+        else:
+            self.unknown += 1
+            return
+        self.gone = event.timestamp if self.gone is None else min(self.gone, event.timestamp)
+
+    @property
+    def pid(self) -> int:
+        """Process id of the producer, 0 before runStart."""
+        process = self.start.get("process")
+        return _number(process.get("pid")) if isinstance(process, dict) else 0
+
+    @property
+    def events_lost(self) -> int:
+        """Events that nobody could take: counted by the adapter."""
+        return _number(self.stats.get("eventsLost"))
+
+    @property
+    def never_ran(self) -> int:
+        """Tests that were selected and have no outcome (yet)."""
+        return max((self.collected or 0) - self.finished, 0)
+
+    def verdict(self) -> Verdict:
+        """Return what can be said by the facts so far."""
+        if self.complete is not None:
+            return self._verdict_of_complete(self.complete)
+        if self.gone is not None:
+            return self._verdict_of_death()
+        return Verdict(state=State.RUNNING, kind="running", text="running")
+
+    def _fold_test_case(self, payload: Payload) -> None:
+        status = payload.get("status", "")
+        name = payload.get("countedAs") or _COUNT_OF.get(status)
+        if name not in self.counts:
+            self.unknown += 1
+            return
+        self.counts[name] += 1
+        if "subtest" not in payload and name != "rerun" and payload.get("phase") in _DECIDING_PHASES:
+            self.finished += 1
+
+    def _fold_stats(self, payload: object) -> None:
+        if isinstance(payload, dict):
+            self.stats = payload
+            self.counts["warnings"] = _number(payload.get("warnings"))
+
+    def _verdict_of_complete(self, complete: Payload) -> Verdict:
+        code = complete.get("exitCode")
+        stopped = complete.get("stopped")
+        kind, why = "", ""
+        if isinstance(stopped, dict):
+            kind, why = str(stopped.get("kind", "")), str(stopped.get("text", ""))
+        rest = f"; {self.never_ran} of {self.collected} tests never ran" if self.never_ran else ""
+        if kind == "internal-error":
+            return Verdict(state=State.FAILED, kind=kind, text=f"the runner broke: {why}{rest}")
+        if kind == "collection":
+            return Verdict(state=State.FAILED, kind=kind, text=f"stopped: {why}{rest}")
+        if kind in {"user", "exit"} or (kind and self.never_ran):
+            return Verdict(state=State.INTERRUPTED, kind=kind, text=f"stopped: {why}{rest}")
+        damage = self._damage()
+        if self.never_ran or (damage and code == 0):
+            parts = [f"{self.finished} of {self.collected} tests have an outcome"] if self.never_ran else []
+            text = "; ".join([*parts, *damage])
+            kind = "unfinished" if self.never_ran else "damaged"
+            return Verdict(state=State.INCOMPLETE, kind=kind, text=f"ended with exit code {code}, but {text}")
+        if code == 0:
+            return Verdict(state=State.PASSED, kind="passed", text="passed")
+        if code == 2:
+            return Verdict(state=State.INTERRUPTED, kind="user", text="stopped: the runner says interrupted")
+        if code == 1 and not self.counts["failed"] + self.counts["errors"] + self.counts["subtests_failed"]:
+            text = "the runner ended with exit code 1, though no test failed"
+            return Verdict(state=State.FAILED, kind="error", text="; ".join([text, *damage]))
+        kind, text = (
+            _EXIT_CODES.get(code, ("error", f"the runner ended with exit code {code}")) if type(code) is int else _ERROR
+        )
+        return Verdict(state=State.FAILED, kind=kind, text="; ".join([text, *damage]))
+
+    def _verdict_of_death(self) -> Verdict:
+        rest = f"; {self.never_ran} of {self.collected} tests have no outcome" if self.never_ran else ""
+        if self.exit_signal is not None:
+            name = _signal_name(self.exit_signal)
+            if self.exit_signal in _STOP_SIGNALS:
+                return Verdict(state=State.INTERRUPTED, kind="signal", text=f"ended by {name}{rest}")
+            return Verdict(state=State.CRASHED, kind="signal", text=f"the process was killed by {name}{rest}")
+        if self.exit_code is not None:
+            text = f"the process exited with code {self.exit_code} in the middle of the run{rest}"
+            return Verdict(state=State.CRASHED, kind="exit", text=text)
+        text = f"the process {self.pid} is gone, how it ended is not known{rest}"
+        return Verdict(state=State.CRASHED, kind="gone", text=text)
+
+    def _damage(self) -> list[str]:
+        parts = []
+        if self.holes or self.bad_lines:
+            parts.append(f"{max(self.holes, self.bad_lines)} lines of its journal cannot be read")
+        if self.conflicts:
+            parts.append(f"{self.conflicts} lines came twice with different content")
+        if self.events_lost:
+            parts.append(f"{self.events_lost} events were lost because nothing could be written")
+        return parts
+
+
+_DECIDING_PHASES: Final = frozenset({Phase.SETUP, Phase.CALL})
+_PASSED_OVER: Final = frozenset(
+    {
+        EventType.COLLECTION_START,
+        EventType.TESTS_COLLECTED,
+        EventType.GROUP_DISCOVERED,
+        EventType.GROUP_START,
+        EventType.GROUP_RESULT,
+        EventType.TEST_TEARDOWN,
+    }
+)
+_EXIT_CODES: Final = {
+    1: ("tests-failed", "tests failed"),
+    3: ("internal-error", "the runner broke: internal error"),
+    4: ("usage", "the runner was called in a wrong way"),
+    5: ("no-tests", "no tests were run"),
+}
+"""pytest's exit codes (pytest.ExitCode); a plugin such as pytest-cov also ends with 1 or 2 for reasons of its own."""
+_ERROR: Final = ("error", "the runner ended without an exit code")
+
+
+def _number(value: object) -> int:
+    return value if type(value) is int else 0
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,49 @@
+"""Which commit a directory is at, read from git's own files: no process is started, so it costs well under a millisecond."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def git_head(directory: Path) -> dict[str, str]:
+    """Return `commit` and, on a branch, `branch` of the checkout that holds the directory; empty if there is none.
+
+    Layout: gitrepository-layout(5). A worktree has a `.git` file that names its directory.
+    """
+    try:
+        git_dir = _find_git_dir(directory)
+        if git_dir is None:
+            return {}
+        head = (git_dir / "HEAD").read_text().strip()
+        if not head.startswith("ref: "):
+            return {"commit": head}
+        ref = head.removeprefix("ref: ")
+        common_file = git_dir / "commondir"
+        common = git_dir / common_file.read_text().strip() if common_file.exists() else git_dir
+        commit = _resolve(common, ref)
+        return {"branch": ref.removeprefix("refs/heads/"), **({"commit": commit} if commit else {})}
+    except (OSError, UnicodeDecodeError):
+        return {}
+
+
+def _find_git_dir(directory: Path) -> Path | None:
+    for place in (directory, *directory.parents):
+        found = place / ".git"
+        if found.is_dir():
+            return found
+        if found.is_file():
+            return place / found.read_text().strip().removeprefix("gitdir: ")
+    return None
+
+
+def _resolve(common: Path, ref: str) -> str:
+    loose = common / ref
+    if loose.is_file():
+        return loose.read_text().strip()
+    packed = common / "packed-refs"
+    if packed.is_file():
+        for line in packed.read_text().splitlines():
+            commit, _, name = line.partition(" ")
+            if name == ref:
+                return commit
+    return ""

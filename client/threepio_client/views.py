@@ -1,0 +1,115 @@
+"""The answers of `status` and `runs` as plain data: one place for daemon and commands, documented in docs/json.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from threepio_client.nowpage import InFlight
+from threepio_client.runstate import LIVE_STATES, RunState, State, Verdict
+
+VIEW_VERSION: Final = 1
+"""`schema_version` of everything printed with --json."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """What the reducer cannot know of a run.
+
+    Attributes:
+        run_id: the run's id.
+        now: seconds since the epoch.
+        source: `daemon` or `journal`.
+        journaled, received, stored: the last event that is in the journal, at the daemon, in the store.
+        detached: whether the run is alive (or not to be seen from here) and not connected to the daemon that is asked.
+        in_flight: what the now page says; only of a run that is not over.
+        torn: bytes of a line that was begun and not finished.
+        ingest: how the run's lines came to the daemon.
+    """
+
+    run_id: str
+    now: float
+    source: str
+    journaled: int
+    received: int
+    stored: int
+    detached: bool = False
+    in_flight: list[InFlight] = field(default_factory=list)
+    torn: int = 0
+    ingest: dict[str, int] = field(default_factory=dict)
+
+
+def status_view(state: RunState, facts: Facts) -> dict[str, Any]:
+    """Return the answer of `threepio status RUN --json`."""
+    verdict = state.verdict()
+    if verdict.state is State.RUNNING and facts.detached:
+        text = f"process {state.pid} is not connected; what it does is read from its journal"
+        verdict = Verdict(state=State.DETACHED, kind="detached", text=text)
+    is_live = verdict.state in LIVE_STATES
+    ended = facts.now if is_live else state.gone if state.complete is None and state.gone else state.updated
+    code = state.complete.get("exitCode") if state.complete is not None else state.exit_code
+    return {
+        "schema_version": VIEW_VERSION,
+        "run_id": facts.run_id,
+        "state": verdict.state.value,
+        "exit_code": code,
+        "started": state.started,
+        "duration_s": round(max(ended - state.started, 0.0), 3) if state.started else 0.0,
+        "collected": state.collected,
+        "finished": state.finished,
+        "never_ran": 0 if is_live else state.never_ran,
+        "counts": dict(state.counts),
+        "in_flight": _in_flight(state, facts, ended),
+        "verdict": {"kind": verdict.kind, "text": verdict.text},
+        "events": {
+            "journaled": max(facts.journaled, state.seq),
+            "received": facts.received,
+            "stored": facts.stored,
+            "spilled": state.stats.get("spilled", 0),
+            "lost": state.events_lost,
+            "unreadable": max(state.holes, state.bad_lines),
+            "torn_bytes": facts.torn,
+            **facts.ingest,
+        },
+        "blocked_ms": state.stats.get("blockedMs", 0.0),
+        "pid": state.pid,
+        "rootdir": state.start.get("rootdir", ""),
+        "argv": state.start.get("argv", []),
+        "git": state.start.get("git", {}),
+        "source": facts.source,
+    }
+
+
+def run_row(view: dict[str, Any]) -> dict[str, Any]:
+    """Return the row of `threepio runs` for a status answer."""
+    names = ("run_id", "state", "exit_code", "started", "duration_s", "collected", "finished", "counts", "rootdir")
+    return {name: view[name] for name in names}
+
+
+def is_good(view: dict[str, Any]) -> bool:
+    """Return whether a status answer deserves exit code 0: passed, or running without a failure so far."""
+    counts = view["counts"]
+    clean = not (counts["failed"] or counts["errors"] or counts["subtests_failed"])
+    return view["state"] == State.PASSED or (view["state"] == State.RUNNING and clean)
+
+
+def _in_flight(state: RunState, facts: Facts, ended: float) -> list[dict[str, Any]]:
+    if state.complete is not None:
+        return []
+    slots: list[dict[str, Any]]
+    if state.gone is not None and state.in_flight:
+        slots = state.in_flight
+    else:
+        slots = [
+            {"nodeid": slot.text, "phase": slot.phase, "since": slot.since, "worker": slot.worker}
+            for slot in facts.in_flight
+        ]
+    return [
+        {
+            "nodeid": slot.get("nodeid", ""),
+            "phase": str(slot.get("phase", "")),
+            "elapsed_s": round(max(ended - float(slot.get("since", ended)), 0.0), 3),
+            "worker": slot.get("worker") or None,
+        }
+        for slot in slots
+    ]

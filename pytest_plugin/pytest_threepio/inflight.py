@@ -1,0 +1,65 @@
+"""Hooks that keep the now page: which test or file, which phase, since when. No event is written here.
+
+In one process they are registered beside the reporter. Under xdist each worker keeps a slot of its own in the
+controller's page, so that it says what was in flight even when that worker is killed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from threepio_client import clock
+from threepio_client.events import Phase
+from threepio_client.nowpage import NowPage
+
+
+class InFlight:
+    """Writes one slot of the now page."""
+
+    def __init__(self, page: NowPage, worker: str = "") -> None:
+        self._page = page
+        self._worker = worker
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collectstart(self, collector: pytest.Collector) -> None:
+        if isinstance(collector, pytest.File):
+            self._page.set(collector.nodeid, Phase.COLLECT, clock.wall(), is_test=False, worker=self._worker)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_finish(self) -> None:
+        self._page.clear()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self._page.set(nodeid, Phase.SETUP, clock.wall(), worker=self._worker)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        # The report of a phase comes when the phase is over. After a teardown either the test is over,
+        # or a plugin runs it again.
+        if report.when == "setup":
+            self._page.set_phase(Phase.CALL if report.passed else Phase.TEARDOWN, clock.wall())
+        elif report.when == "teardown":
+            self._page.set_phase(Phase.SETUP, clock.wall())
+        elif not hasattr(report, "context"):  # a subtest's report comes in the middle of the call
+            self._page.set_phase(Phase.TEARDOWN, clock.wall())
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logfinish(self) -> None:
+        self._page.clear()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        self._page.set("", Phase.SESSION_END, clock.wall(), is_test=False, worker=self._worker)
+
+
+def register_in_worker(config: pytest.Config, worker_input: dict[str, Any]) -> None:
+    """Keep this xdist worker's slot, if the controller gave it one that can be opened."""
+    try:
+        page = NowPage(Path(worker_input["threepio_now_page"]), worker_input["threepio_slot"], create=False)
+    except OSError:
+        return  # the controller says that the page cannot be used; a worker has nobody to tell
+    config.pluginmanager.register(InFlight(page, str(worker_input["workerid"])), "threepio-in-flight")

@@ -1,0 +1,134 @@
+"""What a pytest report says, as the payload of an event. Pure functions: no hook, no file, no state."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any, Final
+
+from threepio_client.events import Payload, Status
+from threepio_client.line import clip
+
+_STATUS_OF_CATEGORY: Final[dict[str, Status]] = {
+    "passed": Status.PASS,
+    "failed": Status.FAIL,
+    "error": Status.ERROR,
+    "skipped": Status.SKIP,
+    "xfailed": Status.XFAIL,
+    "xpassed": Status.XPASS,
+    "rerun": Status.RERUN,
+    "subtests passed": Status.PASS,
+    "subtests failed": Status.FAIL,
+    "subtests skipped": Status.SKIP,
+}
+
+
+_TYPE_IN_MESSAGE: Final = re.compile(r"([A-Za-z_][\w.]*): ")
+
+
+def status_of(report: Any, category: str | None) -> Status | None:
+    """Return the status of a test report, or None where the report decides nothing (a setup or teardown that passed).
+
+    Args:
+        report: a pytest.TestReport, or what a plugin made in its place.
+        category: where pytest's terminal counted it; None where there is no terminal.
+    """
+    if category:
+        known = _STATUS_OF_CATEGORY.get(category)
+        if known is not None:
+            return known
+    if report.outcome == "rerun":
+        return Status.RERUN
+    if report.failed:
+        return Status.FAIL if report.when == "call" else Status.ERROR
+    if report.skipped:
+        return Status.XFAIL if hasattr(report, "wasxfail") else Status.SKIP
+    if report.when != "call":
+        return None
+    return Status.XPASS if hasattr(report, "wasxfail") else Status.PASS
+
+
+def details_of(report: Any, status: Status, category: str | None) -> Payload:
+    """Return what is said beside the status: error, reasons, captured output, attempt, subtest and how it was counted."""
+    payload: Payload = {}
+    if status in {Status.FAIL, Status.ERROR, Status.RERUN}:
+        payload["error"] = error_of(report.longrepr)
+        output = [[str(name), clip(str(text))] for name, text in getattr(report, "sections", ()) if text]
+        if output:
+            payload["output"] = output
+    elif status is Status.SKIP:
+        payload["skipReason"] = skip_reason_of(report.longrepr)
+    elif status in {Status.XFAIL, Status.XPASS}:
+        payload["xfailReason"] = clip(str(getattr(report, "wasxfail", "")).removeprefix("reason: "))
+        if status is Status.XFAIL and report.longrepr is not None:
+            payload["error"] = error_of(report.longrepr)
+    attempt = getattr(report, "rerun", 0)
+    if isinstance(attempt, int) and attempt > 0:
+        payload["attempt"] = attempt + 1
+    context = getattr(report, "context", None)
+    if context is not None:
+        payload["subtest"] = _subtest_of(context)
+        # pytest 9 counts a failed subtest as `failed`, the pytest-subtests plugin as `subtests failed`.
+        payload["countedAs"] = (category or f"subtests {report.outcome}").replace(" ", "_")
+    return payload
+
+
+def error_of(longrepr: Any) -> Payload:
+    """Return message, stack, errorType and location of a report's `longrepr`, whatever form a plugin gave it."""
+    text = clip(str(longrepr))
+    crash = getattr(longrepr, "reprcrash", None)
+    if crash is None:
+        lines = [line for line in text.splitlines() if line.strip()]
+        last = lines[-1].removeprefix("E").strip() if lines else ""
+        return {"message": clip(last, 4096), "stack": text}
+    error: Payload = {
+        "message": clip(str(crash.message)),
+        "stack": text,
+        "location": f"{crash.path}:{crash.lineno}",
+    }
+    named = _TYPE_IN_MESSAGE.match(error["message"])
+    if named is not None:
+        error["errorType"] = named[1]
+    elif error["message"].startswith("assert "):
+        error["errorType"] = "AssertionError"
+    entries = getattr(getattr(longrepr, "reprtraceback", None), "reprentries", None) or [None]
+    place = getattr(entries[-1], "reprfileloc", None)
+    if place is not None and place.message:
+        error["errorType"] = str(place.message).partition(":")[0]
+    return error
+
+
+def skip_reason_of(longrepr: Any) -> str:
+    """Return why a test or a file was skipped."""
+    reason = longrepr[2] if isinstance(longrepr, tuple | list) and len(longrepr) == 3 else longrepr
+    return clip(str(reason).removeprefix("Skipped: "))
+
+
+def milliseconds(seconds: Any) -> float:
+    """Return a duration in milliseconds; 0 for what a test's patched clock made of it."""
+    if isinstance(seconds, int | float) and math.isfinite(seconds) and seconds > 0:
+        return round(seconds * 1000, 3)
+    return 0.0
+
+
+def split_nodeid(nodeid: str) -> tuple[list[str], str]:
+    """Return (names of the parents, own name) of a node id where the node itself is in another process.
+
+    Parameters stand in the last bracket and may hold `::` themselves, so the split ends at the first bracket that
+    follows the file.
+    """
+    file, found, rest = nodeid.partition("::")
+    if not found:
+        return [], nodeid
+    head, bracket, parameters = rest.partition("[")
+    *classes, name = head.split("::")
+    return [file, *classes], name + bracket + parameters
+
+
+def _subtest_of(context: Any) -> Payload:
+    message = getattr(context, "msg", None)
+    parameters = getattr(context, "kwargs", None) or {}
+    return {
+        "message": "" if message is None else clip(str(message)),
+        "parameters": {str(key): clip(repr(value), 1024) for key, value in dict(parameters).items()},
+    }

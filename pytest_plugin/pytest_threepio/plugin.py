@@ -1,0 +1,115 @@
+"""Entry point of the pytest plugin: options, whether it works in this process, and what it says at start and end.
+
+The events come from `reporter.py`. Where threepiod is off, nothing but this module and the settings is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from threepio_client import settings
+from threepio_client.errors import NoDaemon, NoPlace, SettingsError
+
+if TYPE_CHECKING:
+    from pytest_threepio.reporter import Reporter
+
+_KEY: Final = pytest.StashKey["Reporter"]()
+_active: list[Reporter] = []
+"""Reporters of this process, the outermost session first: a session inside a test stays silent."""
+
+_HELP: Final = {
+    "THREEPIO": "auto, require or off: report this run to threepiod",
+    "THREEPIO_SOCKET": "path of threepiod's socket",
+    "THREEPIO_STATE_DIR": "directory with journals and store",
+    "THREEPIO_RUN_ID": "the id that this run is to have",
+    "THREEPIO_SYNC": "group, always or exit: when the journal is synced where no daemon does",
+    "THREEPIO_EVENT_BUFFER_SIZE": "events that may be sent and not yet stored",
+    "THREEPIO_BLOCK_MS": "milliseconds that one event may wait for a slow daemon",
+    "THREEPIO_BLOCK_TOTAL_MS": "milliseconds that a run may wait for a slow daemon",
+    "THREEPIO_NESTED": "1: report a pytest that was started inside a test too",
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the ini options; each has the name of its environment variable in lower case."""
+    for name in settings.NAMES:
+        parser.addini(name.lower(), f"threepiod: {_HELP[name]} (environment: {name})", default="")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Begin the run, unless threepiod is off, this is a session inside a test, or an xdist worker."""
+    config = session.config
+    worker_input: dict[str, Any] | None = getattr(config, "workerinput", None)
+    if worker_input is not None:
+        if "threepio_now_page" in worker_input:
+            from pytest_threepio.inflight import register_in_worker
+
+            register_in_worker(config, worker_input)
+        return
+    try:
+        found = settings.load(os.environ, {name.lower(): str(config.getini(name.lower())) for name in settings.NAMES})
+        if found.mode is settings.Mode.OFF:
+            return
+        is_nested = bool(_active) or "PYTEST_CURRENT_TEST" in os.environ
+        if is_nested and not found.nested:
+            return
+        reporter = _make_reporter(session, found)
+    except (SettingsError, NoDaemon) as error:
+        raise pytest.UsageError(f"threepio: {error}") from None
+    if reporter is None:
+        return
+    config.stash[_KEY] = reporter
+    _active.append(reporter)
+    config.pluginmanager.register(reporter, "threepio-reporter")
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Say where the events go."""
+    reporter = config.stash.get(_KEY, None)
+    return None if reporter is None else reporter.header()
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Say what went wrong with the telemetry, and how to see more of the run."""
+    reporter = config.stash.get(_KEY, None)
+    if reporter is None:
+        return
+    for complaint in reporter.complaints():
+        terminalreporter.write_line(f"threepio: {complaint}", yellow=True)
+    terminalreporter.write_line(reporter.closing_line())
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End a run that got no pytest_sessionfinish."""
+    reporter = config.stash.get(_KEY, None)
+    if reporter is not None:
+        reporter.finish()
+        if reporter in _active:
+            _active.remove(reporter)
+
+
+def _make_reporter(session: pytest.Session, found: settings.Settings) -> Reporter | None:
+    from pytest_threepio.reporter import Reporter
+
+    try:
+        return Reporter(session, found)
+    except NoPlace as error:
+        if found.mode is settings.Mode.REQUIRE:
+            raise
+        # A place that cannot be written is no reason to keep the tests from running.
+        _say(session.config, f"threepio: this run is not recorded: {error}")
+        return None
+
+
+def _say(config: pytest.Config, text: str) -> None:
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is not None:
+        terminal.write_line(text, yellow=True)
+    else:
+        print(text, file=sys.stderr)

@@ -1,0 +1,370 @@
+"""Hooks to events: guard, translate, hand on. What pytest's own terminal counts is what is reported.
+
+Each hook is guarded: an error in here is counted, written to the adapter's log with its cause, and said at the end of
+the session; it never touches a test's outcome.
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, ParamSpec
+
+import pytest
+
+from pytest_threepio import payloads
+from pytest_threepio.inflight import InFlight
+from threepio_client import __version__, clock
+from threepio_client.adapter import Adapter
+from threepio_client.events import COLLECTED_CHUNK, EventType, Payload, Phase, Status
+from threepio_client.nowpage import SLOTS
+from threepio_client.settings import Settings
+from threepio_client.vcs import git_head
+
+SLOW_TEARDOWN_MS: Final = 100.0
+"""A teardown that took this long gets an event of its own, so that slow fixtures can be found."""
+
+P = ParamSpec("P")
+
+
+def _guarded(hook: Callable[P, None]) -> Callable[P, None]:
+    """Keep an error of ours away from the session."""
+
+    @functools.wraps(hook)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            hook(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - whatever it is, a test's outcome is worth more; it is counted and said
+            reporter = args[0]
+            assert isinstance(reporter, Reporter)
+            reporter.failed(hook.__name__, error)
+
+    return guarded
+
+
+@dataclass(slots=True)
+class _Group:
+    """Totals of one file.
+
+    Attributes:
+        remaining: tests of it that are not over yet.
+        duration: sum of its tests' durations, milliseconds.
+    """
+
+    remaining: int = 0
+    started: bool = False
+    duration: float = 0.0
+    totals: dict[str, int] = field(default_factory=dict)
+
+
+class Reporter:
+    """One pytest session's events."""
+
+    def __init__(self, session: pytest.Session, settings: Settings) -> None:
+        """Begin the run; raises what `Adapter` raises."""
+        self._session = session
+        self._config = config = session.config
+        self._terminal: Any = config.pluginmanager.get_plugin("terminalreporter")
+        self._with_workers = config.pluginmanager.hasplugin("dsession")
+        self._groups: dict[str, _Group] = {}
+        self._workers: dict[str, int] = {}
+        self._collected_known = False
+        self._deselected = 0
+        self._stopped: Payload | None = None
+        self._hook_errors = 0
+        self._finished = False
+        self._stored = False
+        self._started = 0.0
+        self._before_call_ms = 0.0
+        self._item: pytest.Item | None = None
+        self._parent: object = None
+        self._parent_names: list[str] = []
+        self._adapter = Adapter(settings, self._run_start())
+        self._was_connected = self._adapter.is_connected
+        if self._adapter.now is not None and not self._with_workers:
+            config.pluginmanager.register(InFlight(self._adapter.now), "threepio-in-flight")
+
+    def header(self) -> str:
+        """Return the line that says where the events go."""
+        adapter = self._adapter
+        where = "threepiod and its journal" if self._was_connected else f"journal only, {adapter.journal_path}"
+        return f"threepio: run {adapter.run_id}, events go to {where}"
+
+    def closing_line(self) -> str:
+        """Return the line that says what became of the events, and how to see more."""
+        run_id = self._adapter.run_id
+        kept = "stored" if self._stored else f"kept in {self._adapter.journal_path}"
+        return f"threepio: run {run_id} is {kept}; see more: threepio status {run_id}"
+
+    def complaints(self) -> list[str]:
+        """Return what went wrong with the telemetry."""
+        return self._adapter.complaints
+
+    def failed(self, hook: str, error: Exception) -> None:
+        """Note an error of this plugin."""
+        self._hook_errors += 1
+        where = "".join(traceback.format_exception(error)[-2:]).strip().replace("\n", " | ")
+        self._adapter.complain(f"an error in the plugin's {hook}, please report it: {where}", key=hook)
+
+    # Collection
+
+    @_guarded
+    def pytest_collection(self) -> None:
+        self._adapter.emit(EventType.COLLECTION_START, {})
+
+    @pytest.hookimpl(trylast=True)
+    @_guarded
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.passed:
+            return
+        if report.failed:
+            error = payloads.error_of(report.longrepr)
+            self._adapter.emit(EventType.COLLECTION_ERROR, {"nodeid": report.nodeid, "error": error})
+            return
+        parents, name = payloads.split_nodeid(report.nodeid)
+        self._adapter.emit(
+            EventType.TEST_CASE,
+            {
+                "testName": name,
+                "parentNames": parents,
+                "nodeid": report.nodeid,
+                "status": Status.SKIP,
+                "phase": Phase.COLLECT,
+                "skipReason": payloads.skip_reason_of(report.longrepr),
+            },
+        )
+
+    @_guarded
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        self._deselected += len(items)
+
+    @pytest.hookimpl(trylast=True)
+    @_guarded
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        if not self._with_workers:
+            self._collected(item.nodeid for item in session.items)
+
+    @pytest.hookimpl(optionalhook=True)
+    @_guarded
+    def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
+        if not self._collected_known:  # every worker collects the same
+            self._collected(ids)
+
+    # The tests
+
+    @pytest.hookimpl(tryfirst=True)
+    @_guarded
+    def pytest_runtest_protocol(self, item: pytest.Item) -> None:
+        self._item = item
+
+    @pytest.hookimpl(tryfirst=True)
+    @_guarded
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self._started = clock.wall()
+
+    # After the terminal has counted the report: `trylast`.
+    @pytest.hookimpl(trylast=True)
+    @_guarded
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        duration = payloads.milliseconds(report.duration)
+        if report.when == "setup":
+            self._before_call_ms = duration
+        if report.when != "call" and report.outcome == "passed":
+            if report.when == "teardown" and duration >= SLOW_TEARDOWN_MS:
+                self._adapter.emit(EventType.TEST_TEARDOWN, {"nodeid": report.nodeid, "duration": duration})
+            return
+        category = self._category_of(report)
+        status = payloads.status_of(report, category)
+        if status is None:
+            return
+        if report.when == "call" and not self._with_workers:
+            duration = round(duration + self._before_call_ms, 3)
+        node = getattr(report, "node", None)
+        parents, name = self._names_of(report.nodeid)
+        payload: Payload = {
+            "testName": name,
+            "parentNames": parents,
+            "nodeid": report.nodeid,
+            "status": status,
+            "phase": report.when,
+            "started": round(clock.wall() - duration / 1000 if self._with_workers else self._started, 6),
+            "duration": duration,
+        }
+        if node is not None:
+            payload["worker"] = node.gateway.id
+        if status is not Status.PASS or hasattr(report, "context") or hasattr(report, "rerun"):
+            payload.update(payloads.details_of(report, status, category))
+        if "subtest" not in payload:
+            self._count_in_group(report.nodeid, status, duration)
+        self._adapter.emit(EventType.TEST_CASE, payload)
+
+    @pytest.hookimpl(trylast=True)
+    @_guarded
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        group = self._groups.get(nodeid.partition("::")[0])
+        if group is not None:
+            group.remaining -= 1
+            if group.remaining == 0:
+                self._group_result(nodeid.partition("::")[0], group)
+
+    # The session
+
+    @_guarded
+    def pytest_warning_recorded(self) -> None:
+        self._adapter.warnings += 1
+
+    @_guarded
+    def pytest_internalerror(self, excrepr: object) -> None:
+        text = str(excrepr).strip()
+        self._stopped = {"kind": "internal-error", "text": text.splitlines()[-1] if text else "", "stack": text}
+
+    @_guarded
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        error = excinfo.value
+        text = str(error)
+        if isinstance(error, pytest.Session.Interrupted):
+            kind = "collection" if text.endswith("during collection") else "stop"
+        elif isinstance(error, pytest.exit.Exception):
+            kind, text = "exit", f"pytest.exit: {text}"
+        else:
+            kind, text = (
+                "user",
+                f"{type(error).__name__} at {excinfo.traceback[-1].path}:{excinfo.traceback[-1].lineno + 1}",
+            )
+        self._stopped = {"kind": kind, "text": text}
+
+    @pytest.hookimpl(trylast=True)
+    @_guarded
+    def pytest_sessionfinish(self) -> None:
+        self.finish()
+
+    @pytest.hookimpl(optionalhook=True)
+    @_guarded
+    def pytest_configure_node(self, node: Any) -> None:
+        """Give a new xdist worker its slot in the now page."""
+        slot = self._workers.setdefault(node.gateway.id, len(self._workers) + 1)
+        if self._adapter.now is not None and slot < SLOTS:
+            node.workerinput["threepio_now_page"] = str(self._adapter.now_path)
+            node.workerinput["threepio_slot"] = slot
+
+    @_guarded
+    def finish(self) -> None:
+        """Write runComplete and say BYE; a second call does nothing."""
+        if self._finished:
+            return
+        self._finished = True
+        for name, group in self._groups.items():
+            if group.started and group.remaining > 0:
+                self._group_result(name, group)
+        stopped = self._stopped
+        if stopped is None:
+            why = self._session.shouldfail or self._session.shouldstop
+            stopped = {"kind": "maxfail" if self._session.shouldfail else "stop", "text": str(why)} if why else None
+        self._stored = self._adapter.close(
+            {
+                "exitCode": int(self._session.exitstatus),
+                "totals": self._totals(),
+                "deselected": self._deselected,
+                "stopped": stopped,
+                "pluginErrors": self._hook_errors,
+            }
+        )
+
+    def _run_start(self) -> Payload:
+        config = self._config
+        arguments = config.invocation_params.args
+        payload: Payload = {
+            "runner": {"name": "pytest", "version": pytest.__version__},
+            "python": platform.python_version(),
+            "executable": sys.executable,
+            "threepiod": __version__,
+            "platform": sys.platform,
+            "host": socket.gethostname(),
+            "argv": [str(argument) for argument in arguments],
+            "cwd": str(config.invocation_params.dir),
+            "rootdir": str(config.rootpath),
+            "git": git_head(Path(config.rootpath)),
+            "plugins": sorted(
+                {f"{dist.project_name}-{dist.version}" for _, dist in config.pluginmanager.list_plugin_distinfo()}
+            ),
+        }
+        return payload
+
+    def _collected(self, nodeids: Iterable[str]) -> None:
+        """Emit the node ids in chunks, the files as groups, and the totals."""
+        self._collected_known = True
+        chunk: list[str] = []
+        size = count = 0
+        for nodeid in nodeids:
+            count += 1
+            file = nodeid.partition("::")[0]
+            group = self._groups.get(file)
+            if group is None:
+                group = self._groups[file] = _Group()
+                self._adapter.emit(EventType.GROUP_DISCOVERED, {"groupName": file, "parentNames": []})
+            group.remaining += 1
+            chunk.append(nodeid)
+            size += len(nodeid) + 3
+            if size > COLLECTED_CHUNK - 4096:
+                self._adapter.emit(EventType.TESTS_COLLECTED, {"nodeids": chunk})
+                chunk, size = [], 0
+        if chunk:
+            self._adapter.emit(EventType.TESTS_COLLECTED, {"nodeids": chunk})
+        self._adapter.emit(EventType.COLLECTION_FINISH, {"collected": count, "deselected": self._deselected})
+
+    def _category_of(self, report: pytest.TestReport) -> str | None:
+        """Return where pytest's terminal has counted the report: it was the last to come into that list."""
+        if self._terminal is None:
+            return None
+        for category, reports in self._terminal.stats.items():
+            if reports and reports[-1] is report:
+                return str(category)
+        return None
+
+    def _names_of(self, nodeid: str) -> tuple[list[str], str]:
+        """Return (names of the parents, own name): by pytest's node chain where the node is in this process."""
+        item = self._item
+        if item is None or item.nodeid != nodeid:
+            return payloads.split_nodeid(nodeid)
+        if item.parent is not self._parent:
+            self._parent = item.parent
+            file = nodeid.partition("::")[0]
+            chain = item.listchain()[:-1]
+            inner = [node.name for node in chain if "::" in node.nodeid and not isinstance(node, pytest.File)]
+            self._parent_names = [file, *inner]
+        return self._parent_names, item.name
+
+    def _count_in_group(self, nodeid: str, status: Status, duration: float) -> None:
+        name = nodeid.partition("::")[0]
+        group = self._groups.setdefault(name, _Group())
+        if not group.started:
+            group.started = True
+            self._adapter.emit(EventType.GROUP_START, {"groupName": name, "parentNames": []})
+        group.totals[status] = group.totals.get(status, 0) + 1
+        group.duration += duration
+
+    def _group_result(self, name: str, group: _Group) -> None:
+        bad = any(group.totals.get(status) for status in (Status.FAIL, Status.ERROR))
+        self._adapter.emit(
+            EventType.GROUP_RESULT,
+            {
+                "groupName": name,
+                "parentNames": [],
+                "status": Status.FAIL if bad else Status.PASS,
+                "duration": round(group.duration, 3),
+                "totals": group.totals,
+                "remaining": max(group.remaining, 0),
+            },
+        )
+        group.totals = {}
+
+    def _totals(self) -> dict[str, int]:
+        """Return pytest's own totals by its own names, as its last line will print them."""
+        stats = self._terminal.stats if self._terminal is not None else {}
+        return {str(category): len(reports) for category, reports in stats.items() if category and reports}
