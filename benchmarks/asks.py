@@ -126,7 +126,7 @@ def _numbers(status: dict[str, Any]) -> dict[str, int]:
     """The numbers of an answer that may only grow."""
     numbers = {"finished": status["finished"], "collected": status["collected"]}
     numbers |= {f"counts.{name}": number for name, number in status["counts"].items()}
-    numbers |= {f"events.{name}": number for name, number in status["events"].items()}
+    numbers |= {f"events.{name}": status["events"][name] for name in ("journaled", "received", "stored")}
     return {name: number for name, number in numbers.items() if number is not None}
 
 

@@ -9,7 +9,6 @@ is stored. It ends when that was seen, or some time after its standard input was
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import select
 import sys
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from benchmarks.journal import parse_journal_line
+from threepio_client.errors import NoSuchRun, ThreepioError
+from threepio_client.query import QueryClient
 
 _CLOSING_PAUSE_S: Final = 0.002
 """Between two answers at the end: half a percent of the time in which all is to be stored."""
@@ -37,20 +38,18 @@ class Asker:
 
     def __init__(self, socket: Path) -> None:
         self._socket = socket
-        self._client: Any = None
+        self._client: QueryClient | None = None
 
     def ask(self, run: str) -> tuple[dict[str, Any], float] | None:
         """The status of a run and the time the daemon took for it, in milliseconds; None if it gives no answer."""
-        module = importlib.import_module("threepio_client.query")
-        errors = importlib.import_module("threepio_client.errors")
         try:
             if self._client is None:
-                self._client = module.QueryClient.connect(self._socket)
+                self._client = QueryClient.connect(self._socket)
             answer: dict[str, Any] = self._client.ask("status", {"run": run})
-            return answer, float(self._client.last_elapsed_ms)
-        except errors.NoSuchRun:
+            return answer, self._client.last_elapsed_ms
+        except NoSuchRun:
             return None
-        except (errors.ThreepioError, OSError):
+        except (ThreepioError, OSError):
             self.close()
             return None
 
