@@ -1,0 +1,46 @@
+"""The command line of the benchmarks: `python -m benchmarks {pandas,replay,generated} --help`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from benchmarks import generated, pandas_suite, replay
+from benchmarks.measure import BenchmarkFailed
+from benchmarks.requirements import MissingRequirement
+from benchmarks.service import ServiceError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one benchmark.
+
+    Returns:
+        0 if every requirement is met, 1 if not or if the run failed, 2 if something that it needs is missing.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Measure threepiod beside pytest's own account of the same run."
+    )
+    commands = parser.add_subparsers(required=True, metavar="{pandas,replay,generated}")
+    for name, module in (("pandas", pandas_suite), ("replay", replay), ("generated", generated)):
+        module.add_parser(
+            commands.add_parser(
+                name,
+                help=module.HELP,
+                description=module.DESCRIPTION,
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+            )
+        )
+    options = parser.parse_args(arguments)
+    try:
+        code: int = options.run(options)
+    except MissingRequirement as missing:
+        print(f"benchmarks: {missing}", file=sys.stderr)
+        return 2
+    except (BenchmarkFailed, ServiceError) as failed:
+        print(f"benchmarks: {failed}", file=sys.stderr)
+        return 1
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
