@@ -105,14 +105,14 @@ class ClientConnection:
         await self._send(Welcome(version=VERSION, cursor=run.stored, window=WINDOW))
         run.attach(self)
         log.info("run %s: connected, stored up to %d", run.run_id, run.stored)
-        broken: RemoteProtocolError | None = None
+        broken: RemoteProtocolError | trio.BrokenResourceError | None = None
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._send_acks, nursery.cancel_scope)
                 try:
                     await self._receive_lines(run)
-                except RemoteProtocolError as error:
-                    broken = error
+                except (RemoteProtocolError, trio.BrokenResourceError) as error:
+                    broken = error  # raised below: in here it would come out as a group
                 nursery.cancel_scope.cancel()
         finally:
             run.detach(self)
