@@ -1,0 +1,151 @@
+"""A place of its own for a test: state directory, socket, environment, and the real commands run in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from threepio_client.paths import StateDir
+from threepio_client.settings import Settings, load
+
+COMMAND_TIMEOUT_S = 60.0
+
+
+class Place:
+    """Runs commands with a state directory and a socket that nobody else uses.
+
+    Attributes:
+        path: a short directory, so that the socket's path fits.
+        environ: what the commands get; a test may change it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.environ = {
+            name: value for name, value in os.environ.items() if not name.startswith(("THREEPIO", "PYTEST"))
+        }
+        self.environ["THREEPIO_STATE_DIR"] = str(path / "state")
+        self.environ["THREEPIO_SOCKET"] = str(path / "socket")
+
+    @property
+    def python(self) -> list[str]:
+        """The interpreter that has the plugin, as the beginning of a command."""
+        return [sys.executable]
+
+    @property
+    def settings(self) -> Settings:
+        return load(self.environ)
+
+    @property
+    def state_dir(self) -> StateDir:
+        return StateDir(self.settings.state_dir)
+
+    def command(self, module: str, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        """Run `python -m module arguments...` to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", module, *arguments],
+            env={**self.environ, **environ},
+            cwd=self.path,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_TIMEOUT_S,
+            check=False,
+        )
+
+    def threepio(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        """Run the command `threepio`."""
+        return self.command("threepio_client.cli", *arguments, **environ)
+
+    def threepiod(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        """Run the command `threepiod`."""
+        return self.command("threepiod", *arguments, **environ)
+
+    def pytest(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        """Run a suite with the plugin, to its end."""
+        return self.command("pytest", "-p", "no:cacheprovider", *arguments, **environ)
+
+    def start_pytest(self, *arguments: str, **environ: str) -> subprocess.Popen[str]:
+        """Start a suite with the plugin; the caller waits for it."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
+            env={**self.environ, **environ},
+            cwd=self.path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def suite(self, text: str, name: str = "test_it.py") -> Path:
+        """Write a test file."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def start_daemon(self) -> int:
+        """Start the daemon and return its pid."""
+        done = self.threepiod("start")
+        assert done.returncode == 0, done.stderr
+        return self.daemon_pid()
+
+    def daemon_pid(self) -> int:
+        """Return the pid that the daemon wrote into its lock file."""
+        return int(self.state_dir.lock.read_text())
+
+    def stop_daemon(self) -> None:
+        """Stop the daemon if it runs, however a test left it."""
+        try:
+            os.kill(self.daemon_pid(), signal.SIGCONT)
+        except (OSError, ValueError):
+            return
+        self.threepiod("stop")
+
+    def kill_daemon(self) -> None:
+        """End the daemon by SIGKILL and return when it is gone."""
+        pid = self.daemon_pid()
+        pidfd = os.pidfd_open(pid)
+        try:
+            os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: not _is_running(pid))
+        finally:
+            os.close(pidfd)
+
+    def status(self, run: str = "latest") -> dict[str, Any]:
+        """Return the answer of `threepio status RUN --json`."""
+        return dict(json.loads(self.threepio("status", run, "--json").stdout))
+
+    def verify(self, run: str = "latest") -> dict[str, Any]:
+        """Return the answer of `threepio verify RUN --json`."""
+        return dict(json.loads(self.threepio("verify", run, "--json").stdout))
+
+    def journal_events(self, run: str) -> list[dict[str, Any]]:
+        """Return the events of a run's journal, read with nothing but JSON."""
+        return [json.loads(line) for line in self.state_dir.journal(run).read_text().splitlines()]
+
+
+def wait_until(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
+    """Return as soon as the condition holds; fail the test if it does not in time."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def last_line(done: subprocess.CompletedProcess[str] | Sequence[str]) -> str:
+    """Return pytest's last line."""
+    lines = done.stdout.splitlines() if isinstance(done, subprocess.CompletedProcess) else done
+    return [line for line in lines if line.strip()][-1]
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
