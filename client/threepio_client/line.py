@@ -22,6 +22,8 @@ _CRC_KEY: Final = b',"crc":"'
 _TAIL_SIZE: Final = len(_CRC_KEY) + 8 + len(b'"}')
 _DEPTH_LIMIT: Final = 32
 """Levels of nesting kept in a payload; deeper values become text. No event of ours has more than 4."""
+_NUMBER_LIMIT: Final = 2**63
+"""Beyond this no store keeps a whole number."""
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -81,10 +83,10 @@ def decode(line: bytes) -> Event:
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadLine(f"not an event: {error}") from error
-    if not (type(seq) is int and seq > 0 and type(event_type) is str and type(payload) is dict):
+    if not (type(seq) is int and 0 < seq < _NUMBER_LIMIT and type(event_type) is str and type(payload) is dict):
         raise BadLine("not an event: a field has the wrong type")
-    if type(timestamp) not in (float, int):
-        raise BadLine("not an event: the timestamp is no number")
+    if type(timestamp) not in (float, int) or not -_NUMBER_LIMIT < timestamp < _NUMBER_LIMIT:
+        raise BadLine("not an event: the timestamp is no number of seconds")
     return Event(seq, event_type, payload, timestamp, crc)
 
 
