@@ -249,8 +249,12 @@ def append_observation(path: Path, event_type: str, payload: Payload, timestamp:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         with closing(whole_lines(fd, 0)) as lines:
-            seq = sum(1 for _ in lines) + 1
-        os.write(fd, encode(seq, event_type, payload, timestamp))
+            ends = [end for _, end in lines]
+        line = encode(len(ends) + 1, event_type, payload, timestamp)
+        if os.fstat(fd).st_size > max(ends, default=0):
+            line = b"\n" + line  # a writer that was killed left half a line: it takes no part of this one
+        while line:
+            line = line[os.write(fd, line) :]
         os.fsync(fd)
     finally:
         os.close(fd)
