@@ -37,6 +37,8 @@ SMALL_STALL_S: Final = 0.020
 """Shorter waits are the scheduler's, not a slow daemon's, and do not count against the run's budget."""
 READ_EVERY_S: Final = 0.050
 """How often an adapter with credit to spare looks for acks."""
+LONGEST_POLL_MS: Final = 60_000
+"""poll(2) takes no more than 24 days; a longer wait is several polls."""
 
 # Bound once: a test may replace what these modules hold while we run.
 _socket: Final = socket.socket
@@ -202,7 +204,7 @@ class Link:
                     return False
                 poll = _poll()
                 poll.register(self._sock.fileno(), _POLL_IN | (_POLL_OUT if self._out else 0))
-                poll.poll(None if left == float("inf") else max(left * 1000, 1))
+                poll.poll(min(max(left * 1000, 1), LONGEST_POLL_MS))
                 self._read()
             return ready()
         finally:
