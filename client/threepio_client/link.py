@@ -44,6 +44,7 @@ LONGEST_POLL_MS: Final = 60_000
 _socket: Final = socket.socket
 _poll: Final = select.poll
 _fstat: Final = os.fstat
+_getuid: Final = os.getuid
 _POLL_IN: Final = select.POLLIN
 _POLL_OUT: Final = select.POLLOUT
 _SEND_FLAGS: Final = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
@@ -124,7 +125,7 @@ class Link:
             sock.setblocking(False)
             sock.connect(str(self._path))
             uid = peer_uid(sock)
-            if uid != os.getuid():
+            if uid != _getuid():
                 raise PermissionError(None, f"the process that listens there belongs to uid {uid}, not to you")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
             found = _fstat(sock.fileno())
