@@ -119,6 +119,11 @@ class Link:
             run={"run_id": run_id, "producer_id": producer_id, "process": process.to_payload()},
             journal=str(journal),
         )
+        try:
+            greeting = self._protocol.send(hello)
+        except UnicodeEncodeError:
+            self.trouble = f"the path of the journal is not valid Unicode and cannot be told to the daemon: {journal!a}"
+            return False
         sock = None
         try:
             sock = _socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
@@ -136,7 +141,7 @@ class Link:
             self.trouble = f"{error.strerror or error}"
             return False
         self._sock = sock
-        self._out = self._protocol.send(hello)
+        self._out = greeting
         self._flush()
         return self.is_alive
 
