@@ -70,10 +70,10 @@ class Budget:
         """Seconds that the next wait may take; may be infinite."""
         return min(self._at_a_time, max(self._total - self.used, 0.0))
 
-    def spend(self, seconds: float) -> None:
-        """Count one wait."""
+    def spend(self, seconds: float, *, in_vain: bool = False) -> None:
+        """Count one wait; one that was in vain is no small stall, however short the budget made it."""
         self.blocked += seconds
-        if seconds > SMALL_STALL_S:
+        if in_vain or seconds > SMALL_STALL_S:
             self.used += seconds
 
 
@@ -201,12 +201,14 @@ class Link:
         """Read and write until `ready`, at most as long as the budget allows; return whether it is."""
         start = clock.monotonic()
         deadline = start + self._budget.left
+        in_vain = False
         try:
             while self._sock is not None:
                 if ready():
                     return True
                 left = deadline - clock.monotonic()
                 if left <= 0 or self._sock is None:
+                    in_vain = True
                     return False
                 poll = _poll()
                 poll.register(self._sock.fileno(), _POLL_IN | (_POLL_OUT if self._out else 0))
@@ -214,7 +216,7 @@ class Link:
                 self._read()
             return ready()
         finally:
-            self._budget.spend(clock.monotonic() - start)
+            self._budget.spend(clock.monotonic() - start, in_vain=in_vain)
 
     def _flush(self) -> bool:
         """Send what the kernel takes of a begun frame; return whether nothing of it is left."""
