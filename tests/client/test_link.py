@@ -28,7 +28,7 @@ from threepio_client.protocol import Ack
 NEVER = 0.0
 ME = process.current()
 Connected = Callable[..., Link]
-LONG = 60.0
+LONG = 20.0
 
 
 @pytest.fixture
@@ -69,11 +69,11 @@ class Stream:
     def __init__(self) -> None:
         self.seq = self.end = 0
 
-    def offer(self, to: Link, size: int = 10) -> bool:
+    def offer(self, to: Link, size: int = 10, now: float | None = None) -> bool:
         self.seq += 1
         line = encode(self.seq, EventType.TEST_CASE, {"text": "x" * size}, 1.0)
         self.end += len(line)
-        return to.offer(self.end, self.seq, line, clock.monotonic())
+        return to.offer(self.end, self.seq, line, clock.monotonic() if now is None else now)
 
 
 def test_every_line_arrives_in_order_and_bye_is_answered(place: Path, connected: Connected) -> None:
@@ -395,23 +395,28 @@ def test_a_journal_whose_path_is_no_text_is_left_to_itself(place: Path) -> None:
         assert not made.is_alive
 
 
-def test_a_closed_descriptor_ends_the_connection_and_its_number_is_left_alone(
-    place: Path, connected: Connected
+@pytest.mark.parametrize("later", [0.0, 1.0], ids=["at once", "after a look for acks"])
+def test_a_reused_descriptor_ends_the_connection_and_is_left_alone(
+    place: Path, connected: Connected, later: float
 ) -> None:
-    with FakeDaemon(place / "socket") as daemon, (place / "own file").open("wb", buffering=0) as own:
+    own, other_end = socket.socketpair()
+    with FakeDaemon(place / "socket") as daemon, own, other_end:
         made, lines = connected(), Stream()
+        now = clock.monotonic()
+        assert lines.offer(made, now=now)
         assert made._sock is not None
         number = made._sock.fileno()
         os.dup2(own.fileno(), number)
 
-        assert not lines.offer(made)
+        lines.offer(made, now=now + later)
+        assert not lines.offer(made, now=now + later)
         made.close()
 
         assert "descriptor" in made.trouble
-        assert os.write(number, b"still open") == 10
+        os.write(number, b"still open")
         os.close(number)
+        assert other_end.recv(1000) == b"still open"
         daemon.wait_until(lambda: daemon.ended == 1)
-    assert (place / "own file").read_bytes() == b"still open"
 
 
 def test_patched_functions_do_not_matter(place: Path, connected: Connected, monkeypatch: pytest.MonkeyPatch) -> None:
