@@ -188,7 +188,11 @@ class FakeDaemon:
             try:
                 for message in connection.receive(data):
                     self._take(sock, connection, message)
-            except (RemoteProtocolError, ConnectionError) as error:
+            except ConnectionError:  # an answer to somebody who is gone
+                self.ended += 1
+                del self._clients[sock]
+                return False
+            except RemoteProtocolError as error:
                 self.errors.append(error)
                 del self._clients[sock]
                 return False
