@@ -135,7 +135,8 @@ class Adapter:
             if link is not None and link.trouble:
                 self.complain(f"the connection to threepiod ended: {link.trouble}", key="connection")
         self._sync_if_due(now)
-        if seq >= self._stats_at_seq or now >= self._stats_at:
+        # Nothing follows runComplete, which has statistics of its own.
+        if event_type != EventType.RUN_COMPLETE and (seq >= self._stats_at_seq or now >= self._stats_at):
             self._stats_at_seq = seq + STATS_EVERY_EVENTS
             self._stats_at = now + STATS_EVERY_S
             self.emit(EventType.ADAPTER_STATS, self.stats())
