@@ -254,9 +254,12 @@ class Adapter:
     def _discard(self) -> None:
         """Take back the files of a run that is not to be."""
         self._closed = True
+        if self._link is not None:
+            self._link.close()
         self._journal.close()
         if self.now is not None:
             self.now.close()
+        _live.discard(self)
         for path in (self.journal_path, self.now_path):
             path.unlink(missing_ok=True)
 
