@@ -71,7 +71,7 @@ class Adapter:
         self._link: Link | None = None
         self._said: set[str] = set()
         self._closed = False
-        self._syncs = self._write_failures = self._events_lost = self._spilled = self._connections = 0
+        self._emitted = self._syncs = self._write_failures = self._spilled = self._connections = 0
         self._connect_at = 0.0
         self._trouble = ""
         self._covered_at = clock.monotonic()
@@ -120,12 +120,12 @@ class Adapter:
         """
         if self._closed or _getpid() != self._pid:
             return
+        self._emitted += 1
         timestamp = clock.wall()
         try:
             seq, line = self._journal.append(lambda seq: encode(seq, event_type, payload, timestamp))
         except JournalError as error:
             self._write_failures += 1
-            self._events_lost += 1
             self.complain(f"{error}. Events are being lost, so this run can never be called green", key="journal")
             return
         if self.now is not None:
@@ -150,7 +150,8 @@ class Adapter:
         return {
             "written": self._journal.seq,
             "writeFailures": self._write_failures,
-            "eventsLost": self._events_lost,
+            # A begun line is not lost: nothing can be written, this statement included, before it is finished.
+            "eventsLost": self._emitted - self._journal.seq - self._journal.has_begun,
             "syncs": self._syncs,
             "spilled": self._spilled,
             "acked": self._link.acked if self._link is not None else 0,
