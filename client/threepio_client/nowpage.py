@@ -131,6 +131,11 @@ class NowPage:
         self._map[at + 4] = 0
         _LOCK.pack_into(self._map, at, self._lock & 0xFFFFFFFF)
 
+    def detach(self) -> None:
+        """In a forked child: write where nobody reads; the page is its parent's."""
+        self.close()
+        self._map = mmap.mmap(-1, _HEADER_SIZE + SLOTS * SLOT_SIZE)
+
     def close(self) -> None:
         """Unmap the page; the file stays.
 
