@@ -483,15 +483,19 @@ def test_sync_policies(start: Start, monkeypatch: pytest.MonkeyPatch, policy: st
     assert syncs.count > before
 
 
-def test_a_daemon_that_acks_saves_the_syncs(start: Start, place: Path) -> None:
-    with FakeDaemon(place / "socket") as daemon:
+@pytest.mark.parametrize("acks", [True, False])
+def test_a_daemon_that_acks_saves_the_syncs(
+    start: Start, place: Path, monkeypatch: pytest.MonkeyPatch, acks: bool
+) -> None:
+    syncs = Syncs(monkeypatch)
+    with FakeDaemon(place / "socket", acks=acks) as daemon:
         made = start()
-        for _ in range(100):
-            made.emit(EventType.TEST_CASE, PASS)
-        made.close(DONE)
+        made_syncs: list[int] = []
+        while len(made_syncs) < 10:
+            daemon.wait_until(lambda: len(daemon.seqs) > len(made_syncs))
+            made_syncs.append(syncs.after(made, SYNC_WINDOW_S * 0.6))
 
-        assert daemon.events == events(made)
-        assert final_stats(made)["syncs"] <= 1
+    assert made_syncs == ([0] * 10 if acks else [0, 1] * 5)
 
 
 def test_a_failed_sync_is_said_once_and_the_run_goes_on(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -565,6 +569,25 @@ def test_events_that_nobody_could_write_are_counted_said_once_and_never_green(st
     assert len(made.complaints) == 1
     assert "File too large" in made.complaints[0]
     assert "never be called green" in made.complaints[0]
+
+
+def test_a_disk_that_fails_in_several_ways_is_said_once(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    codes = [errno.ENOSPC, errno.EIO, errno.EDQUOT]
+
+    def write(fd: int, data: bytes) -> int:
+        code = codes.pop(0)
+        raise OSError(code, os.strerror(code))
+
+    made = start()
+    with monkeypatch.context() as patched:
+        patched.setattr(journal, "_write", write)
+        while codes:
+            made.emit(EventType.TEST_CASE, PASS)
+    made.close(DONE)
+
+    assert len(made.complaints) == 1
+    assert "No space left on device" in made.complaints[0]
+    assert folded(made).events_lost == 2
 
 
 def test_a_line_that_the_next_event_finishes_is_not_lost(start: Start) -> None:
@@ -706,6 +729,24 @@ def test_a_forked_child_emits_nothing_and_lets_go_of_the_socket(place: Path) -> 
         assert numbers(place) == ["runStart", 1, 2, "runComplete"]
         assert daemon.seqs == [1, 2, 3, 4]
         assert len(daemon.hellos) == 1
+
+
+def test_a_child_that_python_knows_nothing_of_emits_nothing(place: Path) -> None:
+    script = """
+        import ctypes
+        emit(1)
+        child = ctypes.PyDLL(None).fork()  # no hook runs
+        if not child:
+            emit("from the child")
+            adapter.close({"exitCode": 0})
+            os._exit(0)
+        os.waitpid(child, 0)
+        emit(2)
+        adapter.close({"exitCode": 0})
+    """
+    run_script(place, script)
+
+    assert numbers(place) == ["runStart", 1, 2, "runComplete"]
 
 
 def test_the_end_of_the_parent_is_seen_while_its_child_lives_on(place: Path) -> None:
