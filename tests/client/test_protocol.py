@@ -1,0 +1,344 @@
+"""The protocol: dialogues replayed however the bytes come, and every message that is not allowed is an error."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from threepio_client.errors import LocalProtocolError, RemoteProtocolError
+from threepio_client.protocol import (
+    Ack,
+    Ask,
+    Bye,
+    ByeAck,
+    Connection,
+    Credit,
+    Hello,
+    Lines,
+    Message,
+    Refuse,
+    Reply,
+    Role,
+    State,
+    Welcome,
+    from_array,
+    to_frame,
+)
+from threepio_client.wire import FrameReader, frame
+
+ADAPTER_HELLO = Hello(versions=[1], role="adapter", run={"run_id": "r", "process": {"pid": 1}}, journal="/j")
+QUERY_HELLO = Hello(versions=[1, 2], role="query", run={}, journal="")
+WELCOME = Welcome(version=1, cursor=7, window=1000)
+REFUSE = Refuse(code="run-taken", reason="another process has it")
+LINES = Lines(file=0, end=90, first_seq=8, lines=[b'{"seq":8}', b'{"seq":9}'])
+ACK = Ack(seq=9, window=1000)
+BYE = Bye(last_seq=9)
+BYE_ACK = ByeAck(seq=9)
+ASK = Ask(id=1, name="status", params={"run": "latest"})
+PIECE = Reply(id=1, last=False, data=b"\0\xff")
+REPLY = Reply(id=1, last=True, data=b"")
+
+C, D = "client", "daemon"
+
+DIALOGUES: dict[str, tuple[Role, list[tuple[str, Message, State]]]] = {
+    "a run": (
+        Role.ADAPTER,
+        [
+            (C, ADAPTER_HELLO, State.GREETED),
+            (D, WELCOME, State.OPEN),
+            (C, LINES, State.OPEN),
+            (C, LINES, State.OPEN),
+            (D, ACK, State.OPEN),
+            (C, BYE, State.LEAVING),
+            (D, ACK, State.LEAVING),
+            (D, BYE_ACK, State.CLOSED),
+        ],
+    ),
+    "a run that is refused": (Role.ADAPTER, [(C, ADAPTER_HELLO, State.GREETED), (D, REFUSE, State.CLOSED)]),
+    "a run that is refused later": (
+        Role.ADAPTER,
+        [(C, ADAPTER_HELLO, State.GREETED), (D, WELCOME, State.OPEN), (D, REFUSE, State.CLOSED)],
+    ),
+    "a run that is refused at its end": (
+        Role.ADAPTER,
+        [
+            (C, ADAPTER_HELLO, State.GREETED),
+            (D, WELCOME, State.OPEN),
+            (C, BYE, State.LEAVING),
+            (D, REFUSE, State.CLOSED),
+        ],
+    ),
+    "a client that is not even heard": (Role.ADAPTER, [(D, REFUSE, State.CLOSED)]),
+    "questions": (
+        Role.QUERY,
+        [
+            (C, QUERY_HELLO, State.GREETED),
+            (D, WELCOME, State.OPEN),
+            (C, ASK, State.ASKING),
+            (C, ASK, State.ASKING),
+            (D, PIECE, State.ASKING),
+            (D, REPLY, State.ASKING),
+            (C, ASK, State.ASKING),
+            (D, REPLY, State.ASKING),
+            (D, REFUSE, State.CLOSED),
+        ],
+    ),
+    "questions that are refused": (Role.QUERY, [(C, QUERY_HELLO, State.GREETED), (D, REFUSE, State.CLOSED)]),
+}
+
+
+def short(value: object) -> str:
+    return type(value).__name__ if isinstance(value, Message) else getattr(value, "name", str(value))
+
+
+def pair(client: Role) -> dict[str, Connection]:
+    return {C: Connection(client), D: Connection(Role.DAEMON)}
+
+
+def other(side: str) -> str:
+    return D if side == C else C
+
+
+dialogues = pytest.mark.parametrize("dialogue", DIALOGUES)
+
+
+@dialogues
+@pytest.mark.parametrize("step", [0, 1, 3], ids=["whole", "byte by byte", "three by three"])
+def test_a_dialogue_goes_through(dialogue: str, step: int) -> None:
+    client, messages = DIALOGUES[dialogue]
+    sides = pair(client)
+
+    for sender, message, state in messages:
+        data = sides[sender].send(message)
+        assert sides[sender].state is state
+        receiver = sides[other(sender)]
+        got: list[Message] = []
+        for at in range(0, len(data), step or len(data)):
+            assert got == []
+            got += receiver.receive(data[at : at + (step or len(data))])
+        assert got == [message]
+        assert receiver.state is state
+    assert (sides[C].peer_role, sides[D].peer_role) == (
+        Role.DAEMON,
+        client if messages[0][0] == C else None,
+    )
+
+
+@dialogues
+def test_bytes_of_the_next_message_are_kept(dialogue: str) -> None:
+    client, messages = DIALOGUES[dialogue]
+    for side in (C, D):
+        receiver = Connection(client if side == C else Role.DAEMON)
+        stream = b""
+        expected = []
+        for sender, message, _ in messages:
+            if sender == side:
+                list(receiver.receive(stream))  # it has to be where it may send
+                stream = b""
+                receiver.send(message)
+            else:
+                stream += to_frame(message)
+                expected.append(message)
+        # All that is left in one piece, with the beginning of something more.
+        got = list(receiver.receive(stream + b"\0\0\0\x05\x91"))
+        assert got == expected[len(expected) - len(got) :]
+        assert len(got) == _run_at_end(messages, other(side))
+
+
+def _run_at_end(messages: list[tuple[str, Message, State]], side: str) -> int:
+    count = 0
+    for sender, _, _ in reversed(messages):
+        if sender != side:
+            break
+        count += 1
+    return count
+
+
+SAMPLES: list[Message] = [ADAPTER_HELLO, WELCOME, REFUSE, LINES, ACK, BYE, BYE_ACK, ASK, REPLY]
+HELLOS = {Role.ADAPTER: ADAPTER_HELLO, Role.QUERY: QUERY_HELLO}
+
+BEFORE: dict[tuple[Role, State], list[tuple[str, Message]]] = {
+    (Role.ADAPTER, State.START): [],
+    (Role.ADAPTER, State.GREETED): [(C, ADAPTER_HELLO)],
+    (Role.ADAPTER, State.OPEN): [(C, ADAPTER_HELLO), (D, WELCOME)],
+    (Role.ADAPTER, State.LEAVING): [(C, ADAPTER_HELLO), (D, WELCOME), (C, BYE)],
+    (Role.ADAPTER, State.CLOSED): [(C, ADAPTER_HELLO), (D, WELCOME), (C, BYE), (D, BYE_ACK)],
+    (Role.QUERY, State.START): [],
+    (Role.QUERY, State.GREETED): [(C, QUERY_HELLO)],
+    (Role.QUERY, State.OPEN): [(C, QUERY_HELLO), (D, WELCOME)],
+    (Role.QUERY, State.ASKING): [(C, QUERY_HELLO), (D, WELCOME), (C, ASK)],
+    (Role.QUERY, State.CLOSED): [(C, QUERY_HELLO), (D, REFUSE)],
+}
+ALLOWED: dict[tuple[Role, State], set[tuple[str, type[Message]]]] = {
+    (Role.ADAPTER, State.START): {(C, Hello), (D, Refuse)},
+    (Role.ADAPTER, State.GREETED): {(D, Welcome), (D, Refuse)},
+    (Role.ADAPTER, State.OPEN): {(C, Lines), (C, Bye), (D, Ack), (D, Refuse)},
+    (Role.ADAPTER, State.LEAVING): {(D, Ack), (D, ByeAck), (D, Refuse)},
+    (Role.ADAPTER, State.CLOSED): set(),
+    (Role.QUERY, State.START): {(C, Hello), (D, Refuse)},
+    (Role.QUERY, State.GREETED): {(D, Welcome), (D, Refuse)},
+    (Role.QUERY, State.OPEN): {(C, Ask), (D, Refuse)},
+    (Role.QUERY, State.ASKING): {(C, Ask), (D, Reply), (D, Refuse)},
+    (Role.QUERY, State.CLOSED): set(),
+}
+COMBINATIONS = [
+    (client, state, sender, message)
+    for client, state in ALLOWED
+    for sender in (C, D)
+    for message in SAMPLES
+    # One state for both clients: an ACK that nobody asked for is the query client's to refuse.
+    if (client, state, sender, message) != (Role.QUERY, State.OPEN, D, ACK)
+]
+
+
+def brought_to(client: Role, state: State) -> dict[str, Connection]:
+    sides = pair(client)
+    for sender, message in BEFORE[client, state]:
+        list(sides[other(sender)].receive(sides[sender].send(message)))
+    assert sides[C].state is sides[D].state is state
+    return sides
+
+
+@pytest.mark.parametrize(("client", "state", "sender", "message"), COMBINATIONS, ids=short)
+def test_what_the_table_does_not_allow_is_an_error_on_both_sides(
+    client: Role, state: State, sender: str, message: Message
+) -> None:
+    if isinstance(message, Hello):
+        message = HELLOS[client]
+    sides = brought_to(client, state)
+    receiver = sides[other(sender)]
+
+    if (sender, type(message)) in ALLOWED[client, state]:
+        assert list(receiver.receive(sides[sender].send(message))) == [message]
+        return
+
+    with pytest.raises(LocalProtocolError, match=f"{type(message).__name__} is not allowed in state {state.name}"):
+        sides[sender].send(message)
+    assert sides[sender].state is state
+    with pytest.raises(RemoteProtocolError) as caught:
+        list(receiver.receive(to_frame(message)))
+    assert caught.value.code == "bad-order"
+
+
+@pytest.mark.parametrize(("client", "state"), ALLOWED, ids=short)
+def test_lines_are_sent_by_the_short_way_under_the_same_rule(client: Role, state: State) -> None:
+    sender = brought_to(client, state)[C]
+
+    if (C, Lines) in ALLOWED[client, state]:
+        assert sender.send_lines(0, 90, 8, LINES.lines) == to_frame(LINES)
+    else:
+        with pytest.raises(LocalProtocolError):
+            sender.send_lines(0, 90, 8, LINES.lines)
+
+
+@pytest.mark.parametrize("role", ["daemon", "", "ADAPTER", "admin"])
+def test_nobody_has_another_role(role: str) -> None:
+    daemon = Connection(Role.DAEMON)
+
+    with pytest.raises(RemoteProtocolError) as caught:
+        list(daemon.receive(to_frame(Hello(versions=[1], role=role, run={}, journal=""))))
+
+    assert caught.value.code == "bad-role"
+
+
+# Messages and arrays
+
+
+@pytest.mark.parametrize("message", [*SAMPLES, QUERY_HELLO, PIECE], ids=short)
+def test_a_message_comes_back_from_the_wire(message: Message) -> None:
+    (array,) = FrameReader().feed(to_frame(message))
+
+    assert array[0] == message.type
+    assert from_array(array) == message
+    assert from_array([*array, "a field", {"of": "a newer version"}]) == message
+
+
+def test_no_two_messages_have_one_number() -> None:
+    assert len({type(message).type for message in SAMPLES}) == len(SAMPLES)
+
+
+@pytest.mark.parametrize("message", SAMPLES, ids=short)
+def test_a_missing_or_wrong_field_is_refused(message: Message) -> None:
+    (array,) = FrameReader().feed(to_frame(message))
+
+    for size in range(1, len(array)):
+        with pytest.raises(RemoteProtocolError, match="fields instead of"):
+            from_array(array[:size])
+    for at in range(1, len(array)):
+        for wrong in (None, 1.5, True, -1, "text", b"bytes", [], {}):
+            if type(wrong) is type(array[at]) and wrong != -1:
+                continue
+            with pytest.raises(RemoteProtocolError) as caught:
+                from_array([*array[:at], wrong, *array[at + 1 :]])
+            assert caught.value.code == "bad-message"
+
+
+@pytest.mark.parametrize("lines", [["text"], [b"bytes", None], [[b"bytes"]], [1]])
+def test_lines_are_bytes(lines: list[Any]) -> None:
+    with pytest.raises(RemoteProtocolError, match="something else than bytes"):
+        from_array([Lines.type, 0, 1, 1, lines])
+
+
+@pytest.mark.parametrize("number", [0, 10, -1, True, "1", None, 1.0, [], {}])
+def test_an_unknown_message_is_refused(number: object) -> None:
+    with pytest.raises(RemoteProtocolError, match="unknown message type"):
+        from_array([number, 1, 2, 3, 4])
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 12) | st.floats() | st.text(max_size=3) | st.binary(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
+    max_leaves=5,
+)
+
+
+@examples(max_examples=100, deadline=None)
+@given(st.integers(1, 9), st.lists(plain, max_size=6))
+def test_any_array_is_a_message_or_the_one_error(number: int, rest: list[Any]) -> None:
+    with suppress(RemoteProtocolError):
+        assert from_array([number, *rest]).type == number
+
+
+@examples(max_examples=100, deadline=None)
+@given(st.binary(max_size=60) | st.lists(plain, min_size=1, max_size=6).map(frame), st.sampled_from(list(ALLOWED)))
+def test_any_bytes_are_messages_or_the_one_error(data: bytes, where: tuple[Role, State]) -> None:
+    for side in (C, D):
+        receiver = brought_to(*where)[side]
+        with suppress(RemoteProtocolError):
+            assert all(isinstance(message, Message) for message in receiver.receive(data))
+
+
+# Credit
+
+
+def test_credit_counts_bytes_and_events_and_acks_give_it_back() -> None:
+    credit = Credit(window=100, events=3)
+
+    assert credit.allows(1000)  # a lone line always goes
+    credit.sent(1, 60)
+    assert credit.allows(40)
+    assert not credit.allows(41)
+    credit.sent(2, 10)
+    credit.sent(3, 10)
+    assert not credit.allows(1)  # three events
+    credit.acked(2)
+    assert credit.allows(90)
+    assert not credit.allows(91)
+    credit.acked(3)
+    assert credit.allows(1000)
+    credit.acked(2)  # an old ack is nothing
+    assert credit.allows(1000)
+
+
+@pytest.mark.parametrize(("sizes", "used"), [([26], True), ([25], False), ([1, 1], False), ([1, 1, 1], True)])
+def test_acks_are_looked_for_when_a_quarter_is_used(sizes: list[int], used: bool) -> None:
+    credit = Credit(window=100, events=8)
+    for seq, size in enumerate(sizes, start=1):
+        credit.sent(seq, size)
+
+    assert credit.mostly_used is used
