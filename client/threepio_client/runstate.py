@@ -198,9 +198,9 @@ class RunState:
         return Verdict(state=State.RUNNING, kind="running", text="running")
 
     def _fold_test_case(self, payload: Payload) -> None:
-        status = payload.get("status", "")
-        name = payload.get("countedAs") or _COUNT_OF.get(status)
-        if name not in self.counts:
+        status = payload.get("status")
+        name = payload.get("countedAs") or (_COUNT_OF.get(status) if isinstance(status, str) else None)
+        if not isinstance(name, str) or name not in self.counts:
             self.unknown += 1
             return
         self.counts[name] += 1
@@ -267,7 +267,7 @@ class RunState:
         return parts
 
 
-_DECIDING_PHASES: Final = frozenset({Phase.SETUP, Phase.CALL})
+_DECIDING_PHASES: Final = (Phase.SETUP, Phase.CALL)
 _PASSED_OVER: Final = frozenset(
     {
         EventType.COLLECTION_START,

@@ -160,6 +160,7 @@ def _run_at_end(messages: list[tuple[str, Message, State]], side: str) -> int:
 
 
 SAMPLES: list[Message] = [ADAPTER_HELLO, WELCOME, REFUSE, LINES, ACK, BYE, BYE_ACK, ASK, REPLY]
+WRONG: list[Any] = [None, 1.5, True, -1, "text", b"bytes", [], {}]
 HELLOS = {Role.ADAPTER: ADAPTER_HELLO, Role.QUERY: QUERY_HELLO}
 
 BEFORE: dict[tuple[Role, State], list[tuple[str, Message]]] = {
@@ -270,7 +271,7 @@ def test_a_missing_or_wrong_field_is_refused(message: Message) -> None:
         with pytest.raises(RemoteProtocolError, match="fields instead of"):
             from_array(array[:size])
     for at in range(1, len(array)):
-        for wrong in (None, 1.5, True, -1, "text", b"bytes", [], {}):
+        for wrong in WRONG:
             if type(wrong) is type(array[at]) and wrong != -1:
                 continue
             with pytest.raises(RemoteProtocolError) as caught:
