@@ -213,7 +213,8 @@ class RunState:
             self.counts["warnings"] = _number(payload.get("warnings"))
 
     def _verdict_of_complete(self, complete: Payload) -> Verdict:
-        code = complete.get("exitCode")
+        found = complete.get("exitCode")
+        code = found if type(found) is int else None  # False is not 0
         stopped = complete.get("stopped")
         kind, why = "", ""
         if isinstance(stopped, dict):
@@ -239,7 +240,7 @@ class RunState:
             text = "the runner ended with exit code 1, though no test failed"
             return Verdict(state=State.FAILED, kind="error", text="; ".join([text, *damage]))
         kind, text = (
-            _EXIT_CODES.get(code, ("error", f"the runner ended with exit code {code}")) if type(code) is int else _ERROR
+            _ERROR if code is None else _EXIT_CODES.get(code, ("error", f"the runner ended with exit code {code}"))
         )
         return Verdict(state=State.FAILED, kind=kind, text="; ".join([text, *damage]))
 
