@@ -177,11 +177,12 @@ def test_the_exit_status_of_another_process_says_nothing() -> None:
     assert verdict(state) == ("running", "running")
 
 
-def test_what_was_in_flight_and_when_it_ended_is_kept() -> None:
+@pytest.mark.parametrize(("seen", "told"), [(50.0, 40.0), (40.0, 50.0)])
+def test_what_was_in_flight_and_when_it_ended_is_kept(seen: float, told: float) -> None:
     state = folded(START, collected(3), P)
     slot = {"nodeid": "test_it.py::test_two", "phase": "call", "since": 5.0, "worker": ""}
-    state.observe(Event(1, ObservationType.PROCESS_GONE, {"pid": PID, "inFlight": [slot, "nonsense"]}, 50.0, 0))
-    state.observe(Event(2, ObservationType.EXIT_STATUS, {"pid": PID, "exitCode": 1}, 40.0, 0))
+    state.observe(Event(1, ObservationType.PROCESS_GONE, {"pid": PID, "inFlight": [slot, "nonsense"]}, seen, 0))
+    state.observe(Event(2, ObservationType.EXIT_STATUS, {"pid": PID, "exitCode": 1}, told, 0))
 
     assert state.in_flight == [slot]
     assert state.gone == 40.0
