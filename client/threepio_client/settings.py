@@ -157,7 +157,7 @@ def _run_id(text: str) -> str | None:
 
 
 def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 10_000_000:
+    if not text.isascii() or not text.isdigit() or len(text) > 8 or not 1 <= int(text) <= 10_000_000:
         raise ValueError("must be a whole number from 1 to 10000000")
     return int(text)
 
