@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -181,7 +182,9 @@ def _flag(text: str) -> bool:
 def _default_socket() -> Path:
     from platformdirs import user_runtime_path  # only where it is needed: 3 ms
 
-    return user_runtime_path("threepiod", appauthor=False) / "threepiod.sock"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # where XDG_RUNTIME_DIR is not set it warns, and with -W error it raises
+        return user_runtime_path("threepiod", appauthor=False) / "threepiod.sock"
 
 
 def _default_state_dir() -> Path:
