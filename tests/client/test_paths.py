@@ -1,0 +1,88 @@
+"""Places: names of files, run ids, and directories that nobody else can write to."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from threepio_client.errors import NoPlace
+from threepio_client.paths import StateDir, make_private_dir, new_run_id, run_id_of
+from threepio_client.settings import load
+
+
+def test_a_run_s_files_lie_side_by_side_and_only_the_journal_stands_for_the_run() -> None:
+    state_dir = StateDir(Path("/state"))
+
+    for run_id in ("abc", "a.b", "a.jsonl", "observed"):
+        assert state_dir.journal(run_id).parent == state_dir.now_page(run_id).parent == state_dir.journals
+        assert run_id_of(state_dir.journal(run_id)) == run_id
+        assert run_id_of(state_dir.observed(run_id)) is None
+        assert run_id_of(state_dir.now_page(run_id)) is None
+    assert run_id_of(Path("/state/journals/notes.txt")) is None
+
+
+def test_new_run_ids_are_short_and_may_be_chosen_by_hand_too() -> None:
+    ids = {new_run_id() for _ in range(500)}
+
+    assert len(ids) == 500
+    for run_id in ids:
+        assert len(run_id) == 7
+        assert load({"THREEPIO_RUN_ID": run_id}).run_id == run_id
+        assert not set(run_id) & set("01oil")
+
+
+def test_a_directory_is_made_private_with_its_parents(tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        make_private_dir(tmp_path / "a" / "b")
+        make_private_dir(tmp_path / "a" / "b")  # again is fine
+    finally:
+        os.umask(old)
+
+    assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o777, 0o1777, 0o720, 0o702])
+def test_a_directory_that_others_may_write_to_is_refused(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "shared"
+    path.mkdir()
+    path.chmod(mode)
+    if mode & stat.S_ISVTX and os.getuid() == 0:
+        pytest.skip("root's own sticky directory is one that the system shares, such as /tmp")
+
+    with pytest.raises(NoPlace, match=f"others may write to the directory {path}"):
+        make_private_dir(path)
+
+
+def test_a_directory_that_others_may_read_is_used(tmp_path: Path) -> None:
+    path = tmp_path / "open"
+    path.mkdir(mode=0o755)
+
+    make_private_dir(path)
+
+
+def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can give a directory away")
+    path = tmp_path / "theirs"
+    path.mkdir(mode=0o700)
+    os.chown(path, 65534, 65534)
+
+    with pytest.raises(NoPlace, match="belongs to uid 65534"):
+        make_private_dir(path)
+
+
+def test_a_file_or_a_link_is_no_directory(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+
+    with pytest.raises(NoPlace, match="cannot make the directory"):
+        make_private_dir(tmp_path / "file")
+    with pytest.raises(NoPlace, match="cannot make the directory"):
+        make_private_dir(tmp_path / "file" / "below")
+    with pytest.raises(NoPlace, match="is a link or a file"):
+        make_private_dir(tmp_path / "link")
