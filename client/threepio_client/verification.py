@@ -80,6 +80,8 @@ def verify_run(archive: Archive, run_id: str) -> dict[str, Any]:
         problems.append(f"{different} events are stored with other content than the journal's")
     if invented:
         problems.append(f"{invented} events are stored that the journal does not have")
+    if state.events_lost:
+        problems.append(f"{state.events_lost} events were lost because nothing could be written")
     if state.complete is None and not live:
         problems.append("note: the run was cut short, so there are no totals of the runner to compare with")
     missing = gaps + len(absent) - pending + different + invented + not_counted
@@ -87,7 +89,7 @@ def verify_run(archive: Archive, run_id: str) -> dict[str, Any]:
     return {
         "schema_version": VIEW_VERSION,
         "run_id": run_id,
-        "whole": not (missing or duplicates or corrupt),
+        "whole": not (missing or duplicates or corrupt or state.events_lost),
         "journal_events": len(by_seq),
         "stored_events": len(stored),
         "missing": missing,
