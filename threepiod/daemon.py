@@ -132,10 +132,10 @@ class Daemon:
         run_id, producer_id = hello.run.get("run_id"), hello.run.get("producer_id")
         if not isinstance(run_id, str) or not RUN_ID.fullmatch(run_id) or not isinstance(producer_id, str):
             raise RemoteProtocolError("bad-message", "Hello.run has no run_id and producer_id")
-        if Path(hello.journal) != self._state_dir.journal(run_id):
+        if Path(hello.place) != self._state_dir.journal(run_id):
             raise RemoteProtocolError(
                 "other-state-dir",
-                f"the journal {hello.journal} is not in this daemon's state directory {self._state_dir.path}",
+                f"the journal {hello.place} is not in this daemon's state directory {self._state_dir.path}",
             )
         run = await self._run_of(run_id, producer_id)
         if run.producer_id != producer_id:
@@ -232,7 +232,7 @@ class Daemon:
     async def _serve_client(self, stream: trio.SocketStream) -> None:
         try:
             async with stream:
-                await ClientConnection(stream, self._open_run, self._queries.answer).serve()
+                await ClientConnection(stream, self._state_dir.path, self._open_run, self._queries.answer).serve()
         except RemoteProtocolError as error:
             self._note_error(f"refused a client: {error}")
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:

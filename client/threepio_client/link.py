@@ -114,7 +114,7 @@ class Link:
             versions=[VERSION],
             role=Role.ADAPTER.value,
             run={"run_id": run_id, "producer_id": producer_id, "process": process.to_payload()},
-            journal=str(journal),
+            place=str(journal),
         )
         sock = None
         try:

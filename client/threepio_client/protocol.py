@@ -41,14 +41,14 @@ class Hello(Message):
         versions: protocol versions that it speaks.
         role: `adapter` or `query`.
         run: an adapter's run: `run_id`, `producer_id`, `process`; else empty.
-        journal: absolute path of the run's journal; else empty.
+        place: absolute path of an adapter's journal; of a query's state directory, or empty if any will do.
     """
 
     type: ClassVar[int] = 1
     versions: list[int]
     role: str
     run: dict[str, Any]
-    journal: str
+    place: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

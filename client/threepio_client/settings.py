@@ -92,10 +92,11 @@ def load(environ: Mapping[str, str] | None = None, ini: Mapping[str, str] | None
         SettingsError: a value cannot be used; the text names the setting, where it stands, and what is allowed.
     """
     source = _Source(os.environ if environ is None else environ, ini or {})
+    state_dir = source.get("THREEPIO_STATE_DIR", None, _absolute) or _default_state_dir()
     return Settings(
         mode=source.get("THREEPIO", Mode.AUTO, _choice(Mode)),
-        socket=source.get("THREEPIO_SOCKET", None, _absolute) or _default_socket(),
-        state_dir=source.get("THREEPIO_STATE_DIR", None, _absolute) or _default_state_dir(),
+        socket=source.get("THREEPIO_SOCKET", None, _absolute) or _default_socket(state_dir),
+        state_dir=state_dir,
         run_id=source.get("THREEPIO_RUN_ID", None, _run_id),
         sync=source.get("THREEPIO_SYNC", SyncPolicy.GROUP, _choice(SyncPolicy)),
         event_buffer_size=source.get("THREEPIO_EVENT_BUFFER_SIZE", 10_000, _count),
@@ -178,9 +179,12 @@ def _flag(text: str) -> bool:
     return text == "1"
 
 
-def _default_socket() -> Path:
+def _default_socket(state_dir: Path) -> Path:
     from platformdirs import user_runtime_path  # only where it is needed: 3 ms
 
+    if "XDG_RUNTIME_DIR" not in os.environ and not os.path.isdir(f"/run/user/{os.getuid()}"):
+        # platformdirs would warn and take a directory below /tmp, where another user may come first.
+        return state_dir / "threepiod.sock"
     return user_runtime_path("threepiod", appauthor=False) / "threepiod.sock"
 
 
