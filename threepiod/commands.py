@@ -80,13 +80,19 @@ def status(as_json: Json = False) -> None:
     say(f"  last error {error['text'] if error else 'none'}")
 
 
-def _callback(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         say(f"threepiod {__version__}")
         raise typer.Exit
 
 
-app.callback(invoke_without_command=False)(_callback)
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """The daemon that keeps the results of your test runs."""
 
 
 def run() -> None:

@@ -7,8 +7,6 @@ only here: lone surrogates become their backslash escape, numbers that are not f
 long texts are cut in the middle with their length stated.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from json.encoder import JSONEncoder

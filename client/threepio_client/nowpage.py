@@ -4,14 +4,11 @@ A memory-mapped file beside the journal, one slot a worker. Anybody may read it 
 lock (odd while it is being written), and the page is still there after SIGKILL. Layout: `docs/protocol.md`.
 """
 
-from __future__ import annotations
-
 import mmap
 import os
 import struct
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from threepio_client.events import Phase
 from threepio_client.line import plain_text
@@ -35,8 +32,7 @@ _PHASES: Final = (Phase.COLLECT, Phase.SETUP, Phase.CALL, Phase.TEARDOWN, Phase.
 _CODE: Final = {phase: code for code, phase in enumerate(_PHASES, start=1)}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class InFlight:
+class InFlight(NamedTuple):
     """What one slot says.
 
     Attributes:

@@ -3,16 +3,13 @@
 Read once, at the start: a test may change or clear the environment later.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from threepio_client.errors import SettingsError
 
@@ -54,8 +51,7 @@ class SyncPolicy(StrEnum):
     EXIT = "exit"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """All settings, checked.
 
     Attributes:

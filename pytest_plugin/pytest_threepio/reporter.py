@@ -12,7 +12,6 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, ParamSpec
 
@@ -48,19 +47,23 @@ def _guarded(hook: Callable[P, None]) -> Callable[P, None]:
     return guarded
 
 
-@dataclass(slots=True)
 class _Group:
     """Totals of one file.
 
     Attributes:
         remaining: tests of it that are not over yet.
+        started: whether one of its tests has an outcome.
         duration: sum of its tests' durations, milliseconds.
+        totals: outcomes by status, subtests left out.
     """
 
-    remaining: int = 0
-    started: bool = False
-    duration: float = 0.0
-    totals: dict[str, int] = field(default_factory=dict)
+    __slots__ = ("duration", "remaining", "started", "totals")
+
+    def __init__(self) -> None:
+        self.remaining = 0
+        self.started = False
+        self.duration = 0.0
+        self.totals: dict[str, int] = {}
 
 
 class Reporter:

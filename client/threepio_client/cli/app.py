@@ -26,13 +26,19 @@ app.command("failures", epilog=failures.EXAMPLE)(guarded(failures.failures))
 app.command("verify", epilog=verify.EXAMPLE)(guarded(verify.verify))
 
 
-@app.callback()
-def _main(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
-) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         say(f"threepio {__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """What happened to your test runs: what runs, what failed and why, what never ran."""
 
 
 def run() -> None:
