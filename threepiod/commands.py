@@ -30,13 +30,12 @@ def start(
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay in this terminal and log to it.")] = False,
 ) -> None:
     """Start the daemon. It is ready when this returns; if one runs already, say so."""
+    if foreground:
+        lifecycle.become_foreground()
     found = settings.load()
     try:
-        if foreground:
-            lifecycle.run_foreground(found, lambda: None, to_stderr=True)
-        else:
-            status = lifecycle.start_background(found)
-            say(f"threepiod {status['version']} is ready: pid {status['pid']}, socket {status['socket']}")
+        status = lifecycle.start_background(found)
+        say(f"threepiod {status['version']} is ready: pid {status['pid']}, socket {status['socket']}")
     except AlreadyRunning as error:
         _say_running(found, error)
 
