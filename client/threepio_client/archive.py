@@ -353,7 +353,7 @@ def _bad_result(
         "seq": seq,
         "status": status,
         "phase": phase,
-        "duration_s": round((duration or 0.0) / 1000, 6),
+        "duration_s": round(duration / 1000, 6) if isinstance(duration, int | float) else 0.0,
         "worker": worker,
         "attempt": details.get("attempt", 1),
         "subtest": details.get("subtest"),

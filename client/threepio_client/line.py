@@ -18,10 +18,12 @@ from threepio_client.events import FIELD_LIMIT, LINE_LIMIT, Payload
 
 _CRC_KEY: Final = b',"crc":"'
 _TAIL_SIZE: Final = len(_CRC_KEY) + 8 + len(b'"}')
+_SEQ_LIMIT: Final = 2**63
+"""What the store can hold."""
+_TIME_LIMIT: Final = 1e11
+"""Seconds since the epoch: some three thousand years, more than `time.localtime` is asked for."""
 _DEPTH_LIMIT: Final = 32
 """Levels of nesting kept in a payload; deeper values become text. No event of ours has more than 4."""
-_NUMBER_LIMIT: Final = 2**63
-"""Beyond this no store keeps a whole number."""
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -30,6 +32,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 # Bound once: a test may replace `json.dumps` or `json.loads` while we run.
 _encode_json: Final = JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
+_encode_text: Final = JSONEncoder(ensure_ascii=False).encode
 _decode_json: Final = json.JSONDecoder(parse_constant=_refuse_constant).decode
 
 
@@ -81,10 +84,12 @@ def decode(line: bytes) -> Event:
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadLine(f"not an event: {error}") from error
-    if not (type(seq) is int and 0 < seq < _NUMBER_LIMIT and type(event_type) is str and type(payload) is dict):
+    if not (type(seq) is int and 0 < seq < _SEQ_LIMIT and type(event_type) is str and type(payload) is dict):
         raise BadLine("not an event: a field has the wrong type")
-    if type(timestamp) not in (float, int) or not -_NUMBER_LIMIT < timestamp < _NUMBER_LIMIT:
+    if type(timestamp) not in (float, int) or not -_TIME_LIMIT < timestamp < _TIME_LIMIT:
         raise BadLine("not an event: the timestamp is no number of seconds")
+    if (b"\\ud" in line or b"\\uD" in line) and not _is_unicode(payload, event_type):
+        raise BadLine("not an event: a text is no valid Unicode")
     return Event(seq, event_type, payload, timestamp, crc)
 
 
@@ -100,6 +105,14 @@ def clip(text: str, limit: int = FIELD_LIMIT) -> str:
 def plain_text(text: str) -> str:
     """Return the text as valid Unicode: lone surrogates as their backslash escape."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _is_unicode(payload: Payload, event_type: str) -> bool:
+    try:
+        _encode_text([payload, event_type]).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _encode_payload(payload: Payload) -> str:

@@ -198,13 +198,14 @@ class RunState:
         return Verdict(state=State.RUNNING, kind="running", text="running")
 
     def _fold_test_case(self, payload: Payload) -> None:
-        status = payload.get("status", "")
-        name = payload.get("countedAs") or _COUNT_OF.get(status)
+        # A foreign writer may have put anything there: only texts are looked up.
+        status, phase, counted_as = (_text(payload.get(key)) for key in ("status", "phase", "countedAs"))
+        name = counted_as or _COUNT_OF.get(status)
         if name not in self.counts:
             self.unknown += 1
             return
         self.counts[name] += 1
-        if "subtest" not in payload and name != "rerun" and payload.get("phase") in _DECIDING_PHASES:
+        if "subtest" not in payload and name != "rerun" and phase in _DECIDING_PHASES:
             self.finished += 1
 
     def _fold_stats(self, payload: object) -> None:
@@ -290,6 +291,10 @@ _ERROR: Final = ("error", "the runner ended without an exit code")
 
 def _number(value: object) -> int:
     return value if type(value) is int else 0
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _signal_name(number: int) -> str:
