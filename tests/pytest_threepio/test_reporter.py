@@ -369,3 +369,7 @@ def test_subtests(compare: Comparison, arguments: tuple[str, ...]) -> None:
     assert done.status["finished"] == done.status["collected"] == 3
     skipped = "skipped" if "-q" in arguments else "subtests_skipped"  # where pytest says that it counts them
     assert done.counts == {"passed": 2, "failed": 3, "subtests_passed": 4, skipped: 2}
+    if "-n" not in arguments:  # by the way from a worker, pytest quotes the parameters once more
+        parts = [p["subtest"] for p in done.of_type("testCase") if "subtest" in p]
+        assert {"message": "part", "parameters": {"i": "1"}} in parts
+        assert {"message": "unit", "parameters": {"i": "1"}} in parts
