@@ -40,7 +40,7 @@ def status_of(report: Any, category: str | None) -> Status | None:
     if report.outcome == "rerun":
         return Status.RERUN
     if report.failed:
-        return Status.FAIL if report.when == "call" else Status.ERROR
+        return Status.ERROR if report.when in {"setup", "teardown"} else Status.FAIL
     if report.skipped:
         return Status.XFAIL if hasattr(report, "wasxfail") else Status.SKIP
     if report.when != "call":

@@ -320,6 +320,20 @@ def test_workers(compare: Comparison, distribution: str) -> None:
     assert done.case("test_values[a::b]")["parentNames"] == [SUITE, "TestGroup"]
 
 
+def test_a_worker_that_dies_is_counted_as_pytest_does(compare: Comparison) -> None:
+    suite = "import os\ndef test_a(): pass\ndef test_dies(): os._exit(3)\ndef test_c(): pass\ndef test_d(): pass"
+
+    done = compare.run(suite, "-n", "2", with_workers=True)
+
+    assert (done.exit_code, done.status["state"]) == (1, "failed")
+    assert done.status["verdict"]["kind"] == "tests-failed"
+    dead = done.case("test_dies")
+    assert dead["status"] == "FAIL"
+    assert dead["phase"] == "call"
+    assert "crashed while running" in dead["error"]["message"]
+    assert done.status["finished"] == done.status["collected"] == 4
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_reruns_are_attempts_of_one_test(compare: Comparison, workers: int) -> None:
     suite = """
