@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -181,7 +182,10 @@ def _flag(text: str) -> bool:
 def _default_socket() -> Path:
     from platformdirs import user_runtime_path  # only where it is needed: 3 ms
 
-    return user_runtime_path("threepiod", appauthor=False) / "threepiod.sock"
+    # Without XDG_RUNTIME_DIR it warns; where warnings are errors, that would break the session of the user's tests.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return user_runtime_path("threepiod", appauthor=False) / "threepiod.sock"
 
 
 def _default_state_dir() -> Path:

@@ -131,8 +131,8 @@ class Comparison:
         assert (counted is None) != (counts is None), "say the counts where pytest does not, and only there"
         # Unless it is verbose or quiet, pytest counts subtests that did not fail nowhere; we keep them.
         unsaid = {"subtests_passed", "subtests_skipped"} - (counted or {}).keys() if counts is None else set()
-        said = {name: number for name, number in result.counts.items() if name not in unsaid}
-        assert said == (counts if counted is None else counted)
+        compared = {name: number for name, number in result.counts.items() if name not in unsaid}
+        assert compared == (counts if counted is None else counted)
         if processes[0].returncode >= 0 and "runComplete" in {event["type"] for event in result.events}:
             assert result.status["exit_code"] == result.exit_code
             assert result.of_type("runComplete")[0]["pluginErrors"] == 0

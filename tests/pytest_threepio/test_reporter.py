@@ -190,7 +190,9 @@ def test_a_slow_teardown_is_kept(compare: Comparison) -> None:
     assert slow["duration"] >= 100
 
 
-STOPPED = {
+Files = str | dict[str, str]
+
+STOPPED: dict[str, tuple[Files, tuple[str, ...], int, str, int, int]] = {
     "-x": (FOUR, ("-x",), 1, "maxfail", 1, 3),
     "--maxfail": (FOUR, ("--maxfail=2",), 1, "maxfail", 3, 1),
     "pytest.exit": ("import pytest\ndef test_a(): pass\ndef test_b(): pytest.exit('enough', 7)\ndef test_c(): pass",
@@ -202,8 +204,9 @@ STOPPED = {
     "KeyboardInterrupt in a fixture": (
         "import pytest\n@pytest.fixture\ndef stop(): raise KeyboardInterrupt\n"
         "def test_a(): pass\ndef test_b(stop): pass\ndef test_c(): pass", (), 2, "user", 1, 2),
-    "SIGINT": ("import os, signal\ndef test_a(): pass\ndef test_b(): os.kill(os.getpid(), signal.SIGINT)\ndef test_c(): pass",
-               (), 2, "user", 1, 2),
+    "SIGINT": (
+        "import os, signal\ndef test_a(): pass\ndef test_b(): os.kill(os.getpid(), signal.SIGINT)\n"
+        "def test_c(): pass", (), 2, "user", 1, 2),
     "session.shouldstop": (
         {SUITE: "def test_a(request): request.session.shouldstop = 'a plugin wants it'\ndef test_b(): pass"},
         (), 2, "stop", 1, 1),
@@ -223,7 +226,7 @@ def test_a_run_that_was_stopped_is_interrupted(compare: Comparison, name: str) -
 
 SKIPPED_MODULE = "import pytest\npytest.skip('not here', allow_module_level=True)\ndef test_one(): pass"
 BROKEN = "import nothing_of_this_name"
-OTHER = {
+OTHER: dict[str, tuple[Files, tuple[str, ...], int, str, str]] = {
     "nothing collected": ({"notes.txt": ""}, (), 5, "failed", "no-tests"),
     "all deselected": (FOUR, ("-k", "nothing"), 5, "failed", "no-tests"),
     "some deselected": (FOUR, ("-k", "1 or 3"), 0, "passed", "passed"),
