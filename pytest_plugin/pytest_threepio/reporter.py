@@ -66,10 +66,15 @@ class _Group:
 
 
 class Reporter:
-    """One pytest session's events."""
+    """One pytest session's events.
 
-    def __init__(self, session: pytest.Session, settings: Settings) -> None:
+    Attributes:
+        parent: the run in one of whose tests this session was started; empty if there is none, or if it is not known.
+    """
+
+    def __init__(self, session: pytest.Session, settings: Settings, parent: str = "") -> None:
         """Begin the run; raises what `Adapter` raises."""
+        self.parent = parent
         self._session = session
         self._config = config = session.config
         self._terminal: Any = config.pluginmanager.get_plugin("terminalreporter")
@@ -92,6 +97,11 @@ class Reporter:
         self._was_connected = self._adapter.is_connected
         if self._adapter.now is not None and not self._with_workers:
             config.pluginmanager.register(InFlight(self._adapter.now), "threepio-in-flight")
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return self._adapter.run_id
 
     def header(self) -> str:
         """Return the line that says where the events go."""
@@ -315,6 +325,8 @@ class Reporter:
                 {f"{dist.project_name}-{dist.version}" for _, dist in config.pluginmanager.list_plugin_distinfo()}
             ),
         }
+        if self.parent:
+            payload["parentRunId"] = self.parent
         return payload
 
     def _collected(self, nodeids: Iterable[str]) -> None:

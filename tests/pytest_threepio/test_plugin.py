@@ -211,6 +211,19 @@ def test_a_pytest_inside_a_test_stays_silent(compare: Comparison) -> None:
     assert len([name for name in new if name.endswith(".jsonl")]) == 1
 
 
+def test_a_nested_pytest_is_a_run_of_its_own_where_wanted(place: Place) -> None:
+    place.suite(NESTED)
+
+    done = place.pytest(THREEPIO_NESTED="1", THREEPIO_RUN_ID="outer")
+
+    assert done.returncode == 0, done.stdout
+    outer, *inner = [place.status(f"outer{suffix}") for suffix in ("", "-2", "-3")]
+    assert (outer["state"], outer["counts"]["passed"], outer["collected"]) == ("passed", 2, 2)
+    assert [(view["state"], view["collected"]) for view in inner] == [("failed", 1), ("passed", 1)]
+    assert [place.journal_events(f"outer-{n}")[0]["payload"]["parentRunId"] for n in (2, 3)] == ["outer", "outer"]
+    assert "parentRunId" not in place.journal_events("outer")[0]["payload"]
+
+
 def test_the_ini_options_are_in_the_help(place: Place) -> None:
     done = place.pytest("--help")
 
