@@ -4,6 +4,7 @@ neither typer nor rich, so that it stays small.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import logging.handlers
 import os
@@ -149,7 +150,8 @@ def stop(settings: Settings) -> int:
     pid = int(daemon_status(settings)["pid"])
     pidfd = os.pidfd_open(pid)
     try:
-        with QueryClient.connect(settings.socket) as client:
+        # It may be gone before its answer is sent: the pidfd tells.
+        with QueryClient.connect(settings.socket) as client, contextlib.suppress(NoDaemon):
             client.ask("stop")
         if not select.select([pidfd], [], [], STOP_TIMEOUT_S)[0]:
             raise WaitedTooLong(f"threepiod (pid {pid}) did not stop within {STOP_TIMEOUT_S:g} s")

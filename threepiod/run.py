@@ -139,7 +139,6 @@ class Run:
     async def room(self) -> None:
         """Wait until the batch has room. A connection waits here before it reads on: that is the backpressure."""
         while self._is_full() and not self.trouble:
-            self._room = trio.Event()
             await self._room.wait()
 
     # For the daemon
@@ -279,7 +278,7 @@ class Run:
         self.trouble = ""
         self.stored = batch.seq
         self.is_over = final
-        self._room.set()
+        self._make_room()
         for connection in list(self._connections):
             connection.ack(self.stored)
         return True
@@ -288,7 +287,7 @@ class Run:
         """After a failed sync or commit: what is stored is asked anew, and the journal is read from there."""
         self.trouble = f"run {self.run_id}: {error}"
         log.error("%s; trying again from the journal", self.trouble)
-        self._room.set()
+        self._make_room()
         await trio.sleep(RETRY_S)
         try:
             found = await self._committer.call(lambda store: store.find_run(self.run_id))
@@ -303,6 +302,10 @@ class Run:
         self._batch = Batch(key=self.key)
         self._changed = True
         self.read_journal()
+
+    def _make_room(self) -> None:
+        self._room.set()
+        self._room = trio.Event()
 
     async def _watch_process(self) -> None:
         """Wait until the producer's process is gone, then have the journal read to its end."""

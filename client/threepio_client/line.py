@@ -18,8 +18,8 @@ from threepio_client.events import FIELD_LIMIT, LINE_LIMIT, Payload
 
 _CRC_KEY: Final = b',"crc":"'
 _TAIL_SIZE: Final = len(_CRC_KEY) + 8 + len(b'"}')
-_SEQ_LIMIT: Final = 2**63
-"""What the store can hold."""
+_INTEGER_LIMIT: Final = 2**63
+"""What a column of the store can hold."""
 _TIME_LIMIT: Final = 1e11
 """Seconds since the epoch: some three thousand years, more than `time.localtime` is asked for."""
 _DEPTH_LIMIT: Final = 32
@@ -84,7 +84,7 @@ def decode(line: bytes) -> Event:
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadLine(f"not an event: {error}") from error
-    if not (type(seq) is int and 0 < seq < _SEQ_LIMIT and type(event_type) is str and type(payload) is dict):
+    if not (type(seq) is int and 0 < seq < _INTEGER_LIMIT and type(event_type) is str and type(payload) is dict):
         raise BadLine("not an event: a field has the wrong type")
     if type(timestamp) not in (float, int) or not -_TIME_LIMIT < timestamp < _TIME_LIMIT:
         raise BadLine("not an event: the timestamp is no number of seconds")
@@ -143,7 +143,7 @@ def _plain(value: Any, limit: int, depth: int) -> Any:
         return plain_text(clip(str.__str__(value), limit))
     if isinstance(value, int):
         number = int.__int__(value)
-        return number if -_NUMBER_LIMIT <= number < _NUMBER_LIMIT else clip(hex(number), limit)
+        return number if -_INTEGER_LIMIT <= number < _INTEGER_LIMIT else clip(hex(number), limit)
     if isinstance(value, float):
         real = float.__float__(value)
         return real if math.isfinite(real) else str(real)
