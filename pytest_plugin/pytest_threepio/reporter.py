@@ -18,7 +18,7 @@ from typing import Any, Final, ParamSpec
 import pytest
 
 from pytest_threepio import payloads
-from pytest_threepio.inflight import InFlight
+from pytest_threepio.inflight import InFlight, SessionEnd
 from threepio_client import __version__, clock, nowpage
 from threepio_client.adapter import Adapter
 from threepio_client.events import COLLECTED_CHUNK, EventType, Payload, Phase, Status
@@ -101,8 +101,11 @@ class Reporter:
         self._parent_names: list[str] = []
         self._adapter = Adapter(settings, self._run_start())
         self._was_connected = self._adapter.is_connected
-        if self._adapter.now is not None and not self._with_workers:
-            config.pluginmanager.register(InFlight(self._adapter.now), "threepio-in-flight")
+        # Under xdist the workers know better what is in flight.
+        page = None if self._with_workers else self._adapter.now
+        self._in_flight = None if page is None else InFlight(page)
+        if self._in_flight is not None:
+            config.pluginmanager.register(SessionEnd(self._in_flight), "threepio-session-end")
 
     @property
     def run_id(self) -> str:
@@ -137,6 +140,11 @@ class Reporter:
     def pytest_collection(self) -> None:
         self._adapter.emit(EventType.COLLECTION_START, {})
 
+    @_guarded
+    def pytest_collectstart(self, collector: pytest.Collector) -> None:
+        if self._in_flight is not None:
+            self._in_flight.pytest_collectstart(collector)
+
     @pytest.hookimpl(trylast=True)
     @_guarded
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
@@ -168,6 +176,8 @@ class Reporter:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if not self._with_workers:
             self._collected(item.nodeid for item in session.items)
+        if self._in_flight is not None:
+            self._in_flight.pytest_collection_finish()
 
     @pytest.hookimpl(optionalhook=True)
     @_guarded
@@ -186,11 +196,15 @@ class Reporter:
     @_guarded
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self._started = clock.wall()
+        if self._in_flight is not None:
+            self._in_flight.pytest_runtest_logstart(nodeid)
 
     # After the terminal has counted the report: `trylast`.
     @pytest.hookimpl(trylast=True)
     @_guarded
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if self._in_flight is not None:
+            self._in_flight.pytest_runtest_logreport(report)
         duration = payloads.milliseconds(report.duration)
         if report.when == "setup":
             self._before_call_ms = duration
@@ -226,6 +240,8 @@ class Reporter:
     @pytest.hookimpl(trylast=True)
     @_guarded
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        if self._in_flight is not None:
+            self._in_flight.pytest_runtest_logfinish()
         group = self._groups.get(nodeid.partition("::")[0])
         if group is not None:
             group.remaining -= 1
@@ -258,6 +274,7 @@ class Reporter:
             )
         self._stopped = {"kind": kind, "text": text}
 
+    # Before the terminal prints its summary, which may take minutes.
     @pytest.hookimpl(trylast=True)
     @_guarded
     def pytest_sessionfinish(self) -> None:
