@@ -37,11 +37,14 @@ SMALL_STALL_S: Final = 0.020
 """Shorter waits are the scheduler's, not a slow daemon's, and do not count against the run's budget."""
 READ_EVERY_S: Final = 0.050
 """How often an adapter with credit to spare looks for acks."""
+LONGEST_POLL_MS: Final = 60_000
+"""poll(2) takes no more than 24 days; a longer wait is several polls."""
 
 # Bound once: a test may replace what these modules hold while we run.
 _socket: Final = socket.socket
 _poll: Final = select.poll
 _fstat: Final = os.fstat
+_getuid: Final = os.getuid
 _POLL_IN: Final = select.POLLIN
 _POLL_OUT: Final = select.POLLOUT
 _SEND_FLAGS: Final = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
@@ -116,13 +119,18 @@ class Link:
             run={"run_id": run_id, "producer_id": producer_id, "process": process.to_payload()},
             place=str(journal),
         )
+        try:
+            greeting = self._protocol.send(hello)
+        except UnicodeEncodeError:
+            self.trouble = f"the path of the journal is not valid Unicode and cannot be told to the daemon: {journal!a}"
+            return False
         sock = None
         try:
             sock = _socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
             sock.setblocking(False)
             sock.connect(str(self._path))
             uid = peer_uid(sock)
-            if uid != os.getuid():
+            if uid != _getuid():
                 raise PermissionError(None, f"the process that listens there belongs to uid {uid}, not to you")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
             found = _fstat(sock.fileno())
@@ -133,7 +141,7 @@ class Link:
             self.trouble = f"{error.strerror or error}"
             return False
         self._sock = sock
-        self._out = self._protocol.send(hello)
+        self._out = greeting
         self._flush()
         return self.is_alive
 
@@ -202,7 +210,7 @@ class Link:
                     return False
                 poll = _poll()
                 poll.register(self._sock.fileno(), _POLL_IN | (_POLL_OUT if self._out else 0))
-                poll.poll(None if left == float("inf") else max(left * 1000, 1))
+                poll.poll(min(max(left * 1000, 1), LONGEST_POLL_MS))
                 self._read()
             return ready()
         finally:
