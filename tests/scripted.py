@@ -87,7 +87,9 @@ def case(seq: int, nodeid: str, status: str = Status.PASS, **more: Any) -> bytes
     """Return the line of a testCase."""
     payload = {"testName": nodeid.rpartition("::")[2], "parentNames": [nodeid.partition("::")[0]], "nodeid": nodeid}
     return event(
-        seq, EventType.TEST_CASE, {**payload, "status": status, "phase": "call", "duration": 1.5, "worker": None, **more}
+        seq,
+        EventType.TEST_CASE,
+        {**payload, "status": status, "phase": "call", "duration": 1.5, "worker": None, **more},
     )
 
 
