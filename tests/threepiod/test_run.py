@@ -1,4 +1,4 @@
-"""The work on one run, with a real store and real journals: nothing lost, nothing doubled, nothing stored before it is synced."""
+"""The work on one run, with a real store and real journals: nothing lost or doubled, nothing stored before it is synced."""
 
 from __future__ import annotations
 
