@@ -83,7 +83,7 @@ def event(seq: int, event_type: str, payload: dict[str, Any]) -> bytes:
     return encode(seq, event_type, payload, STARTED + seq / 1000)
 
 
-def case(seq: int, nodeid: str, status: str = Status.PASS, **more: Any) -> bytes:
+def case(seq: int, nodeid: str, status: object = Status.PASS, **more: Any) -> bytes:
     """Return the line of a testCase."""
     payload = {"testName": nodeid.rpartition("::")[2], "parentNames": [nodeid.partition("::")[0]], "nodeid": nodeid}
     return event(

@@ -34,7 +34,7 @@ BATCH_EVENTS: Final = 10_000
 GATHER_S: Final = 0.050
 """How long a commit waits for more events: 20 commits a second for a busy run cost the daemon little, and nobody
 waits for one. Not waited when the batch is half full or the run is ending."""
-OBSERVE_POLL_S: Final = 0.005
+SETTLE_POLL_S: Final = 0.005
 RETRY_S: Final = 1.0
 """Pause after the store refused a batch."""
 
@@ -174,8 +174,17 @@ class Run:
         """
         self.read_journal()
         while self._offset < self._read_to and not self.trouble:
-            await trio.sleep(OBSERVE_POLL_S)
+            await trio.sleep(SETTLE_POLL_S)
         await self._append_observation(event_type, payload)
+
+    async def settle(self) -> None:
+        """Return when all that is received or in the journal now is stored, or cannot be; what comes later may wait."""
+        self.read_journal()
+        while (self._offset < self._read_to or self._fold_later) and not self.trouble:
+            await trio.sleep(SETTLE_POLL_S)
+        upto = self.cursor
+        while (self.stored < upto or self._changed) and not self.trouble:
+            await trio.sleep(SETTLE_POLL_S)
 
     async def serve(self) -> None:
         """Do the run's work until it is over and everything is stored."""
