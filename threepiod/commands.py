@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -31,12 +31,11 @@ def start(
 ) -> None:
     """Start the daemon. It is ready when this returns; if one runs already, say so."""
     found = settings.load()
+    if not foreground:
+        _start(found)
+        return
     try:
-        if foreground:
-            lifecycle.run_foreground(found, lambda: None, to_stderr=True)
-        else:
-            status = lifecycle.start_background(found)
-            say(f"threepiod {status['version']} is ready: pid {status['pid']}, socket {status['socket']}")
+        lifecycle.run_foreground(found, lambda: None, to_stderr=True)
     except AlreadyRunning as error:
         _say_running(found, error)
 
@@ -58,8 +57,7 @@ def restart() -> None:
         lifecycle.stop(found)
     except NoDaemon as error:
         say(f"nothing to stop: {error}", to_stderr=True)
-    status = lifecycle.start_background(found)
-    say(f"threepiod {status['version']} is ready: pid {status['pid']}, socket {status['socket']}")
+    _start(found)
 
 
 @app.command(epilog="Example: threepiod status --json")
@@ -80,13 +78,19 @@ def status(as_json: Json = False) -> None:
     say(f"  last error {error['text'] if error else 'none'}")
 
 
-def _callback(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
-    if version:
+def _say_version(wanted: bool) -> None:
+    if wanted:
         say(f"threepiod {__version__}")
         raise typer.Exit
 
 
-app.callback(invoke_without_command=False)(_callback)
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_say_version)
+    ] = False,
+) -> None:
+    pass
 
 
 def run() -> None:
@@ -94,12 +98,22 @@ def run() -> None:
     app()
 
 
+def _start(found: settings.Settings) -> None:
+    try:
+        status = lifecycle.start_background(found)
+    except AlreadyRunning as error:
+        _say_running(found, error)
+    else:
+        say(f"threepiod {status['version']} is ready: pid {status['pid']}, socket {status['socket']}")
+
+
 def _say_running(found: settings.Settings, error: AlreadyRunning) -> None:
     try:
-        status: dict[str, Any] = lifecycle.daemon_status(found)
+        status = lifecycle.other_status(found)
     except NoDaemon as trouble:
-        say(f"{error}, but it does not answer at {found.socket}: {trouble}", to_stderr=True)
-        raise
+        raise NoDaemon(
+            f"{error}, but there is no answer at {found.socket}: {trouble}. End it, then start again"
+        ) from None
     say(f"threepiod runs already: pid {status['pid']}, socket {status['socket']}")
 
 

@@ -284,8 +284,7 @@ class Store:
 
     def _not_opened(self, error: sqlite3.Error) -> StoreError:
         return StoreError(
-            f"cannot open the store {self._path}: {error}. "
-            "Move it away and start again: the journals fill a new one"
+            f"cannot open the store {self._path}: {error}. Move it away and start again: the journals fill a new one"
         )
 
     def _do(self, action: Callable[[], Any]) -> Any:

@@ -26,13 +26,19 @@ app.command("failures", epilog=failures.EXAMPLE)(guarded(failures.failures))
 app.command("verify", epilog=verify.EXAMPLE)(guarded(verify.verify))
 
 
-@app.callback()
-def _main(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
-) -> None:
-    if version:
+def _say_version(wanted: bool) -> None:
+    if wanted:
         say(f"threepio {__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_say_version)
+    ] = False,
+) -> None:
+    pass
 
 
 def run() -> None:
