@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ParamSpec
 
@@ -62,7 +61,7 @@ def living() -> ProcessIdentity:
 
 def gone() -> ProcessIdentity:
     """Return the identity of a process that is gone, whose pid belongs to somebody else by now."""
-    return replace(process.current(), start_ticks=1)
+    return process.current()._replace(start_ticks=1)
 
 
 @contextmanager
@@ -72,7 +71,7 @@ def sleeper() -> Iterator[tuple[ProcessIdentity, Callable[[], None]]]:
     try:
         found = process._state_and_start(child.pid)
         assert found is not None
-        yield replace(process.current(), pid=child.pid, start_ticks=found[1]), child.kill
+        yield process.current()._replace(pid=child.pid, start_ticks=found[1]), child.kill
     finally:
         child.kill()
         child.communicate()

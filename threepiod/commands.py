@@ -30,14 +30,9 @@ def start(
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay in this terminal and log to it.")] = False,
 ) -> None:
     """Start the daemon. It is ready when this returns; if one runs already, say so."""
-    found = settings.load()
-    if not foreground:
-        _start(found)
-        return
-    try:
-        lifecycle.run_foreground(found, lambda: None, to_stderr=True)
-    except AlreadyRunning as error:
-        _say_running(found, error)
+    if foreground:
+        lifecycle.become_foreground()
+    _start(settings.load())
 
 
 @app.command(epilog="Example: threepiod stop")
@@ -78,7 +73,7 @@ def status(as_json: Json = False) -> None:
     say(f"  last error {error['text'] if error else 'none'}")
 
 
-def _say_version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> None:
     if wanted:
         say(f"threepiod {__version__}")
         raise typer.Exit
@@ -87,10 +82,10 @@ def _say_version(wanted: bool) -> None:
 @app.callback()
 def _main(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_say_version)
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
-    pass
+    """The daemon that keeps the results of your test runs."""
 
 
 def run() -> None:

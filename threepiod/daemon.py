@@ -23,7 +23,7 @@ from threepio_client import __version__, clock
 from threepio_client.archive import Archive
 from threepio_client.errors import NoSuchRun, RemoteProtocolError
 from threepio_client.events import EventType
-from threepio_client.journal import records
+from threepio_client.journal import append_observation, records
 from threepio_client.paths import StateDir, run_id_of
 from threepio_client.protocol import Hello
 from threepio_client.settings import RUN_ID, Settings
@@ -73,21 +73,20 @@ class Daemon:
         async with trio.open_nursery() as work:
             self._work = work
             work.start_soon(self._committer.serve)
-            await self._scan()
-            work.start_soon(self._tick)
             async with trio.open_nursery() as front:
                 front.start_soon(self._stop_on_signal)
                 listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(listener))]
                 front.start_soon(partial(trio.serve_listeners, self._serve_client, listeners))
                 ready()
-                log.info(
-                    "ready: pid %d, socket %s, %d runs to look at", os.getpid(), self._settings.socket, len(self.runs)
-                )
+                log.info("ready: pid %d, socket %s", os.getpid(), self._settings.socket)
+                front.start_soon(self._tick)
                 await self._stop_asked.wait()
                 log.info("stopping")
-                with trio.move_on_after(STOP_PATIENCE_S):
-                    await self._everything_stored()
                 front.cancel_scope.cancel()
+            # Nothing new comes in any more; what was received is stored before the store is closed.
+            with trio.move_on_after(STOP_PATIENCE_S):
+                for run in list(self.runs.values()):
+                    await run.settle()
             work.cancel_scope.cancel()
 
     def stop(self) -> None:
@@ -119,12 +118,14 @@ class Daemon:
     async def observe(self, run_id: str, event_type: str, payload: dict[str, Any]) -> None:
         """Record an observation of a run, whether it is over or not."""
         run = self.runs.get(run_id)
-        if run is None:
-            found = await self._committer.call(lambda store: store.find_run(run_id))
-            if found is None:
-                raise NoSuchRun(f"no run {run_id} is stored")
-            run = self._begin(Run(found, self._state_dir, self._committer))
-        await run.observe(event_type, payload)
+        if run is not None:
+            await run.observe(event_type, payload)
+            return
+        if await self._committer.call(lambda store: store.find_run(run_id)) is None:
+            raise NoSuchRun(f"no run {run_id} is stored")
+        path = self._state_dir.observed(run_id)
+        await trio.to_thread.run_sync(append_observation, path, event_type, payload, clock.wall())
+        self._scanned_at = -1  # the next tick takes it in
 
     # Runs
 
@@ -180,13 +181,13 @@ class Daemon:
 
     async def _tick(self) -> None:
         while True:
+            await self._scan()
             await trio.sleep(TICK_S)
             for run in list(self.runs.values()):
                 run.tick()
             taken = self._taken_by_ended + sum(run.taken for run in self.runs.values())
             self._rates.append(taken - self._taken_before)
             self._taken_before = taken
-            await self._scan()
 
     async def _scan(self) -> None:
         """Open every run of which there is more than the store has: at start, and when the directory changed."""
@@ -227,11 +228,6 @@ class Daemon:
                 self._note_error(f"the journal {path} is of another run than the one that is stored as {run_id}")
         if complete:
             self._scanned_at = changed_at
-
-    async def _everything_stored(self) -> None:
-        async with trio.open_nursery() as nursery:
-            for run in self.runs.values():
-                nursery.start_soon(run.settle)
 
     # Clients
 

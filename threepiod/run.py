@@ -144,8 +144,6 @@ class Run:
     async def room(self) -> None:
         """Wait until the batch has room. A connection waits here before it reads on: that is the backpressure."""
         while self._is_full() and not self.trouble:
-            if self._room.is_set():  # else another connection waits for it already
-                self._room = trio.Event()
             await self._room.wait()
 
     # For the daemon
@@ -178,10 +176,7 @@ class Run:
         await self._append_observation(event_type, payload)
 
     async def settle(self) -> None:
-        """Return when all that is received or in the journal now is stored, or cannot be; what comes later may wait."""
-        self.read_journal()
-        while (self._offset < self._read_to or self._fold_later) and not self.trouble:
-            await trio.sleep(SETTLE_POLL_S)
+        """Return when all that is taken now is stored, or cannot be."""
         upto = self.cursor
         while (self.stored < upto or self._changed) and not self.trouble:
             await trio.sleep(SETTLE_POLL_S)
@@ -292,7 +287,7 @@ class Run:
         self.trouble = ""
         self.stored = batch.seq
         self.is_over = final
-        self._room.set()
+        self._make_room()
         for connection in list(self._connections):
             connection.ack(self.stored)
         return True
@@ -301,7 +296,7 @@ class Run:
         """After a failed sync or commit: what is stored is asked anew, and the journal is read from there."""
         self.trouble = f"run {self.run_id}: {error}"
         log.error("%s; trying again from the journal", self.trouble)
-        self._room.set()
+        self._make_room()
         found = None
         while found is None:  # going on without knowing would leave out what was in the batch
             await trio.sleep(RETRY_S)
@@ -318,6 +313,10 @@ class Run:
         # An exit status means something only once it is known whose it is: after the journal.
         self._fold_later = True
         self.read_journal()
+
+    def _make_room(self) -> None:
+        self._room.set()
+        self._room = trio.Event()
 
     async def _watch_process(self) -> None:
         """Wait until the producer's process is gone, then have the journal read to its end."""

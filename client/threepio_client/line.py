@@ -7,8 +7,6 @@ only here: lone surrogates become their backslash escape, numbers that are not f
 long texts are cut in the middle with their length stated.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from json.encoder import JSONEncoder
@@ -20,8 +18,8 @@ from threepio_client.events import FIELD_LIMIT, LINE_LIMIT, Payload
 
 _CRC_KEY: Final = b',"crc":"'
 _TAIL_SIZE: Final = len(_CRC_KEY) + 8 + len(b'"}')
-_SEQ_LIMIT: Final = 2**63
-"""What the store can hold."""
+_INTEGER_LIMIT: Final = 2**63
+"""What a column of the store can hold."""
 _TIME_LIMIT: Final = 1e11
 """Seconds since the epoch: some three thousand years, more than `time.localtime` is asked for."""
 _DEPTH_LIMIT: Final = 32
@@ -86,7 +84,7 @@ def decode(line: bytes) -> Event:
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadLine(f"not an event: {error}") from error
-    if not (type(seq) is int and 0 < seq < _SEQ_LIMIT and type(event_type) is str and type(payload) is dict):
+    if not (type(seq) is int and 0 < seq < _INTEGER_LIMIT and type(event_type) is str and type(payload) is dict):
         raise BadLine("not an event: a field has the wrong type")
     if type(timestamp) not in (float, int) or not -_TIME_LIMIT < timestamp < _TIME_LIMIT:
         raise BadLine("not an event: the timestamp is no number of seconds")
@@ -123,8 +121,8 @@ def _encode_payload(payload: Payload) -> str:
         # A surrogate pair of a valid character looks the same here; `_plain` leaves that one as it is.
         if len(body) <= FIELD_LIMIT and "\\ud" not in body:
             return body
-    except (TypeError, ValueError, RecursionError):
-        pass  # something that JSON cannot hold: `_plain` below turns it into text
+    except Exception:  # noqa: BLE001, S110 - what JSON cannot hold, or a subclass that raises: `_plain` makes text of it
+        pass
     room = LINE_LIMIT - 1024
     limit = FIELD_LIMIT
     while limit > 64:
@@ -132,31 +130,34 @@ def _encode_payload(payload: Payload) -> str:
         if len(body) <= room:
             return body
         limit //= 4
-    scalars = {key: value for key, value in payload.items() if not isinstance(value, dict | list | tuple)}
+    scalars = {key: value for key, value in dict.items(payload) if not isinstance(value, dict | list | tuple)}
     body = _encode_json({**_plain(dict(list(scalars.items())[:64]), 64, 0), "cut": True})
     return body if len(body) <= room else '{"cut":true}'
 
 
 def _plain(value: Any, limit: int, depth: int) -> Any:
-    """Return what JSON can hold of any value, texts cut to `limit` characters."""
+    """Return what JSON can hold of any value, texts cut to `limit` characters; a subclass's own methods are not called."""
     if value is None or value is True or value is False:
         return value
     if isinstance(value, str):
-        return plain_text(clip(str(value), limit))
+        return plain_text(clip(str.__str__(value), limit))
     if isinstance(value, int):
-        return int(value) if -(2**63) <= value < 2**63 else clip(hex(value), limit)
+        number = int.__int__(value)
+        return number if -_INTEGER_LIMIT <= number < _INTEGER_LIMIT else clip(hex(number), limit)
     if isinstance(value, float):
-        return float(value) if math.isfinite(value) else str(float(value))
+        real = float.__float__(value)
+        return real if math.isfinite(real) else str(real)
     if depth < _DEPTH_LIMIT and isinstance(value, dict):
-        return {plain_text(clip(_as_text(k), limit)): _plain(v, limit, depth + 1) for k, v in value.items()}
+        return {plain_text(clip(_as_text(k), limit)): _plain(v, limit, depth + 1) for k, v in dict.items(value)}
     if depth < _DEPTH_LIMIT and isinstance(value, list | tuple):
-        return [_plain(item, limit, depth + 1) for item in value]
+        items = list.__iter__(value) if isinstance(value, list) else tuple.__iter__(value)
+        return [_plain(item, limit, depth + 1) for item in items]
     return plain_text(clip(_as_text(value), limit))
 
 
 def _as_text(value: object) -> str:
     if isinstance(value, str):
-        return str(value)
+        return str.__str__(value)
     try:
         return repr(value)
     except Exception as error:  # noqa: BLE001 - a test's own __repr__ may raise anything; the field says so

@@ -1,13 +1,10 @@
 """Where things lie in the state directory, and how its directories are made: 0700 and ours."""
 
-from __future__ import annotations
-
 import os
 import secrets
 import stat
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from threepio_client.errors import NoPlace
 
@@ -15,8 +12,7 @@ _ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
 """Run ids are read aloud and typed: no 0 or o, no 1, i or l."""
 
 
-@dataclass(frozen=True, slots=True)
-class StateDir:
+class StateDir(NamedTuple):
     """The state directory and the files in it. Only names: nothing is made or looked at."""
 
     path: Path

@@ -227,6 +227,10 @@ class RunState:
         if kind in {"user", "exit"} or (kind and self.never_ran):
             return Verdict(state=State.INTERRUPTED, kind=kind, text=f"stopped: {why}{rest}")
         damage = self._damage()
+        if code == 0 and self.start.get("collectOnly") and not damage:
+            return Verdict(
+                state=State.PASSED, kind="collect-only", text=f"{self.collected} tests collected, none was to run"
+            )
         if self.never_ran or (damage and code == 0):
             parts = [f"{self.finished} of {self.collected} tests have an outcome"] if self.never_ran else []
             text = "; ".join([*parts, *damage])

@@ -40,7 +40,7 @@ def status_of(report: Any, category: str | None) -> Status | None:
     if report.outcome == "rerun":
         return Status.RERUN
     if report.failed:
-        return Status.FAIL if report.when == "call" else Status.ERROR
+        return Status.ERROR if report.when in {"setup", "teardown"} else Status.FAIL
     if report.skipped:
         return Status.XFAIL if hasattr(report, "wasxfail") else Status.SKIP
     if report.when != "call":
@@ -130,5 +130,9 @@ def _subtest_of(context: Any) -> Payload:
     parameters = getattr(context, "kwargs", None) or {}
     return {
         "message": "" if message is None else clip(str(message)),
-        "parameters": {str(key): clip(repr(value), 1024) for key, value in dict(parameters).items()},
+        # pytest 9 has them as text already, the pytest-subtests plugin as they were given.
+        "parameters": {
+            str(key): clip(value if isinstance(value, str) else repr(value), 1024)
+            for key, value in dict(parameters).items()
+        },
     }

@@ -32,6 +32,8 @@ from threepio_client.wire import FRAME_LIMIT, frame
 from threepiod import connection as connection_module
 
 LINES = run_lines("offender", 3)
+LINES_CODE, REFUSE_CODE = 4, 3
+"""As on the wire."""
 HELLO = ["hello"]
 """Stands for the proper HELLO of run `offender`, and for hearing WELCOME."""
 
@@ -63,8 +65,8 @@ VIOLATIONS: dict[str, tuple[list[Any], str]] = {
     "HELLO twice": (welcome_and(hello_with()), "bad-order"),
     "a question of an adapter": (welcome_and(to_frame(Ask(id=1, name="stop", params={}))), "bad-order"),
     "an ack of an adapter": (welcome_and(to_frame(Ack(seq=1, window=1))), "bad-order"),
-    "a negative seq": (welcome_and(frame([Lines.type, 0, 10, -1, [b"x"]])), "bad-message"),
-    "a line that is no bytes": (welcome_and(frame([Lines.type, 0, 10, 1, ["x"]])), "bad-message"),
+    "a negative seq": (welcome_and(frame([LINES_CODE, 0, 10, -1, [b"x"]])), "bad-message"),
+    "a line that is no bytes": (welcome_and(frame([LINES_CODE, 0, 10, 1, ["x"]])), "bad-message"),
     "a line that is no event": (
         welcome_and(to_frame(Lines(file=0, end=9, first_seq=1, lines=[b"not JSON"]))),
         "bad-line",
@@ -122,7 +124,7 @@ async def hear_refusal(stream: trio.SocketStream) -> Refuse:
         size = struct.unpack_from(">I", data)[0]
         message, data = msgpack.unpackb(data[4 : 4 + size]), data[4 + size :]
     assert message, "closed without a word"
-    assert message[0] == Refuse.type, message
+    assert message[0] == REFUSE_CODE, message
     return Refuse(code=message[1], reason=message[2])
 
 

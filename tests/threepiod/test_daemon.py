@@ -244,13 +244,6 @@ async def test_a_stop_does_not_wait_for_half_a_line(place: Place) -> None:
     assert trio.current_time() - start < 3.0
 
 
-@in_trio
-async def test_who_asks_for_the_stop_gets_an_answer(place: Place) -> None:
-    async with serving(place) as served:
-        client = await served.query()
-        assert (await client.ask("stop"))["result"] is True
-
-
 def test_a_heavy_question_does_not_delay_what_is_stored(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     going_on = threading.Event()
     really_view = Archive.view

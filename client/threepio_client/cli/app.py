@@ -26,7 +26,7 @@ app.command("failures", epilog=failures.EXAMPLE)(guarded(failures.failures))
 app.command("verify", epilog=verify.EXAMPLE)(guarded(verify.verify))
 
 
-def _say_version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> None:
     if wanted:
         say(f"threepio {__version__}")
         raise typer.Exit
@@ -35,10 +35,10 @@ def _say_version(wanted: bool) -> None:
 @app.callback()
 def _main(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_say_version)
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
-    pass
+    """What happened to your test runs: what runs, what failed and why, what never ran."""
 
 
 def run() -> None:
