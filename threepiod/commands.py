@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -32,12 +32,7 @@ def start(
     """Start the daemon. It is ready when this returns; if one runs already, say so."""
     if foreground:
         lifecycle.become_foreground()
-    found = settings.load()
-    try:
-        status = lifecycle.start_background(found)
-        say(f"threepiod {status['version']} is ready: pid {status['pid']}, socket {status['socket']}")
-    except AlreadyRunning as error:
-        _say_running(found, error)
+    _start(settings.load())
 
 
 @app.command(epilog="Example: threepiod stop")
@@ -57,8 +52,7 @@ def restart() -> None:
         lifecycle.stop(found)
     except NoDaemon as error:
         say(f"nothing to stop: {error}", to_stderr=True)
-    status = lifecycle.start_background(found)
-    say(f"threepiod {status['version']} is ready: pid {status['pid']}, socket {status['socket']}")
+    _start(found)
 
 
 @app.command(epilog="Example: threepiod status --json")
@@ -99,12 +93,22 @@ def run() -> None:
     app()
 
 
+def _start(found: settings.Settings) -> None:
+    try:
+        status = lifecycle.start_background(found)
+    except AlreadyRunning as error:
+        _say_running(found, error)
+    else:
+        say(f"threepiod {status['version']} is ready: pid {status['pid']}, socket {status['socket']}")
+
+
 def _say_running(found: settings.Settings, error: AlreadyRunning) -> None:
     try:
-        status: dict[str, Any] = lifecycle.daemon_status(found)
+        status = lifecycle.other_status(found)
     except NoDaemon as trouble:
-        say(f"{error}, but it does not answer at {found.socket}: {trouble}", to_stderr=True)
-        raise
+        raise NoDaemon(
+            f"{error}, but there is no answer at {found.socket}: {trouble}. End it, then start again"
+        ) from None
     say(f"threepiod runs already: pid {status['pid']}, socket {status['socket']}")
 
 

@@ -7,6 +7,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -93,7 +94,7 @@ class ClientConnection:
             else:
                 await self._serve_adapter(hello)
         except RemoteProtocolError as error:
-            with trio.move_on_after(1.0):
+            with trio.move_on_after(1.0), suppress(trio.BrokenResourceError):  # it may have left
                 await self._send_refusal(error)
             raise
 

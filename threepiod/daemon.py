@@ -63,6 +63,7 @@ class Daemon:
         self._taken_by_ended = 0
         self._scanned_at = -1
         self._ignored: set[str] = set()
+        self._unreadable: set[str] = set()
         self._work: trio.Nursery | None = None
         self._stop_asked = trio.Event()
         self._opening = trio.Lock()
@@ -84,8 +85,8 @@ class Daemon:
                 front.cancel_scope.cancel()
             # Nothing new comes in any more; what was received is stored before the store is closed.
             with trio.move_on_after(STOP_PATIENCE_S):
-                while any(run.has_work and not run.trouble for run in self.runs.values()):
-                    await trio.sleep(0.010)
+                for run in list(self.runs.values()):
+                    await run.settle()
             work.cancel_scope.cancel()
 
     def stop(self) -> None:
@@ -207,7 +208,13 @@ class Daemon:
             grown = _size(path) > offset or _size(self._state_dir.observed(run_id)) > observed
             if run_id in known and final and not grown:
                 continue
-            producer_id = await trio.to_thread.run_sync(_producer_of, path)
+            try:
+                producer_id = await trio.to_thread.run_sync(_producer_of, path)
+            except OSError as error:
+                if run_id not in self._unreadable:  # said once, looked at again when the directory has changed
+                    self._unreadable.add(run_id)
+                    self._note_error(f"cannot read the journal {path}: {error.strerror}")
+                continue
             if producer_id is None:
                 complete = False  # its first line is not there yet: look again at the next tick
                 continue
@@ -250,13 +257,10 @@ class Daemon:
 
 def _producer_of(journal: Path) -> str | None:
     """Return the producer that a journal's runStart names; the file's own identity where it has no readable runStart."""
-    try:
-        for record in records(journal):
-            if record.event is not None and record.event.type == EventType.RUN_START:
-                return str(record.event.payload.get("producerId", ""))
-            return f"file-{journal.stat().st_ino}"  # its first line is bad or something else
-    except OSError as error:
-        log.warning("cannot read the journal %s: %s", journal, error.strerror)
+    for record in records(journal):
+        if record.event is not None and record.event.type == EventType.RUN_START:
+            return str(record.event.payload.get("producerId", ""))
+        return f"file-{journal.stat().st_ino}"  # its first line is bad or something else
     return None
 
 

@@ -18,13 +18,15 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from threepio_client import settings as settings_module
-from threepio_client.errors import NoDaemon, NoPlace, ThreepioError, WaitedTooLong
+from threepio_client.errors import NoDaemon, NoPlace, SettingsError, ThreepioError, WaitedTooLong
 from threepio_client.paths import StateDir, make_private_dir
 from threepio_client.query import QueryClient
 from threepio_client.settings import Settings, check_socket_path
 from threepiod.listener import AlreadyRunning, activated_socket, listen, notify, take_lock
 
 START_TIMEOUT_S: Final = 30.0
+OTHER_TIMEOUT_S: Final = 10.0
+"""How long a daemon that was started by somebody else at the same time may take until it is ready."""
 STOP_TIMEOUT_S: Final = 60.0
 """More than the daemon itself waits until everything is stored."""
 LOG_BYTES: Final = 2 * 1024 * 1024
@@ -57,7 +59,7 @@ def run_daemon(settings: Settings, ready: Callable[[], None], *, to_stderr: bool
     listener = activated_socket()
     if listener is None:
         check_socket_path(settings.socket)
-        make_private_dir(settings.socket.parent)
+        make_private_dir(settings.socket.parent, "THREEPIO_SOCKET")
         locks.append(take_lock(settings.socket.with_name(settings.socket.name + ".lock")))
         listener = listen(settings.socket)
         own_socket = settings.socket
@@ -138,6 +140,30 @@ def daemon_status(settings: Settings, timeout_s: float = 5.0) -> dict[str, Any]:
     with QueryClient.connect(settings.socket, timeout_s) as client:
         status: dict[str, Any] = client.ask("daemon")
         return status
+
+
+def other_status(settings: Settings, timeout_s: float = OTHER_TIMEOUT_S) -> dict[str, Any]:
+    """Return the status of the daemon that holds our locks, once it is ready.
+
+    Raises:
+        NoDaemon: it is not ready in time, or listens elsewhere.
+        SettingsError: it keeps another state directory.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            status = daemon_status(settings, max(deadline - time.monotonic(), 0.1))
+            break
+        except NoDaemon:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+    if status["state_dir"] != str(settings.state_dir):
+        raise SettingsError(
+            f"the threepiod at {settings.socket} (pid {status['pid']}) keeps another state directory, "
+            f"{status['state_dir']}: set THREEPIO_SOCKET to another path"
+        )
+    return status
 
 
 def stop(settings: Settings) -> int:
