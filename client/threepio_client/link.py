@@ -171,7 +171,7 @@ class Link:
         self._credit.sent(seq, size)
         self._out = self._protocol.send_lines(0, end, seq, [line[:-1]])
         self._flush()
-        return True
+        return self.is_alive
 
     def finish(self, last_seq: int) -> bool:
         """Say BYE and wait within the budget; return whether the daemon has stored everything. Ends the connection."""
