@@ -92,6 +92,7 @@ class Comparison:
         may_say: tuple[str, ...] = (),
         has_run: bool = True,
         loses: bool = False,
+        dies: bool = False,
         cwd: str = ".",
         environ: Mapping[str, str] | None = None,
     ) -> Compared:
@@ -106,6 +107,7 @@ class Comparison:
             may_say: beginnings of what it may say.
             has_run: False where pytest gives up before there is a session.
             loses: the suite keeps the journal from being written, so neither it nor the counts can be whole.
+            dies: the process ends itself, so there is no last line and no closing line.
             cwd: working directory, below the suite's.
             environ: further environment of both.
         """
@@ -140,6 +142,8 @@ class Comparison:
             result.status = self.answer(run_id)
             return result
         self._fill(result, run_id)
+        if dies:
+            return result
         counted = last_line_counts(plain)
         assert (counted is None) != (counts is None), "say the counts where pytest does not, and only there"
         # Unless it is verbose or quiet, pytest counts subtests that did not fail nowhere; we keep them.
