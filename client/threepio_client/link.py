@@ -42,6 +42,8 @@ LONGEST_POLL_MS: Final = 60_000
 
 # Bound once: a test may replace what these modules hold while we run.
 _socket: Final = socket.socket
+_send: Final = socket.socket.send
+_recv: Final = socket.socket.recv
 _poll: Final = select.poll
 _fstat: Final = os.fstat
 _getuid: Final = os.getuid
@@ -49,6 +51,7 @@ _POLL_IN: Final = select.POLLIN
 _POLL_OUT: Final = select.POLLOUT
 _SEND_FLAGS: Final = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 _READ_FLAGS: Final = socket.MSG_DONTWAIT
+_UCRED: Final = struct.Struct("3i")
 
 
 class Budget:
@@ -175,7 +178,7 @@ class Link:
         self._credit.sent(seq, size)
         self._out = self._protocol.send_lines(0, end, seq, [line[:-1]])
         self._flush()
-        return True
+        return self.is_alive
 
     def finish(self, last_seq: int) -> bool:
         """Say BYE and wait within the budget; return whether the daemon has stored everything. Ends the connection."""
@@ -226,7 +229,7 @@ class Link:
                 if not self._is_ours(sock):
                     self._fail("the suite closed the connection's descriptor")
                     return False
-                self._out = self._out[sock.send(self._out, _SEND_FLAGS) :]
+                self._out = self._out[_send(sock, self._out, _SEND_FLAGS) :]
         except BlockingIOError:
             return False
         except OSError as error:
@@ -243,7 +246,7 @@ class Link:
             if not self._is_ours(sock):
                 self._fail("the suite closed the connection's descriptor")
                 return
-            while data := sock.recv(4096, _READ_FLAGS):
+            while data := _recv(sock, 4096, _READ_FLAGS):
                 for message in self._protocol.receive(data):
                     if isinstance(message, Welcome):
                         self._credit.window = min(message.window, WINDOW)
@@ -295,5 +298,5 @@ class HasOptions(Protocol):
 
 def peer_uid(sock: HasOptions) -> int:
     """Return the uid of the process at the other end, as it was when it connected or listened (SO_PEERCRED, unix(7))."""
-    data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    return int(struct.unpack("3i", data)[1])
+    data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    return int(_UCRED.unpack(data)[1])

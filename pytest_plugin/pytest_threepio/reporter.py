@@ -129,9 +129,12 @@ class Reporter:
         return self._adapter.complaints
 
     def failed(self, hook: str, error: Exception) -> None:
-        """Note an error of this plugin."""
+        """Note an error of this plugin; never raises."""
         self._hook_errors += 1
-        where = "".join(traceback.format_exception(error)[-2:]).strip().replace("\n", " | ")
+        try:
+            where = "".join(traceback.format_exception(error)[-2:]).strip().replace("\n", " | ")
+        except Exception as trouble:  # noqa: BLE001 - a test may have replaced `open`, which a traceback needs
+            where = f"{type(error).__name__}; where cannot be said: {type(trouble).__name__}"
         self._adapter.complain(f"an error in the plugin's {hook}, please report it: {where}", key=hook)
 
     # Collection
