@@ -165,6 +165,7 @@ def test_the_json_of_verify(place: Place) -> None:
 
     assert set(every) == {"schema_version", "runs"}
     assert len(every["runs"]) == RUNS
+    assert all(output["whole"] for output in every["runs"])
     check(table, [("", output) for output in [answer(place, "verify", "dies"), *every["runs"]]])
 
 

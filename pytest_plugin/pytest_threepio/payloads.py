@@ -76,7 +76,7 @@ def details_of(report: Any, status: Status, category: str | None) -> Payload:
 
 def error_of(longrepr: Any) -> Payload:
     """Return message, stack, errorType and location of a report's `longrepr`, whatever form a plugin gave it."""
-    text = clip(str(longrepr))
+    text = "" if longrepr is None else clip(str(longrepr))
     crash = getattr(longrepr, "reprcrash", None)
     if crash is None:
         # pytest marks what went wrong with an E; behind it there may be advice and a place (a fixture that is missing).

@@ -125,11 +125,12 @@ def test_the_type_of_an_error(found: Any, error_type: str | None) -> None:
         ),
         ("Error: said by a plugin", "Error: said by a plugin"),
         ("", ""),
+        (None, ""),
         ("worker 'gw0' crashed while running 'x'", "worker 'gw0' crashed while running 'x'"),
     ],
 )
-def test_an_error_that_is_only_text(text: str, message: str) -> None:
-    assert payloads.error_of(text) == {"message": message, "stack": text}
+def test_an_error_that_is_only_text(text: str | None, message: str) -> None:
+    assert payloads.error_of(text) == {"message": message, "stack": text or ""}
 
 
 def test_a_long_error_states_its_length() -> None:

@@ -390,3 +390,14 @@ def test_subtests(compare: Comparison, arguments: tuple[str, ...]) -> None:
         parts = [p["subtest"] for p in done.of_type("testCase") if "subtest" in p]
         assert {"message": "part", "parameters": {"i": "1"}} in parts
         assert {"message": "unit", "parameters": {"i": "1"}} in parts
+
+
+@pytest.mark.parametrize("arguments", [(), ("-q",), ("-q", "-n", "2")], ids=["usual", "quiet", "workers"])
+def test_subtests_of_an_attempt_that_is_repeated(compare: Comparison, arguments: tuple[str, ...]) -> None:
+    pytest.importorskip("_pytest.subtests", reason="subtests came with pytest 9")
+
+    done = compare.run(SUBTESTS, "--reruns", "2", *arguments, with_workers="-n" in arguments)
+
+    assert done.status["counts"]["rerun"] == 2
+    assert done.status["finished"] == 3
+    assert done.of_type("runComplete")[0]["totals"]["failed"] == done.status["counts"]["failed"]
