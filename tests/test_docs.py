@@ -54,7 +54,7 @@ def test_parts(subtests):
 
 def test_nested(tmp_path):
     (tmp_path / "test_inner.py").write_text("def test_inner(): pass")
-    subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path], check=True)
+    subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:hypothesispytest", tmp_path], check=True)
 """
 BROKEN = "raise ValueError('in import')"
 DIES = "import os\ndef test_one(): pass\ndef test_dies(): os._exit(3)"
