@@ -205,6 +205,10 @@ class RunState:
             self.unknown += 1
             return
         self.counts[name] += 1
+        taken_back = payload.get("takenBack")
+        if isinstance(taken_back, dict):
+            for other in self.counts.keys() & taken_back.keys():
+                self.counts[other] = max(self.counts[other] - _number(taken_back[other]), 0)
         if "subtest" not in payload and name != "rerun" and phase in _DECIDING_PHASES:
             self.finished += 1
 

@@ -88,6 +88,8 @@ class Reporter:
         self._groups: dict[str, _Group] = {}
         self._workers: dict[str, int] = {}
         self._died_in: dict[str, str] = {}
+        self._subtests: dict[str, list[tuple[str, object]]] = {}
+        self._superseded: dict[str, list[tuple[str, object]]] = {}
         self._collected_known = False
         self._deselected = 0
         self._stopped: Payload | None = None
@@ -236,8 +238,13 @@ class Reporter:
             payload["worker"] = node.gateway.id
         if status is not Status.PASS or hasattr(report, "context") or hasattr(report, "rerun"):
             payload.update(payloads.details_of(report, status, category))
-        if "subtest" not in payload:
+        if "subtest" in payload:
+            self._subtests.setdefault(report.nodeid, []).append((category or "", report))
+        else:
             self._count_in_group(report.nodeid, status, duration)
+            taken_back = self._taken_back(report.nodeid, status)
+            if taken_back:
+                payload["takenBack"] = taken_back
         self._adapter.emit(EventType.TEST_CASE, payload)
 
     @pytest.hookimpl(trylast=True)
@@ -386,6 +393,18 @@ class Reporter:
             if reports and reports[-1] is report:
                 return str(category)
         return None
+
+    def _taken_back(self, nodeid: str, status: Status) -> dict[str, int]:
+        """Return the counts of subtests that are not counted any more, because their test was run again."""
+        taken_back: dict[str, int] = {}
+        for category, report in self._superseded.pop(nodeid, ()):
+            if category and not any(found is report for found in self._terminal.stats.get(category, ())):
+                name = category.replace(" ", "_")
+                taken_back[name] = taken_back.get(name, 0) + 1
+        subtests = self._subtests.pop(nodeid, None)
+        if subtests is not None and status is Status.RERUN:
+            self._superseded[nodeid] = subtests
+        return taken_back
 
     def _phase_of(self, report: pytest.TestReport) -> str:
         """Return the phase of a report; where its worker died, the one in which it did, as far as the now page knew."""

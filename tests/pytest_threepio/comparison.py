@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from tests.place import COMMAND_TIMEOUT_S, Place
+from tests.place import COMMAND_TIMEOUT_S, QUICK, Place
 from threepio_client.archive import Archive
 from threepio_client.journal import records
 from threepio_client.query import QueryClient
@@ -23,8 +23,6 @@ from threepio_client.verification import settle_and_verify
 
 SUITE: Final = "test_it.py"
 SUMMARY: Final = "short test summary info"
-_WITHOUT: Final = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
-"""Not asked about here: the first leaves files, the second takes longer to import than all the rest."""
 
 _COUNT: Final = r"\d+ [a-z ]+?"
 _LAST_LINE: Final = re.compile(rf"=*\s*({_COUNT}(?:, {_COUNT})*) in [\d.]+s(?: \(.*\))?\s*=*")
@@ -181,7 +179,7 @@ class Comparison:
 
     def _start(self, cwd: Path, arguments: list[str] | tuple[str, ...], environ: Mapping[str, str]) -> Any:
         return subprocess.Popen(
-            [sys.executable, "-m", "pytest", *_WITHOUT, *arguments],
+            [sys.executable, "-m", "pytest", *QUICK, *arguments],
             env={**self.place.environ, "COLUMNS": "200", **environ},
             cwd=cwd,
             stdin=subprocess.DEVNULL,

@@ -63,8 +63,8 @@ class Session:
         self.path.mkdir()
         for name, text in files.items():
             (self.path / name).write_text(text)
-        common = ("-p", "no:hypothesispytest", f"--rootdir={self.path}", *arguments, str(self.path))
-        self.process: Popen[str] = compare.place.start_pytest(*common, THREEPIO_RUN_ID=run_id)
+        where = (f"--rootdir={self.path}", str(self.path))
+        self.process: Popen[str] = compare.place.start_pytest(*arguments, *where, THREEPIO_RUN_ID=run_id)
 
     def finish(self) -> None:
         """Wait until the process has ended by itself."""

@@ -119,12 +119,18 @@ def test_the_type_of_an_error(found: Any, error_type: str | None) -> None:
     ("text", "message"),
     [
         ("one\nE   assert 0\n\n", "assert 0"),
+        (
+            "file a.py, line 1\nE       fixture 'x' not found\n>       available fixtures: y\n\na.py:1",
+            "fixture 'x' not found",
+        ),
+        ("Error: said by a plugin", "Error: said by a plugin"),
         ("", ""),
+        (None, ""),
         ("worker 'gw0' crashed while running 'x'", "worker 'gw0' crashed while running 'x'"),
     ],
 )
-def test_an_error_that_is_only_text(text: str, message: str) -> None:
-    assert payloads.error_of(text) == {"message": message, "stack": text}
+def test_an_error_that_is_only_text(text: str | None, message: str) -> None:
+    assert payloads.error_of(text) == {"message": message, "stack": text or ""}
 
 
 def test_a_long_error_states_its_length() -> None:
@@ -143,10 +149,10 @@ def test_details_of_each_status() -> None:
     }
     skipped = report("skipped", longrepr=("f", 1, "Skipped: why"))
     assert payloads.details_of(skipped, Status.SKIP, "skipped") == {"skipReason": "why"}
-    xfailed = report("skipped", wasxfail="reason: known", longrepr="E  nope")
+    xfailed = report("skipped", wasxfail="reason: known", longrepr="E   nope")
     assert payloads.details_of(xfailed, Status.XFAIL, "xfailed") == {
         "xfailReason": "known",
-        "error": {"message": "nope", "stack": "E  nope"},
+        "error": {"message": "nope", "stack": "E   nope"},
     }
     assert payloads.details_of(report("passed", rerun=2), Status.PASS, "passed") == {"attempt": 3}
     assert payloads.details_of(report("passed", rerun="odd"), Status.PASS, "passed") == {}
