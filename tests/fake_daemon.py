@@ -41,6 +41,7 @@ class FakeDaemon:
         refusal: code and reason with which HELLO is answered instead, or None.
         stored: what it acks at most and names as cursor; it follows the lines that come.
         hellos, events, byes: what came, over all connections.
+        frames: how many events each frame had.
         ended: connections that the other side ended.
         errors: what broke the protocol.
     """
@@ -53,6 +54,7 @@ class FakeDaemon:
         self.stored = 0
         self.hellos: list[Hello] = []
         self.events: list[Event] = []
+        self.frames: list[int] = []
         self.byes: list[Bye] = []
         self.ended = 0
         self.errors: list[Exception] = []
@@ -210,6 +212,7 @@ class FakeDaemon:
             events = [decode(line) for line in message.lines]
             assert [event.seq for event in events] == [message.first_seq + n for n in range(len(events))]
             self.events += events
+            self.frames.append(len(events))
             self.stored = max(self.stored, events[-1].seq)
             if self.acks:
                 answer = Ack(seq=self.stored, window=self.window)

@@ -209,12 +209,10 @@ class Adapter:
             self.complaints.append(f"cannot write {self._state_dir.adapter_log}: {error.strerror}")
 
     def abandon(self) -> None:
-        """In a forked child: let go of the now page, and of the socket, so that the daemon sees when the parent ends."""
+        """In a forked child: let go of the socket, so that the daemon sees the end of the stream when the parent ends."""
         self._closed = True
         if self._link is not None:
             self._link.close()
-        if self.now is not None:
-            self.now.detach()
 
     def _make_journal(self, wanted: str) -> JournalWriter:
         for number in range(1, _ID_TRIES):

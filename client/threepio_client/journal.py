@@ -4,15 +4,12 @@ Owned here: making the file, appending without ever leaving half a line behind, 
 Not here: what a line says (`line.py`), when the adapter syncs because no daemon does (`adapter.py`).
 """
 
-from __future__ import annotations
-
 import fcntl
 import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from threepio_client.errors import BadLine, ThreepioError
 from threepio_client.events import LINE_LIMIT, Payload
@@ -181,8 +178,7 @@ def sync_directory(path: Path) -> None:
         _close(fd)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One whole line of a journal, as it was found.
 
     Attributes:

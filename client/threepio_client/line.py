@@ -7,8 +7,6 @@ only here: lone surrogates become their backslash escape, numbers that are not f
 long texts are cut in the middle with their length stated.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from json.encoder import JSONEncoder
@@ -20,10 +18,12 @@ from threepio_client.events import FIELD_LIMIT, LINE_LIMIT, Payload
 
 _CRC_KEY: Final = b',"crc":"'
 _TAIL_SIZE: Final = len(_CRC_KEY) + 8 + len(b'"}')
+_INTEGER_LIMIT: Final = 2**63
+"""What a column of the store can hold."""
+_TIME_LIMIT: Final = 1e11
+"""Seconds since the epoch: some three thousand years, more than `time.localtime` is asked for."""
 _DEPTH_LIMIT: Final = 32
 """Levels of nesting kept in a payload; deeper values become text. No event of ours has more than 4."""
-_NUMBER_LIMIT: Final = 2**63
-"""Beyond this no store keeps a whole number."""
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -32,6 +32,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 # Bound once: a test may replace `json.dumps` or `json.loads` while we run.
 _encode_json: Final = JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
+_encode_text: Final = JSONEncoder(ensure_ascii=False).encode
 _decode_json: Final = json.JSONDecoder(parse_constant=_refuse_constant).decode
 
 
@@ -83,10 +84,12 @@ def decode(line: bytes) -> Event:
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadLine(f"not an event: {error}") from error
-    if not (type(seq) is int and 0 < seq < _NUMBER_LIMIT and type(event_type) is str and type(payload) is dict):
+    if not (type(seq) is int and 0 < seq < _INTEGER_LIMIT and type(event_type) is str and type(payload) is dict):
         raise BadLine("not an event: a field has the wrong type")
-    if type(timestamp) not in (float, int) or not -_NUMBER_LIMIT < timestamp < _NUMBER_LIMIT:
+    if type(timestamp) not in (float, int) or not -_TIME_LIMIT < timestamp < _TIME_LIMIT:
         raise BadLine("not an event: the timestamp is no number of seconds")
+    if (b"\\ud" in line or b"\\uD" in line) and not _is_unicode(payload, event_type):
+        raise BadLine("not an event: a text is no valid Unicode")
     return Event(seq, event_type, payload, timestamp, crc)
 
 
@@ -102,6 +105,14 @@ def clip(text: str, limit: int = FIELD_LIMIT) -> str:
 def plain_text(text: str) -> str:
     """Return the text as valid Unicode: lone surrogates as their backslash escape."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _is_unicode(payload: Payload, event_type: str) -> bool:
+    try:
+        _encode_text([payload, event_type]).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _encode_payload(payload: Payload) -> str:
@@ -132,7 +143,7 @@ def _plain(value: Any, limit: int, depth: int) -> Any:
         return plain_text(clip(str.__str__(value), limit))
     if isinstance(value, int):
         number = int.__int__(value)
-        return number if -_NUMBER_LIMIT <= number < _NUMBER_LIMIT else clip(hex(number), limit)
+        return number if -_INTEGER_LIMIT <= number < _INTEGER_LIMIT else clip(hex(number), limit)
     if isinstance(value, float):
         real = float.__float__(value)
         return real if math.isfinite(real) else str(real)

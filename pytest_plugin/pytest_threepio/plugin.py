@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from pytest_threepio.reporter import Reporter
 
 _KEY: Final = pytest.StashKey["Reporter"]()
+_PARENT: Final = "THREEPIO_PARENT_RUN_ID"
+"""Environment, set only where nested sessions are reported: the run in which a pytest was started."""
+
 _active: list[Reporter] = []
 """Reporters of this process, the outermost session first: a session inside a test stays silent."""
 
@@ -51,6 +54,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
             register_in_worker(config, worker_input)
         return
+    if sys.platform != "linux":
+        _say(config, "threepio: off: this version works on Linux only")
+        return
     try:
         found = settings.load(os.environ, {name.lower(): str(config.getini(name.lower())) for name in settings.NAMES})
         if found.mode is settings.Mode.OFF:
@@ -58,13 +64,16 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         is_nested = bool(_active) or "PYTEST_CURRENT_TEST" in os.environ
         if is_nested and not found.nested:
             return
-        reporter = _make_reporter(session, found)
+        parent = _active[-1].run_id if _active else os.environ.get(_PARENT, "") if is_nested else ""
+        reporter = _make_reporter(session, found, parent)
     except (SettingsError, NoDaemon) as error:
         raise pytest.UsageError(f"threepio: {error}") from None
     if reporter is None:
         return
     config.stash[_KEY] = reporter
     _active.append(reporter)
+    if found.nested:
+        os.environ[_PARENT] = reporter.run_id
     config.pluginmanager.register(reporter, "threepio-reporter")
 
 
@@ -92,13 +101,17 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         reporter.finish()
         if reporter in _active:
             _active.remove(reporter)
+            if os.environ.get(_PARENT) == reporter.run_id:
+                del os.environ[_PARENT]
+                if reporter.parent:
+                    os.environ[_PARENT] = reporter.parent
 
 
-def _make_reporter(session: pytest.Session, found: settings.Settings) -> Reporter | None:
+def _make_reporter(session: pytest.Session, found: settings.Settings, parent: str) -> Reporter | None:
     from pytest_threepio.reporter import Reporter
 
     try:
-        return Reporter(session, found)
+        return Reporter(session, found, parent)
     except NoPlace as error:
         if found.mode is settings.Mode.REQUIRE:
             raise

@@ -12,23 +12,27 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, ParamSpec
 
 import pytest
 
 from pytest_threepio import payloads
-from pytest_threepio.inflight import InFlight
-from threepio_client import __version__, clock
+from pytest_threepio.inflight import InFlight, SessionEnd
+from threepio_client import __version__, clock, nowpage
 from threepio_client.adapter import Adapter
 from threepio_client.events import COLLECTED_CHUNK, EventType, Payload, Phase, Status
-from threepio_client.nowpage import SLOTS
+from threepio_client.nowpage import SLOTS, NowPage
 from threepio_client.settings import Settings
 from threepio_client.vcs import git_head
 
 SLOW_TEARDOWN_MS: Final = 100.0
 """A teardown that took this long gets an event of its own, so that slow fixtures can be found."""
+
+_PHASES: Final = frozenset({Phase.SETUP, Phase.CALL, Phase.TEARDOWN})
+
+_COLLECT_ONLY: Final = ("collectonly", "showfixtures", "show_fixtures_per_test")
+"""Options with which pytest collects and runs nothing."""
 
 P = ParamSpec("P")
 
@@ -48,32 +52,44 @@ def _guarded(hook: Callable[P, None]) -> Callable[P, None]:
     return guarded
 
 
-@dataclass(slots=True)
 class _Group:
     """Totals of one file.
 
     Attributes:
         remaining: tests of it that are not over yet.
+        started: whether one of its tests has an outcome.
         duration: sum of its tests' durations, milliseconds.
+        totals: outcomes by status, subtests left out.
     """
 
-    remaining: int = 0
-    started: bool = False
-    duration: float = 0.0
-    totals: dict[str, int] = field(default_factory=dict)
+    __slots__ = ("duration", "remaining", "started", "totals")
+
+    def __init__(self) -> None:
+        self.remaining = 0
+        self.started = False
+        self.duration = 0.0
+        self.totals: dict[str, int] = {}
 
 
 class Reporter:
-    """One pytest session's events."""
+    """One pytest session's events.
 
-    def __init__(self, session: pytest.Session, settings: Settings) -> None:
+    Attributes:
+        parent: the run in one of whose tests this session was started; empty if there is none, or if it is not known.
+    """
+
+    def __init__(self, session: pytest.Session, settings: Settings, parent: str = "") -> None:
         """Begin the run; raises what `Adapter` raises."""
+        self.parent = parent
         self._session = session
         self._config = config = session.config
         self._terminal: Any = config.pluginmanager.get_plugin("terminalreporter")
         self._with_workers = config.pluginmanager.hasplugin("dsession")
         self._groups: dict[str, _Group] = {}
         self._workers: dict[str, int] = {}
+        self._died_in: dict[str, str] = {}
+        self._subtests: dict[str, list[tuple[str, object]]] = {}
+        self._superseded: dict[str, list[tuple[str, object]]] = {}
         self._collected_known = False
         self._deselected = 0
         self._stopped: Payload | None = None
@@ -87,8 +103,16 @@ class Reporter:
         self._parent_names: list[str] = []
         self._adapter = Adapter(settings, self._run_start())
         self._was_connected = self._adapter.is_connected
-        if self._adapter.now is not None and not self._with_workers:
-            config.pluginmanager.register(InFlight(self._adapter.now), "threepio-in-flight")
+        # Under xdist the workers know better what is in flight.
+        page = None if self._with_workers else self._adapter.now
+        self._in_flight = None if page is None else InFlight(page)
+        if self._in_flight is not None:
+            config.pluginmanager.register(SessionEnd(self._in_flight), "threepio-session-end")
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return self._adapter.run_id
 
     def header(self) -> str:
         """Return the line that says where the events go."""
@@ -107,9 +131,12 @@ class Reporter:
         return self._adapter.complaints
 
     def failed(self, hook: str, error: Exception) -> None:
-        """Note an error of this plugin."""
+        """Note an error of this plugin; never raises."""
         self._hook_errors += 1
-        where = "".join(traceback.format_exception(error)[-2:]).strip().replace("\n", " | ")
+        try:
+            where = "".join(traceback.format_exception(error)[-2:]).strip().replace("\n", " | ")
+        except Exception as trouble:  # noqa: BLE001 - a test may have replaced `open`, which a traceback needs
+            where = f"{type(error).__name__}; where cannot be said: {type(trouble).__name__}"
         self._adapter.complain(f"an error in the plugin's {hook}, please report it: {where}", key=hook)
 
     # Collection
@@ -117,6 +144,11 @@ class Reporter:
     @_guarded
     def pytest_collection(self) -> None:
         self._adapter.emit(EventType.COLLECTION_START, {})
+
+    @_guarded
+    def pytest_collectstart(self, collector: pytest.Collector) -> None:
+        if self._in_flight is not None:
+            self._in_flight.pytest_collectstart(collector)
 
     @pytest.hookimpl(trylast=True)
     @_guarded
@@ -149,6 +181,8 @@ class Reporter:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if not self._with_workers:
             self._collected(item.nodeid for item in session.items)
+        if self._in_flight is not None:
+            self._in_flight.pytest_collection_finish()
 
     @pytest.hookimpl(optionalhook=True)
     @_guarded
@@ -167,11 +201,15 @@ class Reporter:
     @_guarded
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self._started = clock.wall()
+        if self._in_flight is not None:
+            self._in_flight.pytest_runtest_logstart(nodeid)
 
     # After the terminal has counted the report: `trylast`.
     @pytest.hookimpl(trylast=True)
     @_guarded
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if self._in_flight is not None:
+            self._in_flight.pytest_runtest_logreport(report)
         duration = payloads.milliseconds(report.duration)
         if report.when == "setup":
             self._before_call_ms = duration
@@ -192,7 +230,7 @@ class Reporter:
             "parentNames": parents,
             "nodeid": report.nodeid,
             "status": status,
-            "phase": report.when,
+            "phase": self._phase_of(report),
             "started": round(clock.wall() - duration / 1000 if self._with_workers else self._started, 6),
             "duration": duration,
         }
@@ -200,13 +238,20 @@ class Reporter:
             payload["worker"] = node.gateway.id
         if status is not Status.PASS or hasattr(report, "context") or hasattr(report, "rerun"):
             payload.update(payloads.details_of(report, status, category))
-        if "subtest" not in payload:
+        if "subtest" in payload:
+            self._subtests.setdefault(report.nodeid, []).append((category or "", report))
+        else:
             self._count_in_group(report.nodeid, status, duration)
+            taken_back = self._taken_back(report.nodeid, status)
+            if taken_back:
+                payload["takenBack"] = taken_back
         self._adapter.emit(EventType.TEST_CASE, payload)
 
     @pytest.hookimpl(trylast=True)
     @_guarded
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        if self._in_flight is not None:
+            self._in_flight.pytest_runtest_logfinish()
         group = self._groups.get(nodeid.partition("::")[0])
         if group is not None:
             group.remaining -= 1
@@ -239,6 +284,7 @@ class Reporter:
             )
         self._stopped = {"kind": kind, "text": text}
 
+    # Before the terminal prints its summary, which may take minutes.
     @pytest.hookimpl(trylast=True)
     @_guarded
     def pytest_sessionfinish(self) -> None:
@@ -252,6 +298,24 @@ class Reporter:
         if self._adapter.now is not None and slot < SLOTS:
             node.workerinput["threepio_now_page"] = str(self._adapter.now_path)
             node.workerinput["threepio_slot"] = slot
+
+    @pytest.hookimpl(optionalhook=True)
+    @_guarded
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Clear the slot of a worker that is gone, and keep in which phase it was: xdist's report does not say it."""
+        worker = node.gateway.id
+        slot = self._workers.get(worker, SLOTS)
+        if self._adapter.now is None or slot >= SLOTS:
+            return
+        try:
+            for found in nowpage.read(self._adapter.now_path)[1]:
+                if found.worker == worker and found.is_test:
+                    self._died_in[worker] = found.phase
+            page = NowPage(self._adapter.now_path, slot, create=False)
+        except OSError:
+            return  # the suite removed the page: nobody can read it either
+        page.clear()
+        page.close()
 
     @_guarded
     def finish(self) -> None:
@@ -289,11 +353,14 @@ class Reporter:
             "argv": [str(argument) for argument in arguments],
             "cwd": str(config.invocation_params.dir),
             "rootdir": str(config.rootpath),
+            "collectOnly": any(config.getoption(name, False) for name in _COLLECT_ONLY),
             "git": git_head(Path(config.rootpath)),
             "plugins": sorted(
                 {f"{dist.project_name}-{dist.version}" for _, dist in config.pluginmanager.list_plugin_distinfo()}
             ),
         }
+        if self.parent:
+            payload["parentRunId"] = self.parent
         return payload
 
     def _collected(self, nodeids: Iterable[str]) -> None:
@@ -326,6 +393,25 @@ class Reporter:
             if reports and reports[-1] is report:
                 return str(category)
         return None
+
+    def _taken_back(self, nodeid: str, status: Status) -> dict[str, int]:
+        """Return the counts of subtests that are not counted any more, because their test was run again."""
+        taken_back: dict[str, int] = {}
+        for category, report in self._superseded.pop(nodeid, ()):
+            if category and not any(found is report for found in self._terminal.stats.get(category, ())):
+                name = category.replace(" ", "_")
+                taken_back[name] = taken_back.get(name, 0) + 1
+        subtests = self._subtests.pop(nodeid, None)
+        if subtests is not None and status is Status.RERUN:
+            self._superseded[nodeid] = subtests
+        return taken_back
+
+    def _phase_of(self, report: pytest.TestReport) -> str:
+        """Return the phase of a report; where its worker died, the one in which it did, as far as the now page knew."""
+        if report.when in _PHASES:
+            return report.when
+        node = getattr(report, "node", None)
+        return self._died_in.get(node.gateway.id, Phase.CALL) if node is not None else Phase.CALL
 
     def _names_of(self, nodeid: str) -> tuple[list[str], str]:
         """Return (names of the parents, own name): by pytest's node chain where the node is in this process."""

@@ -75,14 +75,19 @@ def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
         make_private_dir(path)
 
 
+def test_a_name_that_the_system_does_not_take_is_told_with_the_setting(tmp_path: Path) -> None:
+    with pytest.raises(NoPlace, match=r"File name too long.*THREEPIO_STATE_DIR"):
+        make_private_dir(tmp_path / ("x" * 300))
+
+
 def test_a_file_or_a_link_is_no_directory(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
 
-    with pytest.raises(NoPlace, match="cannot make the directory"):
+    with pytest.raises(NoPlace, match="is no directory"):
         make_private_dir(tmp_path / "file")
     with pytest.raises(NoPlace, match="cannot make the directory"):
         make_private_dir(tmp_path / "file" / "below")
-    with pytest.raises(NoPlace, match="is a link or a file"):
+    with pytest.raises(NoPlace, match="is a link"):
         make_private_dir(tmp_path / "link")

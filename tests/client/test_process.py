@@ -9,7 +9,6 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 import pytest
 
@@ -67,8 +66,8 @@ def test_an_ended_process_is_gone_waited_for_or_not(name: str) -> None:
 def test_another_process_of_the_same_number_is_not_meant() -> None:
     me = current()
 
-    assert replace(me, start_ticks=me.start_ticks - 1).liveness() is Liveness.GONE
-    assert replace(me, boot_id="another boot").liveness() is Liveness.GONE
+    assert me._replace(start_ticks=me.start_ticks - 1).liveness() is Liveness.GONE
+    assert me._replace(boot_id="another boot").liveness() is Liveness.GONE
 
 
 @pytest.mark.parametrize("unknown", [{"pid_namespace": "pid:[1]"}, {"boot_id": ""}, {"start_ticks": 0}])

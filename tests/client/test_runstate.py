@@ -273,9 +273,9 @@ def test_damage_is_told() -> None:
 
     assert verdict(state) == ("incomplete", "damaged")
     text = state.verdict().text
-    assert "1 lines of its journal cannot be read" in text
+    assert "1 line of its journal cannot be read" in text
     assert "2 lines came twice" in text
-    assert "3 events were lost" in text
+    assert "3 events could not be written" in text
 
 
 @pytest.mark.parametrize("code", [1, 3, 4])
@@ -283,7 +283,7 @@ def test_damage_does_not_hide_a_failure(code: int) -> None:
     state = folded(START, collected(1), F, complete(code, stats={"eventsLost": 3}))
 
     assert state.verdict().state is State.FAILED
-    assert "3 events were lost" in state.verdict().text
+    assert "3 events could not be written" in state.verdict().text
 
 
 facts = st.lists(

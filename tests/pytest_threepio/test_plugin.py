@@ -1,0 +1,231 @@
+"""The plugin as a user meets it: on, off, required, nested; what it prints, and what it brings into the tested process."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.place import Place
+from tests.pytest_threepio.comparison import SUITE, Comparison
+
+LOOK = """
+import json, sys, threading
+def test_look(tmp_path_factory):
+    loaded = sorted(sys.modules)
+    threads = [thread.name for thread in threading.enumerate()]
+    with open("seen.json", "w") as file:
+        json.dump({"modules": loaded, "threads": threads}, file)
+"""
+HEAVY = {"trio", "typer", "click", "rich", "pydantic", "pydantic_core", "sqlite3", "asyncio", "logging.handlers"}
+
+
+def seen(directory: Path) -> tuple[set[str], list[str]]:
+    """Return (modules, threads) of a process that ran LOOK."""
+    found = json.loads((directory / "seen.json").read_text())
+    return set(found["modules"]), found["threads"]
+
+
+def ours(modules: set[str]) -> set[str]:
+    return {name for name in modules if name.partition(".")[0] in {"threepio_client", "pytest_threepio", "threepiod"}}
+
+
+def test_header_and_closing_line_with_a_daemon(compare: Comparison) -> None:
+    done = compare.run("def test_one(): pass")
+
+    (run_id,) = {event["payload"]["runId"] for event in done.events if event["type"] == "runStart"}
+    assert done.said == [
+        f"threepio: run {run_id}, events go to threepiod and its journal",
+        f"threepio: run {run_id} is stored; see more: threepio status {run_id}",
+    ]
+
+
+def test_header_and_closing_line_without_a_daemon(place: Place) -> None:
+    place.suite("def test_one(): pass")
+
+    done = place.pytest(THREEPIO_RUN_ID="alone")
+
+    journal = place.state_dir.journal("alone")
+    said = [line for line in done.stdout.splitlines() if line.startswith("threepio")]
+    assert said == [
+        f"threepio: run alone, events go to journal only, {journal}",
+        f"threepio: run alone is kept in {journal}; see more: threepio status alone",
+    ]
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("how", ["off", "OFF", "not loaded"])
+def test_off_imports_nothing_and_leaves_nothing(place: Place, how: str) -> None:
+    place.suite(LOOK)
+    before = {path.name for path in place.path.iterdir()}
+
+    if how == "not loaded":
+        done = place.pytest("-p", "no:threepio", "-W", "error")
+        expected = set()
+    else:
+        done = place.pytest("-W", "error", THREEPIO=how)
+        expected = {
+            "pytest_threepio",
+            "pytest_threepio.plugin",
+            "threepio_client",
+            "threepio_client.errors",
+            "threepio_client.settings",
+        }
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "threepio:" not in done.stdout
+    assert ours(seen(place.path)[0]) == expected
+    assert {path.name for path in place.path.iterdir()} - before <= {"seen.json", "__pycache__"}
+
+
+def test_off_by_ini_option_and_on_again_by_environment(place: Place) -> None:
+    place.suite("def test_one(): pass")
+    place.suite("[pytest]\nthreepio = off\nthreepio_run_id = named\n", "pytest.ini")
+
+    assert "threepio:" not in place.pytest().stdout
+    assert not place.settings.state_dir.exists()
+    assert "threepio: run named" in place.pytest(THREEPIO="auto").stdout
+
+
+def test_the_tested_process_stays_small(compare: Comparison) -> None:
+    done = compare.run(LOOK, "-p", "no:xdist", "-p", "no:reportlog")
+    modules, threads = seen(done.directory)
+    modules_without, threads_without = seen(done.directory.parent.parent / "none" / "suite")
+
+    assert not HEAVY & (modules - modules_without)
+    assert threads == threads_without == ["MainThread"]
+    new = {name.partition(".")[0] for name in modules - modules_without if not name.startswith("_cython")}
+    third_party = new - sys.stdlib_module_names
+    assert third_party - {"cython_runtime"} == {"threepio_client", "pytest_threepio", "msgpack"}
+
+
+def test_an_xdist_worker_gets_only_what_keeps_its_slot(compare: Comparison) -> None:
+    done = compare.run(LOOK, "-n", "1", with_workers=True)
+    modules, _ = seen(done.directory)
+
+    assert not HEAVY & (modules - seen(done.directory.parent.parent / "none" / "suite")[0])
+    assert "pytest_threepio.inflight" in modules
+    assert not {"pytest_threepio.reporter", "threepio_client.adapter", "threepio_client.link"} & modules
+
+
+@pytest.mark.parametrize("environ", [{"XDG_RUNTIME_DIR": ""}, {"HOME": "/nonexistent/home", "XDG_RUNTIME_DIR": ""}])
+def test_default_places_bring_no_warning(place: Place, environ: dict[str, str]) -> None:
+    place.suite("def test_one(): pass")
+    environ["THREEPIO_SOCKET"] = ""  # as if it was not set
+
+    done = place.pytest("-W", "error", PYTHONWARNINGS="error", **environ)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "1 passed in" in done.stdout
+    assert "threepio: run" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("environ", "text"),
+    [
+        ({"THREEPIO": "require"}, "no daemon at"),
+        ({"THREEPIO": "maybe"}, "THREEPIO='maybe': must be one of auto, require, off"),
+        ({"THREEPIO_BLOCK_MS": "soon"}, "THREEPIO_BLOCK_MS='soon'"),
+        ({"THREEPIO_RUN_ID": "../out"}, "THREEPIO_RUN_ID='../out'"),
+        ({"THREEPIO": "require", "THREEPIO_SOCKET": "/tmp/" + "x" * 120}, "the system allows 107"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_a_usage_error(place: Place, environ: dict[str, str], text: str) -> None:
+    place.suite("def test_one(): pass")
+
+    done = place.pytest(**environ)
+
+    assert done.returncode == 4
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(place.state_dir.journals.glob("*")) if place.state_dir.journals.exists() else True
+
+
+def test_require_with_a_daemon_is_a_usual_run(compare: Comparison) -> None:
+    done = compare.run("def test_one(): pass", environ={"THREEPIO": "require"})
+
+    assert done.status["state"] == "passed"
+
+
+def test_a_run_id_that_is_taken_gets_a_number(place: Place) -> None:
+    place.suite("def test_one(): pass")
+    place.pytest(THREEPIO_RUN_ID="same")
+
+    done = place.pytest(THREEPIO_RUN_ID="same")
+
+    assert done.returncode == 0
+    assert "threepio: the run id same is taken already: this run is same-2" in done.stdout
+    assert place.status("same-2")["finished"] == 1
+
+
+@pytest.mark.parametrize("what", ["state", "state/journals"])
+def test_a_place_that_cannot_be_used_is_said_and_the_tests_run(place: Place, what: str) -> None:
+    place.suite("def test_one(): pass")
+    (place.path / what).parent.mkdir(exist_ok=True)
+    (place.path / what).write_text("a file where a directory should be")
+
+    done = place.pytest()
+
+    assert done.returncode == 0
+    assert done.stdout.count("threepio: this run is not recorded:") == 1
+    assert place.pytest("-p", "no:terminal").returncode == 0
+    assert place.pytest(THREEPIO="require").returncode == 4
+
+
+def test_a_socket_path_that_is_too_long_is_said(place: Place) -> None:
+    place.suite("def test_one(): pass")
+
+    done = place.pytest(THREEPIO_SOCKET="/tmp/" + "x" * 120, THREEPIO_RUN_ID="long")
+
+    assert done.returncode == 0
+    assert "threepio: journal only: the socket path has" in done.stdout
+    assert place.status("long")["state"] == "passed"
+
+
+NESTED = """
+import os, subprocess, sys
+pytest_plugins = ["pytester"]
+
+def test_in_process(pytester):
+    pytester.makepyfile("def test_inner(): assert False")
+    pytester.inline_run("-p", "no:cacheprovider").assertoutcome(failed=1)
+
+def test_subprocess(tmp_path):
+    (tmp_path / "test_inner.py").write_text("def test_inner(): pass")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0
+    print(done.stdout)
+"""
+
+
+def test_a_pytest_inside_a_test_stays_silent(compare: Comparison) -> None:
+    before = set(compare.place.state_dir.journals.iterdir())
+
+    done = compare.run(NESTED)
+
+    assert done.outcomes() == {f"{SUITE}::test_in_process": ["PASS"], f"{SUITE}::test_subprocess": ["PASS"]}
+    new = {path.name for path in set(compare.place.state_dir.journals.iterdir()) - before}
+    assert len([name for name in new if name.endswith(".jsonl")]) == 1
+
+
+def test_a_nested_pytest_is_a_run_of_its_own_where_wanted(place: Place) -> None:
+    place.suite(NESTED)
+
+    done = place.pytest(THREEPIO_NESTED="1", THREEPIO_RUN_ID="outer")
+
+    assert done.returncode == 0, done.stdout
+    outer, *inner = [place.status(f"outer{suffix}") for suffix in ("", "-2", "-3")]
+    assert (outer["state"], outer["counts"]["passed"], outer["collected"]) == ("passed", 2, 2)
+    assert [(view["state"], view["collected"]) for view in inner] == [("failed", 1), ("passed", 1)]
+    assert [place.journal_events(f"outer-{n}")[0]["payload"]["parentRunId"] for n in (2, 3)] == ["outer", "outer"]
+    assert "parentRunId" not in place.journal_events("outer")[0]["payload"]
+
+
+def test_the_ini_options_are_in_the_help(place: Place) -> None:
+    done = place.pytest("--help")
+
+    for name in ("threepio", "threepio_socket", "threepio_state_dir", "threepio_run_id", "threepio_block_total_ms"):
+        assert f"  {name} (string):" in done.stdout
