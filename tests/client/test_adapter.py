@@ -88,6 +88,12 @@ def events(made: Adapter) -> list[Event]:
     return found
 
 
+def emit_while(made: Adapter, *, connected: bool) -> None:
+    """Emit until the adapter has noticed that its daemon went or came."""
+    while made.is_connected is connected:
+        made.emit(EventType.TEST_CASE, PASS)
+
+
 def types(made: Adapter) -> list[str]:
     return [event.type for event in events(made)]
 
@@ -327,13 +333,11 @@ def test_a_daemon_that_ends_is_said_once_and_one_that_comes_back_is_used(
         made = start()
         made.emit(EventType.TEST_CASE, PASS)
         daemon.wait_until(lambda: daemon.seqs[:1] == [1])
-    while made.is_connected:
-        made.emit(EventType.TEST_CASE, PASS)
+    emit_while(made, connected=True)
 
     with FakeDaemon(place / "socket") as daemon:
         assert daemon.clients == 0
-        while not made.is_connected:
-            made.emit(EventType.TEST_CASE, PASS)
+        emit_while(made, connected=False)
         first = len(events(made))
         made.emit(EventType.TEST_CASE, PASS)
 
@@ -418,8 +422,7 @@ def test_patched_functions_do_not_reach_the_tests(start: Start, place: Path, mon
                 patched.setattr(os, name, refuse)
             patched.setattr(json, "dumps", refuse)
             patched.setattr("builtins.open", refuse)
-            while made.is_connected:
-                made.emit(EventType.TEST_CASE, PASS)
+            emit_while(made, connected=True)
         made.close(DONE)
 
     assert set(types(made)[1:-1]) == {"testCase"}
