@@ -71,7 +71,7 @@ class Adapter:
         self._link: Link | None = None
         self._said: set[str] = set()
         self._closed = False
-        self._syncs = self._write_failures = self._events_lost = self._spilled = self._connections = 0
+        self._emitted = self._syncs = self._write_failures = self._spilled = self._connections = 0
         self._connect_at = 0.0
         self._trouble = ""
         self._covered_at = clock.monotonic()
@@ -120,12 +120,12 @@ class Adapter:
         """
         if self._closed or _getpid() != self._pid:
             return
+        self._emitted += 1
         timestamp = clock.wall()
         try:
             seq, line = self._journal.append(lambda seq: encode(seq, event_type, payload, timestamp))
         except JournalError as error:
             self._write_failures += 1
-            self._events_lost += 1
             self.complain(f"{error}. Events are being lost, so this run can never be called green", key="journal")
             return
         if self.now is not None:
@@ -139,7 +139,8 @@ class Adapter:
             if link is not None and link.trouble:
                 self.complain(f"the connection to threepiod ended: {link.trouble}", key="connection")
         self._sync_if_due(now)
-        if seq >= self._stats_at_seq or now >= self._stats_at:
+        # Nothing follows runComplete, which has statistics of its own.
+        if event_type != EventType.RUN_COMPLETE and (seq >= self._stats_at_seq or now >= self._stats_at):
             self._stats_at_seq = seq + STATS_EVERY_EVENTS
             self._stats_at = now + STATS_EVERY_S
             self.emit(EventType.ADAPTER_STATS, self.stats())
@@ -149,7 +150,8 @@ class Adapter:
         return {
             "written": self._journal.seq,
             "writeFailures": self._write_failures,
-            "eventsLost": self._events_lost,
+            # A begun line is not lost: nothing can be written, this statement included, before it is finished.
+            "eventsLost": self._emitted - self._journal.seq - self._journal.has_begun,
             "syncs": self._syncs,
             "spilled": self._spilled,
             "acked": self._link.acked if self._link is not None else 0,
@@ -257,9 +259,12 @@ class Adapter:
     def _discard(self) -> None:
         """Take back the files of a run that is not to be."""
         self._closed = True
+        if self._link is not None:
+            self._link.close()
         self._journal.close()
         if self.now is not None:
             self.now.close()
+        _live.discard(self)
         for path in (self.journal_path, self.now_path):
             path.unlink(missing_ok=True)
 

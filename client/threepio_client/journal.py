@@ -75,6 +75,11 @@ class JournalWriter:
         """Bytes up to the end of the last whole line."""
         return self._state[1]
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a line was begun that the next call finishes first."""
+        return self._state[2] is not None
+
     def append(self, make_line: Callable[[int], bytes]) -> tuple[int, bytes]:
         """Write the next line and return its number and bytes; `make_line` gets the number.
 

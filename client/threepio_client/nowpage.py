@@ -33,6 +33,13 @@ _getpid: Final = os.getpid
 _PHASES: Final = (Phase.COLLECT, Phase.SETUP, Phase.CALL, Phase.TEARDOWN, Phase.SESSION_END)
 _CODE: Final = {phase: code for code, phase in enumerate(_PHASES, start=1)}
 
+# Bound once: a test may replace what `os` holds while we run.
+_fstat: Final = os.fstat
+_dup: Final = os.dup
+_dup2: Final = os.dup2
+_close: Final = os.close
+_get_inheritable: Final = os.get_inheritable
+
 
 class InFlight(NamedTuple):
     """What one slot says.
@@ -74,6 +81,11 @@ class NowPage:
                 os.write(fd, _HEADER.pack(MAGIC, SLOTS, SLOT_SIZE, 0).ljust(size, b"\0"))
             if os.fstat(fd).st_size < size or os.pread(fd, len(MAGIC), 0) != MAGIC:
                 raise OSError(f"{path} is not a now page")
+            found = os.fstat(fd)
+            self._file_id = (found.st_dev, found.st_ino)
+            # A map keeps a descriptor of its own, which gets the lowest free number; it does not tell which.
+            self._fd = os.dup(fd)
+            os.close(self._fd)
             self._map = mmap.mmap(fd, size)
         finally:
             os.close(fd)
@@ -85,6 +97,8 @@ class NowPage:
 
     def set_seq(self, seq: int) -> None:
         """State the last journaled event of the run."""
+        if _getpid() != self._pid:
+            return
         _SEQ.pack_into(self._map, _SEQ_AT, seq)
 
     def set(self, text: str, phase: Phase, since: float, *, is_test: bool = True, worker: str = "") -> None:
@@ -125,8 +139,24 @@ class NowPage:
         _LOCK.pack_into(self._map, at, self._lock & 0xFFFFFFFF)
 
     def close(self) -> None:
-        """Unmap the page; the file stays."""
+        """Unmap the page; the file stays.
+
+        The map closes the number of its descriptor, whatever that is by now: a file that the suite opened under this
+        number, after it had closed ours, is put back.
+        """
+        try:
+            found = _fstat(self._fd)
+        except OSError:
+            self._map.close()  # the suite closed the descriptor, and the number is free
+            return
+        if (found.st_dev, found.st_ino) == self._file_id:
+            self._map.close()
+            return
+        inheritable = _get_inheritable(self._fd)
+        kept = _dup(self._fd)
         self._map.close()
+        _dup2(kept, self._fd, inheritable)
+        _close(kept)
 
 
 _SINCE_SEQ: Final = struct.Struct("<dQ")
