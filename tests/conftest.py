@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,28 @@ import pytest
 from tests.place import Place
 
 
-@pytest.fixture
-def place() -> Iterator[Place]:
-    """A place of the test's own, with no daemon in it yet."""
+@contextmanager
+def made_place() -> Iterator[Place]:
     path = Path(tempfile.mkdtemp(prefix="3p-"))
     found = Place(path)
     yield found
     found.stop_daemon()
     shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    """A place of the test's own, with no daemon in it yet."""
+    with made_place() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Place]:
+    """A place with a running daemon for all tests of a module that change nothing about it."""
+    with made_place() as found:
+        found.start_daemon()
+        yield found
 
 
 @pytest.fixture

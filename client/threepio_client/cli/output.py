@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import typer
@@ -56,4 +57,7 @@ def _escape(char: str) -> str:
 
 
 def _program() -> str:
-    return sys.argv[0].rpartition("/")[2] or "threepio"
+    path = Path(sys.argv[0])
+    if path.name == "__main__.py":  # python -m
+        return "threepiod" if path.parent.name == "threepiod" else "threepio"
+    return path.name or "threepio"
