@@ -12,6 +12,12 @@ _ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
 """Run ids are read aloud and typed: no 0 or o, no 1, i or l."""
 
 
+RUN_ID_LIMIT: Final = 64
+"""Characters of a run id."""
+ID_TRIES: Final = 1_000
+"""How many runs may want the same id."""
+
+
 class StateDir(NamedTuple):
     """The state directory and the files in it. Only names: nothing is made or looked at."""
 
@@ -66,6 +72,12 @@ def run_id_of(journal: Path) -> str | None:
 def new_run_id() -> str:
     """Return a run id of seven characters: short enough to type, and a unique prefix is shorter still."""
     return "".join(secrets.choice(_ALPHABET) for _ in range(7))
+
+
+def numbered(run_id: str, number: int) -> str:
+    """Return the id of the `number`th run that is to have this id: the id itself, then with `-2`, `-3` ... at its end."""
+    suffix = f"-{number}" if number > 1 else ""
+    return run_id[: RUN_ID_LIMIT - len(suffix)] + suffix
 
 
 def make_private_dir(path: Path, setting: str = "THREEPIO_STATE_DIR") -> None:

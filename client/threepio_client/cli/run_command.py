@@ -19,7 +19,7 @@ from threepio_client.cli.source import Source, open_source
 from threepio_client.cli.text import failure_lines, status_lines
 from threepio_client.errors import NoDaemon, ThreepioError
 from threepio_client.events import ObservationType
-from threepio_client.paths import StateDir, make_private_dir, new_run_id
+from threepio_client.paths import ID_TRIES, StateDir, make_private_dir, new_run_id, numbered
 from threepio_client.query import QueryClient
 from threepio_client.runstate import LIVE_STATES, State
 
@@ -90,6 +90,7 @@ def _ensure_daemon(found: settings.Settings) -> None:
 def _run(command: list[str], output: Path, environ: dict[str, str]) -> tuple[int, int]:
     """Run the command; return its pid and its exit code, negative for a signal. Signals sent to us are passed on."""
     watched = (*_PASSED_ON, signal.SIGCHLD)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a caller that ignores it would leave us without the command's end
     old = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
     try:
         fd = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -152,9 +153,5 @@ def _free_run_id(state_dir: StateDir) -> str:
 
 def _runs_named(state_dir: StateDir, run_id: str) -> list[str]:
     """Return the runs of this id: a command that starts several runners has `-2`, `-3` ... too."""
-    found = [run_id] if state_dir.journal(run_id).exists() else []
-    number = 2
-    while state_dir.journal(f"{run_id}-{number}").exists():
-        found.append(f"{run_id}-{number}")
-        number += 1
-    return found
+    names = (numbered(run_id, number) for number in range(1, ID_TRIES))
+    return [name for name in names if state_dir.journal(name).exists()]
