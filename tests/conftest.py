@@ -7,10 +7,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.place import Place
+
+if TYPE_CHECKING:
+    from tests.commands import Call
 
 
 @contextmanager
@@ -42,3 +46,11 @@ def served(place: Place) -> Place:
     """A place of the test's own, with a running daemon."""
     place.start_daemon()
     return place
+
+
+@pytest.fixture
+def call() -> Call:
+    """Return what runs `threepio` with some arguments in a place."""
+    from tests.commands import call_threepio  # not for tests that do without typer
+
+    return call_threepio

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from threepio_client import clock, nowpage
-from threepio_client.errors import NoSuchRun
+from threepio_client.errors import NoPlace, NoSuchRun
 from threepio_client.events import EventType, ObservationType, Phase, Status
 from threepio_client.journal import Record, records, tail_size
 from threepio_client.line import Event
@@ -264,6 +264,11 @@ class Archive:
             return sorted(self.state_dir.journals.iterdir())
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise NoPlace(
+                f"cannot read the journals in {self.state_dir.journals}: {error.strerror}. "
+                "Make the directory readable, or set THREEPIO_STATE_DIR to another one"
+            ) from error
 
     def _records(self, run_id: str, offset: int) -> Iterator[Record]:
         path = self.state_dir.journal(run_id)

@@ -94,7 +94,7 @@ def make_private_dir(path: Path, setting: str = "THREEPIO_STATE_DIR") -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = path.lstat()
     except OSError as error:
-        if path.exists() and not path.is_dir():
+        if os.path.exists(path) and not os.path.isdir(path):  # a Path's own raise for a name that is too long
             raise NoPlace(f"{path} is no directory: set {setting} to another place") from error
         raise NoPlace(
             f"cannot make the directory {path}: {error.strerror}. Set {setting} to a place that can be written"

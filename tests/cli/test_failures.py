@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.cli.conftest import Call
+from tests.commands import Call
 from tests.place import Place, wait_until
 from tests.scripted import case, event, run_lines, write_journal
 from threepio_client.events import EventType, Phase

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Call
+from tests.commands import Call
 from tests.place import Place, wait_until
 from tests.scripted import STARTED, case, event, living, run_lines, sleeper, write_journal
 from threepio_client import process

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Call
+from tests.commands import Call
 from tests.place import Place, wait_until
 from tests.scripted import case, event, flip_bit, run_lines, write_journal
 from threepio_client.archive import Archive
