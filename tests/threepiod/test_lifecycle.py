@@ -14,7 +14,9 @@ from contextlib import closing
 import pytest
 
 from tests.place import Place, is_running, wait_until
+from tests.scripted import living, run_lines, write_journal
 from threepio_client import __version__
+from threepio_client.archive import Archive
 from threepio_client.errors import NoDaemon
 from threepiod import lifecycle
 
@@ -189,22 +191,32 @@ def test_who_comes_too_early_waits_until_the_other_one_is_ready(place: Place) ->
     assert starter.wait(20) == 0
 
 
-def test_stop_waits_for_what_is_in_the_journal_of_a_running_suite(served: Place) -> None:
-    served.suite(
-        "import os, time, pytest\n@pytest.mark.parametrize('n', range(2000))\ndef test_n(n):\n"
-        "    if n == 500:\n        open('reached', 'w').close()\n"
-        "    if n >= 500 and not os.path.exists('go on'):\n        time.sleep(0.01)\n"
+WITH_A_SLOW_DISK = """
+import time
+from threepiod import lifecycle, run
+really_sync = run._sync
+def sync(path):
+    time.sleep(1.0)
+    really_sync(path)
+run._sync = sync
+lifecycle.main()
+"""
+
+
+def test_stop_returns_when_all_received_is_stored_and_the_process_is_gone(place: Place) -> None:
+    daemon = subprocess.Popen(
+        [sys.executable, "-c", WITH_A_SLOW_DISK], env=place.environ, cwd=place.path, stderr=subprocess.DEVNULL
     )
-    suite = served.start_pytest("-q", THREEPIO_RUN_ID="long")
-    wait_until((served.path / "reached").exists)
+    try:
+        assert lifecycle.other_status(place.settings, 20)["pid"] == daemon.pid
+        write_journal(place.state_dir, "run", run_lines("run", 20, identity=living(), exit_code=None))
+        wait_until(lambda: lifecycle.daemon_status(place.settings)["backlog"] == 22)
 
-    stop = served.threepiod("stop")
+        assert lifecycle.stop(place.settings) == daemon.pid
 
-    assert stop.returncode == 0
-    stored = served.status("long")["events"]["stored"]
-    assert stored > 0
-    (served.path / "go on").touch()
-    output, _ = suite.communicate()
-    assert suite.returncode == 0, output
-    served.start_daemon()
-    wait_until(lambda: served.verify("long")["whole"])
+        assert not is_running(daemon.pid)
+        assert daemon.wait(5) == 0
+    finally:
+        daemon.kill()
+        daemon.wait()
+    assert len(Archive(place.state_dir).stored_lines("run")) == 22
