@@ -14,7 +14,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent
-EXPECTED = "3 passed, 1 failed, 1 errors, 1 skipped, 1 xfailed"
+EXPECTED = "3 passed, 1 failed, 1 error, 1 skipped, 1 xfailed"
 STEPS = (
     (["threepio", "run", "--", "pytest", "examples"], 1, EXPECTED),
     (["threepio", "status"], 1, EXPECTED),

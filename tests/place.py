@@ -16,6 +16,8 @@ from threepio_client.paths import StateDir
 from threepio_client.settings import Settings, load
 
 COMMAND_TIMEOUT_S = 60.0
+QUICK = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
+"""The first plugin leaves files, the second takes longer to import than all the rest; no test of ours asks about them."""
 
 
 class Place:
@@ -69,12 +71,12 @@ class Place:
 
     def pytest(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         """Run a suite with the plugin, to its end."""
-        return self.command("pytest", "-p", "no:cacheprovider", *arguments, **environ)
+        return self.command("pytest", *QUICK, *arguments, **environ)
 
     def start_pytest(self, *arguments: str, **environ: str) -> subprocess.Popen[str]:
         """Start a suite with the plugin; the caller waits for it."""
         return subprocess.Popen(
-            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
+            [sys.executable, "-m", "pytest", *QUICK, *arguments],
             env={**self.environ, **environ},
             cwd=self.path,
             stdout=subprocess.PIPE,

@@ -25,7 +25,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON (docs/json.md).")
 
 
 @app.command(epilog="Example: threepiod start")
-@guarded
+@guarded("threepiod")
 def start(
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay in this terminal and log to it.")] = False,
 ) -> None:
@@ -36,7 +36,7 @@ def start(
 
 
 @app.command(epilog="Example: threepiod stop")
-@guarded
+@guarded("threepiod")
 def stop() -> None:
     """Stop the daemon, once everything it received is stored. Running suites go on, in their journals."""
     pid = lifecycle.stop(settings.load())
@@ -44,7 +44,7 @@ def stop() -> None:
 
 
 @app.command(epilog="Example: threepiod restart")
-@guarded
+@guarded("threepiod")
 def restart() -> None:
     """Stop the daemon if it runs, and start it. Running suites connect again by themselves."""
     found = settings.load()
@@ -56,7 +56,7 @@ def restart() -> None:
 
 
 @app.command(epilog="Example: threepiod status --json")
-@guarded
+@guarded("threepiod")
 def status(as_json: Json = False) -> None:
     """Say how the daemon is. Exit code 5 if there is none."""
     try:

@@ -11,7 +11,6 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -83,6 +82,7 @@ class Run:
         self._read_to = 0
         self._size_at_tick = 0
         self._gone = False
+        self._gone_at: float | None = None
         self._wake = trio.Event()
         self._room = trio.Event()
         self._changed = False
@@ -173,7 +173,7 @@ class Run:
         self.read_journal()
         while self._offset < self._read_to and not self.trouble:
             await trio.sleep(SETTLE_POLL_S)
-        await self._append_observation(event_type, payload)
+        await self._append_observation(event_type, payload, clock.wall())
 
     async def settle(self) -> None:
         """Return when all that is taken now is stored, or cannot be."""
@@ -322,12 +322,14 @@ class Run:
         """Wait until the producer's process is gone, then have the journal read to its end."""
         while True:
             identity = ProcessIdentity.from_payload(self.state.start.get("process"))
+            was_alive = self._liveness is Liveness.ALIVE
             self._liveness = identity.liveness() if identity is not None else Liveness.UNKNOWN
             if identity is not None and self._liveness is Liveness.ALIVE:
                 await _wait_for_end(identity)
                 continue
             if self._liveness is Liveness.GONE:
                 self._gone = True
+                self._gone_at = clock.wall() if was_alive else None
                 self.read_journal()
                 return
             await trio.sleep(0.25)  # runStart is not there yet, or the process is not visible from here
@@ -344,13 +346,15 @@ class Run:
                 torn,
             )
             slots = believable(now_page(self._state_dir, self.run_id)[1], self.state.seq)
-            await self._append_observation(ObservationType.PROCESS_GONE, gone_payload(self.state, slots))
+            # A process that was gone when first looked at ended some time after its last line.
+            when = self._gone_at or self.state.updated
+            await self._append_observation(ObservationType.PROCESS_GONE, gone_payload(self.state, slots), when)
         self._changed = True  # its parent may have told of the end before it was seen from here
         self._wake.set()
 
-    async def _append_observation(self, event_type: str, payload: dict[str, object]) -> None:
+    async def _append_observation(self, event_type: str, payload: dict[str, object], timestamp: float) -> None:
         path = self._state_dir.observed(self.run_id)
-        await trio.to_thread.run_sync(partial(append_observation, path, event_type, payload, clock.wall()))
+        await trio.to_thread.run_sync(append_observation, path, event_type, payload, timestamp)
         self._fold_observations()
 
     def _fold_observations(self) -> None:

@@ -29,7 +29,11 @@ RECONNECT_EVERY_S: Final = 1.0
 STATS_EVERY_EVENTS: Final = 1_000
 STATS_EVERY_S: Final = 10.0
 
+# Bound once: a test may replace what `os` holds while we run.
 _getpid: Final = os.getpid
+_open: Final = os.open
+_write: Final = os.write
+_close: Final = os.close
 _live: Final[weakref.WeakSet[Adapter]] = weakref.WeakSet()
 _fork_hook_set: bool = False
 
@@ -193,11 +197,11 @@ class Adapter:
         line = f"{clock.wall():.3f} run {self.run_id} pid {self._pid}: {plain_text(text)}\n"
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-            fd = os.open(self._state_dir.adapter_log, flags, 0o600)
+            fd = _open(self._state_dir.adapter_log, flags, 0o600)
             try:
-                os.write(fd, line.encode())
+                _write(fd, line.encode())
             finally:
-                os.close(fd)
+                _close(fd)
         except OSError as error:
             self.complaints.append(f"cannot write {self._state_dir.adapter_log}: {error.strerror}")
 

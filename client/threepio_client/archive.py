@@ -126,7 +126,8 @@ class Archive:
         """Return the run id that a reference means: an id, a unique prefix of one, or `latest`.
 
         Raises:
-            NoSuchRun: there is no such run, or several.
+                NoSuchRun: there is no such run, or several.
+            NoPlace: the state directory cannot be read.
         """
         return find_run(self.run_ids(), reference)
 
@@ -265,9 +266,9 @@ class Archive:
         except FileNotFoundError:
             return []
         except OSError as error:
+            place = self.state_dir.journals
             raise NoPlace(
-                f"cannot read the journals in {self.state_dir.journals}: {error.strerror}. "
-                "Make the directory readable, or set THREEPIO_STATE_DIR to another one"
+                f"cannot read {place}: {error.strerror}. Set THREEPIO_STATE_DIR to the right directory"
             ) from error
 
     def _records(self, run_id: str, offset: int) -> Iterator[Record]:

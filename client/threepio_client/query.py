@@ -55,15 +55,23 @@ class QueryClient:
         sock.settimeout(timeout_s)
         try:
             sock.connect(str(path))
+        except OSError as error:
+            sock.close()
+            why = error.strerror or str(error)
+            raise NoDaemon(f"no daemon at {path} ({why}), start one with: threepiod start") from error
+        try:
             if peer_uid(sock) != os.getuid():
                 raise NoDaemon(f"the process that listens at {path} belongs to another user")
             client = cls(sock)
             client._greet(path, state_dir)
+        except TimeoutError as error:
+            sock.close()
+            raise NoDaemon(f"threepiod at {path} does not answer within {timeout_s:g} s") from error
         except OSError as error:
             sock.close()
-            if isinstance(error, TimeoutError):
-                raise NoDaemon(f"threepiod at {path} does not answer within {timeout_s:g} s") from error
-            raise NoDaemon(f"no daemon at {path}: {error.strerror or error}") from error
+            raise NoDaemon(
+                f"what listens at {path} closed the connection ({error.strerror}): is it threepiod?"
+            ) from error
         except BaseException:
             sock.close()
             raise

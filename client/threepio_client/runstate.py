@@ -205,6 +205,10 @@ class RunState:
             self.unknown += 1
             return
         self.counts[name] += 1
+        taken_back = payload.get("takenBack")
+        if isinstance(taken_back, dict):
+            for other in self.counts.keys() & taken_back.keys():
+                self.counts[other] = max(self.counts[other] - _number(taken_back[other]), 0)
         if "subtest" not in payload and name != "rerun" and phase in _DECIDING_PHASES:
             self.finished += 1
 
@@ -264,11 +268,11 @@ class RunState:
     def _damage(self) -> list[str]:
         parts = []
         if self.holes or self.bad_lines:
-            parts.append(f"{max(self.holes, self.bad_lines)} lines of its journal cannot be read")
+            parts.append(f"{_some(max(self.holes, self.bad_lines), 'line')} of its journal cannot be read")
         if self.conflicts:
-            parts.append(f"{self.conflicts} lines came twice with different content")
+            parts.append(f"{_some(self.conflicts, 'line')} came twice with different content")
         if self.events_lost:
-            parts.append(f"{self.events_lost} events were lost because nothing could be written")
+            parts.append(f"{_some(self.events_lost, 'event')} could not be written and got lost")
         return parts
 
 
@@ -291,6 +295,10 @@ _EXIT_CODES: Final = {
 }
 """pytest's exit codes (pytest.ExitCode); a plugin such as pytest-cov also ends with 1 or 2 for reasons of its own."""
 _ERROR: Final = ("error", "the runner ended without an exit code")
+
+
+def _some(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _number(value: object) -> int:

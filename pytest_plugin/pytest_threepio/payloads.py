@@ -23,6 +23,7 @@ _STATUS_OF_CATEGORY: Final[dict[str, Status]] = {
 }
 
 
+_MARKED: Final = re.compile(r"E {3,}")
 _TYPE_IN_MESSAGE: Final = re.compile(r"([A-Za-z_][\w.]*): ")
 
 
@@ -75,12 +76,13 @@ def details_of(report: Any, status: Status, category: str | None) -> Payload:
 
 def error_of(longrepr: Any) -> Payload:
     """Return message, stack, errorType and location of a report's `longrepr`, whatever form a plugin gave it."""
-    text = clip(str(longrepr))
+    text = "" if longrepr is None else clip(str(longrepr))
     crash = getattr(longrepr, "reprcrash", None)
     if crash is None:
+        # pytest marks what went wrong with an E; behind it there may be advice and a place (a fixture that is missing).
         lines = [line for line in text.splitlines() if line.strip()]
-        last = lines[-1].removeprefix("E").strip() if lines else ""
-        return {"message": clip(last, 4096), "stack": text}
+        said = [line for line in lines if _MARKED.match(line)] or lines
+        return {"message": clip(_MARKED.sub("", said[-1]).strip() if said else "", 4096), "stack": text}
     error: Payload = {
         "message": clip(str(crash.message)),
         "stack": text,

@@ -18,7 +18,7 @@ from typing import Any, Final, ParamSpec
 import pytest
 
 from pytest_threepio import payloads
-from pytest_threepio.inflight import InFlight
+from pytest_threepio.inflight import InFlight, SessionEnd
 from threepio_client import __version__, clock, nowpage
 from threepio_client.adapter import Adapter
 from threepio_client.events import COLLECTED_CHUNK, EventType, Payload, Phase, Status
@@ -88,6 +88,8 @@ class Reporter:
         self._groups: dict[str, _Group] = {}
         self._workers: dict[str, int] = {}
         self._died_in: dict[str, str] = {}
+        self._subtests: dict[str, list[tuple[str, object]]] = {}
+        self._superseded: dict[str, list[tuple[str, object]]] = {}
         self._collected_known = False
         self._deselected = 0
         self._stopped: Payload | None = None
@@ -101,8 +103,11 @@ class Reporter:
         self._parent_names: list[str] = []
         self._adapter = Adapter(settings, self._run_start())
         self._was_connected = self._adapter.is_connected
-        if self._adapter.now is not None and not self._with_workers:
-            config.pluginmanager.register(InFlight(self._adapter.now), "threepio-in-flight")
+        # Under xdist the workers know better what is in flight.
+        page = None if self._with_workers else self._adapter.now
+        self._in_flight = None if page is None else InFlight(page)
+        if self._in_flight is not None:
+            config.pluginmanager.register(SessionEnd(self._in_flight), "threepio-session-end")
 
     @property
     def run_id(self) -> str:
@@ -126,9 +131,12 @@ class Reporter:
         return self._adapter.complaints
 
     def failed(self, hook: str, error: Exception) -> None:
-        """Note an error of this plugin."""
+        """Note an error of this plugin; never raises."""
         self._hook_errors += 1
-        where = "".join(traceback.format_exception(error)[-2:]).strip().replace("\n", " | ")
+        try:
+            where = "".join(traceback.format_exception(error)[-2:]).strip().replace("\n", " | ")
+        except Exception as trouble:  # noqa: BLE001 - a test may have replaced `open`, which a traceback needs
+            where = f"{type(error).__name__}; where cannot be said: {type(trouble).__name__}"
         self._adapter.complain(f"an error in the plugin's {hook}, please report it: {where}", key=hook)
 
     # Collection
@@ -136,6 +144,11 @@ class Reporter:
     @_guarded
     def pytest_collection(self) -> None:
         self._adapter.emit(EventType.COLLECTION_START, {})
+
+    @_guarded
+    def pytest_collectstart(self, collector: pytest.Collector) -> None:
+        if self._in_flight is not None:
+            self._in_flight.pytest_collectstart(collector)
 
     @pytest.hookimpl(trylast=True)
     @_guarded
@@ -168,6 +181,8 @@ class Reporter:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if not self._with_workers:
             self._collected(item.nodeid for item in session.items)
+        if self._in_flight is not None:
+            self._in_flight.pytest_collection_finish()
 
     @pytest.hookimpl(optionalhook=True)
     @_guarded
@@ -186,11 +201,15 @@ class Reporter:
     @_guarded
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self._started = clock.wall()
+        if self._in_flight is not None:
+            self._in_flight.pytest_runtest_logstart(nodeid)
 
     # After the terminal has counted the report: `trylast`.
     @pytest.hookimpl(trylast=True)
     @_guarded
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if self._in_flight is not None:
+            self._in_flight.pytest_runtest_logreport(report)
         duration = payloads.milliseconds(report.duration)
         if report.when == "setup":
             self._before_call_ms = duration
@@ -219,13 +238,20 @@ class Reporter:
             payload["worker"] = node.gateway.id
         if status is not Status.PASS or hasattr(report, "context") or hasattr(report, "rerun"):
             payload.update(payloads.details_of(report, status, category))
-        if "subtest" not in payload:
+        if "subtest" in payload:
+            self._subtests.setdefault(report.nodeid, []).append((category or "", report))
+        else:
             self._count_in_group(report.nodeid, status, duration)
+            taken_back = self._taken_back(report.nodeid, status)
+            if taken_back:
+                payload["takenBack"] = taken_back
         self._adapter.emit(EventType.TEST_CASE, payload)
 
     @pytest.hookimpl(trylast=True)
     @_guarded
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        if self._in_flight is not None:
+            self._in_flight.pytest_runtest_logfinish()
         group = self._groups.get(nodeid.partition("::")[0])
         if group is not None:
             group.remaining -= 1
@@ -258,6 +284,7 @@ class Reporter:
             )
         self._stopped = {"kind": kind, "text": text}
 
+    # Before the terminal prints its summary, which may take minutes.
     @pytest.hookimpl(trylast=True)
     @_guarded
     def pytest_sessionfinish(self) -> None:
@@ -366,6 +393,18 @@ class Reporter:
             if reports and reports[-1] is report:
                 return str(category)
         return None
+
+    def _taken_back(self, nodeid: str, status: Status) -> dict[str, int]:
+        """Return the counts of subtests that are not counted any more, because their test was run again."""
+        taken_back: dict[str, int] = {}
+        for category, report in self._superseded.pop(nodeid, ()):
+            if category and not any(found is report for found in self._terminal.stats.get(category, ())):
+                name = category.replace(" ", "_")
+                taken_back[name] = taken_back.get(name, 0) + 1
+        subtests = self._subtests.pop(nodeid, None)
+        if subtests is not None and status is Status.RERUN:
+            self._superseded[nodeid] = subtests
+        return taken_back
 
     def _phase_of(self, report: pytest.TestReport) -> str:
         """Return the phase of a report; where its worker died, the one in which it did, as far as the now page knew."""

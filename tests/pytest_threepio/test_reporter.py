@@ -112,7 +112,7 @@ def test_every_kind_of_outcome(compare: Comparison, arguments: tuple[str, ...]) 
         "TestUnit::test_skip": ["SKIP"],
         "TestUnit::test_expected": ["XFAIL"],
         "TestUnit::test_pass": ["PASS"],
-    } | {"TestUnit::test_pass": ["PASS"]}
+    }
 
 
 def test_what_is_said_of_each_outcome(compare: Comparison) -> None:
@@ -296,18 +296,14 @@ def test_node_ids_are_by_the_rootdir(compare: Comparison) -> None:
     assert next(iter(done.outcomes())) == "below/here/test_a.py::test_n[0]"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "has_line"), [(("-q", "-q"), False), (("-p", "no:terminal"), False), (("-q", "-q", "-x"), False)]
-)
-def test_counts_are_known_where_pytest_prints_none(
-    compare: Comparison, arguments: tuple[str, ...], has_line: bool
-) -> None:
-    usual = compare.run(MIXED, *(argument for argument in arguments if argument == "-x"))
+def test_counts_are_known_where_pytest_prints_none(compare: Comparison) -> None:
+    usual = compare.run(MIXED)
 
-    done = compare.run(MIXED, *arguments, counts=None if has_line else usual.counts)
+    for arguments in (("-q", "-q"), ("-p", "no:terminal")):
+        done = compare.run(MIXED, *arguments, counts=usual.counts)
 
-    assert done.status["state"] == usual.status["state"]
-    assert done.outcomes() == usual.outcomes()
+        assert done.status["state"] == usual.status["state"]
+        assert done.outcomes() == usual.outcomes()
 
 
 @pytest.mark.parametrize("distribution", ["load", "loadscope", "loadfile", "worksteal"])
@@ -390,3 +386,14 @@ def test_subtests(compare: Comparison, arguments: tuple[str, ...]) -> None:
         parts = [p["subtest"] for p in done.of_type("testCase") if "subtest" in p]
         assert {"message": "part", "parameters": {"i": "1"}} in parts
         assert {"message": "unit", "parameters": {"i": "1"}} in parts
+
+
+@pytest.mark.parametrize("arguments", [(), ("-q",), ("-q", "-n", "2")], ids=["usual", "quiet", "workers"])
+def test_subtests_of_an_attempt_that_is_repeated(compare: Comparison, arguments: tuple[str, ...]) -> None:
+    pytest.importorskip("_pytest.subtests", reason="subtests came with pytest 9")
+
+    done = compare.run(SUBTESTS, "--reruns", "2", *arguments, with_workers="-n" in arguments)
+
+    assert done.status["counts"]["rerun"] == 2
+    assert done.status["finished"] == 3
+    assert done.of_type("runComplete")[0]["totals"]["failed"] == done.status["counts"]["failed"]

@@ -1,0 +1,201 @@
+"""What is in flight: which test or file, in which phase, in which worker - while it runs and after a kill."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from subprocess import Popen
+from typing import Any
+
+import pytest
+
+from tests.place import wait_until
+from tests.pytest_threepio.comparison import SUITE, Comparison
+
+GATE = """
+import os, time
+HERE = os.path.dirname(os.path.abspath(__file__))
+def gate(name):
+    '''Say that we are here, and wait until the test lets us go on, or is gone.'''
+    open(f"{HERE}/at-{name}", "w").close()
+    parent = os.getppid()
+    while not os.path.exists(f"{HERE}/go-{name}"):
+        time.sleep(0.01)
+        if os.getppid() != parent:
+            os._exit(9)
+"""
+CONFTEST = (
+    GATE
+    + """
+import pytest
+@pytest.fixture
+def slow():
+    gate("setup")
+    yield
+    gate("teardown")
+def pytest_sessionfinish(): gate("end")
+"""
+)
+PHASES = """
+from conftest import gate
+gate("import")
+def test_one(slow): gate("call")
+def test_after(): gate("after")
+"""
+EXPECTED = {
+    "import": (SUITE, "collect"),
+    "setup": (f"{SUITE}::test_one", "setup"),
+    "call": (f"{SUITE}::test_one", "call"),
+    "teardown": (f"{SUITE}::test_one", "teardown"),
+    "after": (f"{SUITE}::test_after", "call"),
+    "end": ("", "session end"),
+}
+
+
+class Session:
+    """A pytest session that waits at gates."""
+
+    def __init__(self, compare: Comparison, run_id: str, files: dict[str, str], *arguments: str) -> None:
+        self._compare = compare
+        self.run_id = run_id
+        self.path = compare.place.path / run_id
+        self.path.mkdir()
+        for name, text in files.items():
+            (self.path / name).write_text(text)
+        where = (f"--rootdir={self.path}", str(self.path))
+        self.process: Popen[str] = compare.place.start_pytest(*arguments, *where, THREEPIO_RUN_ID=run_id)
+
+    def finish(self) -> None:
+        """Wait until the process has ended by itself."""
+        self.output, _ = self.process.communicate()
+
+    def wait_at(self, *gates: str) -> None:
+        wait_until(lambda: all((self.path / f"at-{gate}").exists() for gate in gates))
+
+    def let_go(self, *gates: str) -> None:
+        for gate in gates:
+            (self.path / f"go-{gate}").touch()
+
+    def status(self) -> dict[str, Any]:
+        return self._compare.answer(self.run_id)
+
+    def in_flight(self) -> list[tuple[str, str, str | None]]:
+        return [(slot["nodeid"], slot["phase"], slot["worker"]) for slot in self.status()["in_flight"]]
+
+
+@contextmanager
+def session(compare: Comparison, run_id: str, files: dict[str, str], *arguments: str) -> Iterator[Session]:
+    """Start a session; end it at the end however the test went."""
+    found = Session(compare, run_id, files, *arguments)
+    try:
+        yield found
+    finally:
+        if found.process.returncode is None:
+            found.process.kill()
+        if found.process.stdout is not None:
+            found.process.stdout.close()
+        found.process.wait()
+
+
+def test_each_phase_is_named_while_it_lasts(compare: Comparison) -> None:
+    with session(compare, "phases", {"conftest.py": CONFTEST, SUITE: PHASES}) as it:
+        for gate, (nodeid, phase) in EXPECTED.items():
+            it.wait_at(gate)
+            assert it.in_flight() == [(nodeid, phase, None)], gate
+            assert it.status()["state"] == "running"
+            assert it.status()["in_flight"][0]["elapsed_s"] < 20
+            it.let_go(gate)
+        it.finish()
+
+    assert it.process.returncode == 0, it.output
+    assert it.in_flight() == []
+
+
+@pytest.mark.parametrize("gate", ["import", "setup", "call", "teardown", "end"])
+def test_a_kill_names_what_was_in_flight(compare: Comparison, gate: str) -> None:
+    with session(compare, f"killed-{gate}", {"conftest.py": CONFTEST, SUITE: PHASES}) as it:
+        before = list(EXPECTED)[: list(EXPECTED).index(gate)]
+        it.let_go(*before)
+        it.wait_at(gate)
+        it.process.kill()
+        it.process.wait()
+        wait_until(lambda: it.status()["state"] == "crashed")
+
+        assert it.in_flight() == [(*EXPECTED[gate], None)]
+
+
+TWO_WORKERS = """
+from conftest import gate
+def test_a(): gate("a")
+def test_b(): gate("b")
+def test_c(): gate("c")
+"""
+
+
+def test_each_worker_has_a_slot(compare: Comparison) -> None:
+    with session(compare, "workers", {"conftest.py": GATE, SUITE: TWO_WORKERS}, "-n", "2") as it:
+        it.wait_at("a", "b")
+        slots = it.in_flight()
+        assert {slot[:2] for slot in slots} == {(f"{SUITE}::test_a", "call"), (f"{SUITE}::test_b", "call")}
+        assert {slot[2] for slot in slots} == {"gw0", "gw1"}
+
+        it.process.kill()
+        it.process.wait()
+        wait_until(lambda: it.status()["state"] == "crashed")
+
+        assert set(it.in_flight()) == set(slots)
+
+
+def test_a_worker_that_died_is_not_in_flight_any_more(compare: Comparison) -> None:
+    suite = TWO_WORKERS.replace('gate("a")', 'gate("a"); os.kill(os.getpid(), 9)').replace("from", "import os\nfrom")
+    with session(compare, "one-died", {"conftest.py": GATE, SUITE: suite}, "-n", "2") as it:
+        it.wait_at("a", "b")
+        it.let_go("a")
+        wait_until(lambda: it.status()["counts"]["failed"] == 1)
+        it.wait_at("c")  # the worker that replaces the dead one has begun
+
+        assert {slot[:2] for slot in it.in_flight()} == {(f"{SUITE}::test_b", "call"), (f"{SUITE}::test_c", "call")}
+        it.let_go("b", "c")
+        it.finish()
+
+    assert it.process.returncode == 1, it.output
+    assert (it.status()["finished"], it.status()["counts"]["passed"]) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("suite", "nodeid", "phase", "finished"),
+    [
+        ("import os\nos._exit(3)\ndef test_one(): pass", SUITE, "collect", 0),
+        ("import os\ndef test_one(): pass\ndef test_two(): os._exit(0)", f"{SUITE}::test_two", "call", 1),
+        ("import os, signal\ndef test_one(): os.kill(os.getpid(), signal.SIGSEGV)", f"{SUITE}::test_one", "call", 0),
+        (
+            "import os, pytest\n@pytest.fixture(scope='session')\ndef s():\n    yield\n    os._exit(3)\n"
+            "def test_one(s): pass",
+            f"{SUITE}::test_one",
+            "teardown",
+            1,
+        ),
+    ],
+    ids=["at import", "_exit(0)", "segfault", "in a session fixture's teardown"],
+)
+def test_a_process_that_ends_itself_is_crashed(
+    compare: Comparison, suite: str, nodeid: str, phase: str, finished: int
+) -> None:
+    done = compare.run(suite, "-s", "-p", "no:faulthandler", dies=True)
+
+    wait_until(lambda: compare.answer(done.run_id)["state"] == "crashed")
+    view = compare.answer(done.run_id)
+    assert [(slot["nodeid"], slot["phase"]) for slot in view["in_flight"]] == [(nodeid, phase)]
+    assert view["finished"] == finished
+
+
+def test_sigterm_is_a_death_that_the_parent_can_name(compare: Comparison) -> None:
+    with session(compare, "ended", {"conftest.py": CONFTEST, SUITE: PHASES}) as it:
+        it.let_go("import", "setup")
+        it.wait_at("call")
+        it.process.send_signal(signal.SIGTERM)
+        assert it.process.wait() == -signal.SIGTERM
+        wait_until(lambda: it.status()["state"] not in {"running", "detached"})
+
+        assert it.in_flight() == [(f"{SUITE}::test_one", "call", None)]

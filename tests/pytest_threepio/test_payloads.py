@@ -1,0 +1,171 @@
+"""What a report says, as payload: pure functions, without a session."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pytest_threepio import payloads
+from threepio_client.events import FIELD_LIMIT, Status
+
+
+def report(outcome: str, when: str = "call", **more: Any) -> SimpleNamespace:
+    flags = {name: outcome == name for name in ("passed", "failed", "skipped")}
+    return SimpleNamespace(**{"outcome": outcome, "when": when, "longrepr": None, **flags, **more})
+
+
+@pytest.mark.parametrize(
+    ("found", "category", "status"),
+    [
+        (report("passed"), "passed", Status.PASS),
+        (report("failed"), "failed", Status.FAIL),
+        (report("failed", "setup"), "error", Status.ERROR),
+        (report("skipped", "setup"), "skipped", Status.SKIP),
+        (report("rerun"), "rerun", Status.RERUN),
+        (report("passed"), "xpassed", Status.XPASS),
+        (report("skipped"), "xfailed", Status.XFAIL),
+        (report("failed"), "subtests failed", Status.FAIL),
+        # a category that only a plugin knows: by the report itself
+        (report("failed"), "exploded", Status.FAIL),
+        (report("passed"), "", Status.PASS),
+        # no terminal
+        (report("passed"), None, Status.PASS),
+        (report("failed"), None, Status.FAIL),
+        (report("failed", "setup"), None, Status.ERROR),
+        (report("failed", "teardown"), None, Status.ERROR),
+        (report("failed", "???"), None, Status.FAIL),
+        (report("skipped", "setup"), None, Status.SKIP),
+        (report("skipped", wasxfail="known"), None, Status.XFAIL),
+        (report("passed", wasxfail=""), None, Status.XPASS),
+        (report("rerun"), None, Status.RERUN),
+        (report("passed", "setup"), None, None),
+        (report("passed", "teardown"), None, None),
+    ],
+)
+def test_the_status_is_what_pytest_counted(found: Any, category: str | None, status: Status | None) -> None:
+    assert payloads.status_of(found, category) is status
+
+
+@pytest.mark.parametrize(
+    ("nodeid", "parents", "name"),
+    [
+        ("test_a.py::test_one", ["test_a.py"], "test_one"),
+        ("a/b/test_a.py::TestA::TestB::test_one", ["a/b/test_a.py", "TestA", "TestB"], "test_one"),
+        ("test_a.py::test_one[x::y]", ["test_a.py"], "test_one[x::y]"),
+        ("test_a.py::TestA::test_one[a[b]::c]", ["test_a.py", "TestA"], "test_one[a[b]::c]"),
+        ("test_a.py::test_one[]", ["test_a.py"], "test_one[]"),
+        ("dir[1]/test_a.py::test_one", ["dir[1]/test_a.py"], "test_one"),
+        ("test_a.py", [], "test_a.py"),
+        ("it.py::it.fails", ["it.py"], "it.fails"),
+        ("", [], ""),
+    ],
+)
+def test_a_node_id_is_split_before_its_parameters(nodeid: str, parents: list[str], name: str) -> None:
+    assert payloads.split_nodeid(nodeid) == (parents, name)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(1.5, 1500.0), (0, 0.0), (-3, 0.0), (math.nan, 0.0), (math.inf, 0.0), ("soon", 0.0), (None, 0.0), (1e-7, 0.0)],
+)
+def test_durations_survive_a_patched_clock(seconds: Any, expected: float) -> None:
+    assert payloads.milliseconds(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("longrepr", "reason"),
+    [
+        (("test_a.py", 3, "Skipped: not today"), "not today"),
+        (["test_a.py", 3, "Skipped: not today"], "not today"),
+        ("Skipped: text", "text"),
+        (None, "None"),
+        (("two", "parts"), "('two', 'parts')"),
+    ],
+)
+def test_skip_reasons_of_every_form(longrepr: Any, reason: str) -> None:
+    assert payloads.skip_reason_of(longrepr) == reason
+
+
+def longrepr(message: str, place: str | None = None) -> Any:
+    entry = SimpleNamespace(reprfileloc=None if place is None else SimpleNamespace(message=place))
+    return SimpleNamespace(
+        reprcrash=SimpleNamespace(path="/here/test_a.py", lineno=7, message=message),
+        reprtraceback=SimpleNamespace(reprentries=[entry]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "error_type"),
+    [
+        (longrepr("ValueError: no", "ValueError"), "ValueError"),
+        (longrepr("some.module.Error: no", "some.module.Error"), "some.module.Error"),
+        (longrepr("assert 1 == 2", "AssertionError"), "AssertionError"),
+        (longrepr("assert 1 == 2"), "AssertionError"),
+        (longrepr("KeyError: 'x'"), "KeyError"),
+        (longrepr("no type here"), None),
+    ],
+)
+def test_the_type_of_an_error(found: Any, error_type: str | None) -> None:
+    error = payloads.error_of(found)
+
+    assert error.get("errorType") == error_type
+    assert error["location"] == "/here/test_a.py:7"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("one\nE   assert 0\n\n", "assert 0"),
+        (
+            "file a.py, line 1\nE       fixture 'x' not found\n>       available fixtures: y\n\na.py:1",
+            "fixture 'x' not found",
+        ),
+        ("Error: said by a plugin", "Error: said by a plugin"),
+        ("", ""),
+        (None, ""),
+        ("worker 'gw0' crashed while running 'x'", "worker 'gw0' crashed while running 'x'"),
+    ],
+)
+def test_an_error_that_is_only_text(text: str | None, message: str) -> None:
+    assert payloads.error_of(text) == {"message": message, "stack": text or ""}
+
+
+def test_a_long_error_states_its_length() -> None:
+    error = payloads.error_of("x" * (FIELD_LIMIT * 3))
+
+    assert len(error["stack"]) <= FIELD_LIMIT
+    assert f"{FIELD_LIMIT * 3} characters in all" in error["stack"]
+    assert len(error["message"]) <= 4096
+
+
+def test_details_of_each_status() -> None:
+    failed = report("failed", longrepr="boom", sections=[("Captured stdout call", "out"), ("Captured log call", "")])
+    assert payloads.details_of(failed, Status.FAIL, "failed") == {
+        "error": {"message": "boom", "stack": "boom"},
+        "output": [["Captured stdout call", "out"]],
+    }
+    skipped = report("skipped", longrepr=("f", 1, "Skipped: why"))
+    assert payloads.details_of(skipped, Status.SKIP, "skipped") == {"skipReason": "why"}
+    xfailed = report("skipped", wasxfail="reason: known", longrepr="E   nope")
+    assert payloads.details_of(xfailed, Status.XFAIL, "xfailed") == {
+        "xfailReason": "known",
+        "error": {"message": "nope", "stack": "E   nope"},
+    }
+    assert payloads.details_of(report("passed", rerun=2), Status.PASS, "passed") == {"attempt": 3}
+    assert payloads.details_of(report("passed", rerun="odd"), Status.PASS, "passed") == {}
+
+
+@pytest.mark.parametrize(
+    ("category", "counted_as"),
+    [("failed", "failed"), ("subtests failed", "subtests_failed"), ("", "subtests_failed"), (None, "subtests_failed")],
+)
+def test_a_subtest_is_counted_as_pytest_counts_it(category: str | None, counted_as: str) -> None:
+    found = report("failed", longrepr="x", context=SimpleNamespace(msg=None, kwargs={"i": 1, 2: "two"}))
+
+    details = payloads.details_of(found, Status.FAIL, category)
+
+    assert details["countedAs"] == counted_as
+    assert details["subtest"] == {"message": "", "parameters": {"i": "1", "2": "two"}}

@@ -1,0 +1,310 @@
+"""The documents against the code: what real commands print and real runs write is documented, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+import struct
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Final, get_origin, get_type_hints
+
+import pytest
+
+from docs import make_commands
+from tests.place import Place, wait_until
+from threepio_client import nowpage, protocol
+from threepio_client.events import Phase
+
+ROOT: Final = Path(__file__).parent.parent
+DOCS: Final = ROOT / "docs"
+
+SUITE = """
+import os, subprocess, sys, time, warnings
+import pytest
+
+class TestGroup:
+    @pytest.mark.parametrize("n", range(1000))
+    def test_many(self, n): pass
+
+@pytest.fixture
+def slow():
+    yield
+    time.sleep(0.15)
+
+def test_slow_teardown(slow): warnings.warn("look")
+
+def test_fails():
+    print("printed")
+    assert os.path.exists("no such file")
+
+@pytest.mark.skip(reason="not today")
+def test_skipped(): pass
+
+@pytest.mark.xfail(reason="known")
+def test_xfails(): assert False
+
+def test_parts(subtests):
+    for i in range(2):
+        with subtests.test("part", i=i): assert i
+
+def test_nested(tmp_path):
+    (tmp_path / "test_inner.py").write_text("def test_inner(): pass")
+    subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:hypothesispytest", tmp_path], check=True)
+"""
+BROKEN = "raise ValueError('in import')"
+DIES = "import os\ndef test_one(): pass\ndef test_dies(): os._exit(3)"
+RUNS: Final = 8
+KILLED = "import os\ndef test_killed(): os.kill(os.getpid(), 9)"
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Place]:
+    """A place where everything that can be documented has happened."""
+    pytest.importorskip("_pytest.subtests", reason="subtests came with pytest 9")
+    found = Place(Path(tempfile.mkdtemp(prefix="3p-")))
+    git = found.path / ".git" / "refs" / "heads"
+    git.mkdir(parents=True)
+    (git / "main").write_text("0123456789abcdef0123456789abcdef01234567\n")
+    (found.path / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
+    for name, text in {"mixed": SUITE, "broken": BROKEN, "dies": DIES, "killed": KILLED}.items():
+        found.suite(text, f"test_{name}.py")
+    found.suite("def pytest_runtest_logfinish(): raise ValueError('a bad plugin')", "bad_plugin.py")
+    found.pytest("-q", "test_dies.py", THREEPIO_RUN_ID="alone")
+    found.start_daemon()
+    found.pytest("-q", "test_mixed.py", "--reruns", "1", THREEPIO_RUN_ID="mixed", THREEPIO_NESTED="1")
+    found.pytest("-q", "-n", "2", "test_mixed.py", "-k", "fails or skipped", THREEPIO_RUN_ID="workers")
+    found.pytest("-q", "test_broken.py", THREEPIO_RUN_ID="broken")
+    found.pytest("-q", "-p", "bad_plugin", "test_mixed.py", THREEPIO_RUN_ID="internal")
+    for name in ("dies", "killed"):
+        found.threepio("run", "--", *found.python, "-m", "pytest", f"test_{name}.py", THREEPIO_RUN_ID=name)
+    with socket.socket(socket.AF_UNIX) as client:  # the daemon's last error
+        client.connect(str(found.settings.socket))
+        client.sendall(b"\xff\xff\xff\xff")
+        while client.recv(4096):
+            pass
+    wait_until(lambda: daemon_status(found)["last_error"])
+    yield found
+    found.stop_daemon()
+    shutil.rmtree(found.path, ignore_errors=True)
+
+
+def daemon_status(place: Place) -> Any:
+    return json.loads(place.threepiod("status", "--json").stdout)
+
+
+def section(document: str, heading: str) -> str:
+    """Return the text below a heading of the second level."""
+    parts = re.split(r"^## ", (DOCS / document).read_text(), flags=re.MULTILINE)
+    (found,) = (part for part in parts if part.splitlines()[0] == heading)
+    return found
+
+
+def cells(text: str) -> list[list[str]]:
+    return [
+        [cell.strip() for cell in line.strip().strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith("|")
+    ]
+
+
+def field_table(text: str) -> dict[str, set[str]]:
+    """Return field to types of the tables whose first column holds fields."""
+    return {
+        row[0].strip("`"): set(row[1].split(" or ")) for row in cells(text) if row[0].startswith("`") and len(row) == 3
+    }
+
+
+_TYPE_NAMES: Final = {str: "string", int: "integer", float: "number", bool: "boolean", list: "array", dict: "object"}
+
+
+def flat(value: Any, path: str, known: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield (path, type) of a value and all that is documented to be in it."""
+    yield path, "null" if value is None else _TYPE_NAMES[type(value)]
+    children = {name[len(path) :] for name in known if name.startswith((f"{path}.", f"{path}["))} if path else {"."}
+    if isinstance(value, list) and any(child.startswith("[]") for child in children):
+        for item in value:
+            yield from flat(item, f"{path}[]", known)
+    elif isinstance(value, dict) and children:
+        for key, item in value.items():
+            yield from flat(item, f"{path}.{'*' if '.*' in children else key}".lstrip("."), known)
+
+
+def check(documented: dict[str, set[str]], values: Iterable[tuple[str, Any]]) -> None:
+    """Fail where a field of a value is not documented, has another type, or a documented field is in no value."""
+    known = list(documented)
+    prefixes = {name[:at] for name in known for at, char in enumerate(name) if char in ".["} | {""}
+    seen = set()
+    for root, value in values:
+        for path, kind in flat(value, root, known):
+            seen.add(path)
+            assert path in documented or path in prefixes, f"{path} is not documented"
+            allowed = documented.get(path, {kind})
+            assert kind in allowed or (kind, "number") == ("integer", *allowed), f"{path} is {kind}"
+    assert [name for name in known if name not in seen] == [], "documented, and in no output"
+
+
+def answer(place: Place, *arguments: str) -> dict[str, Any]:
+    return dict(json.loads(place.threepio(*arguments, "--json").stdout))
+
+
+@pytest.mark.parametrize("command", ["status", "failures"])
+def test_the_json_of_a_run(place: Place, command: str) -> None:
+    outputs = [answer(place, command, run_id) for run_id in ("mixed", "workers", "broken", "dies")]
+
+    check(field_table(section("json.md", f"threepio {command} --json")), [("", output) for output in outputs])
+
+
+def test_the_json_of_verify(place: Place) -> None:
+    table = field_table(section("json.md", "threepio verify --json"))
+    every = answer(place, "verify", "--all")
+
+    assert set(every) == {"schema_version", "runs"}
+    assert len(every["runs"]) == RUNS
+    assert all(output["whole"] for output in every["runs"])
+    check(table, [("", output) for output in [answer(place, "verify", "dies"), *every["runs"]]])
+
+
+def test_the_json_of_runs(place: Place) -> None:
+    output = answer(place, "runs")
+
+    assert len(output["runs"]) == RUNS
+    check(field_table(section("json.md", "threepio runs --json")), [("", output)])
+
+
+def test_the_json_of_the_daemon(place: Place) -> None:
+    table = field_table(section("json.md", "threepiod status --json"))
+
+    check(table, [("", daemon_status(place))])
+
+
+def test_every_payload(place: Place) -> None:
+    files = [path for path in place.state_dir.journals.iterdir() if path.suffix == ".jsonl"]
+    lines = [json.loads(line) for path in sorted(files) for line in path.read_text().splitlines()]
+
+    assert {tuple(line) for line in lines} == {("seq", "eventType", "payload", "timestamp", "crc")}
+    table = field_table(section("protocol.md", "Events"))
+    check(table, [(line["eventType"], line["payload"]) for line in lines])
+
+
+def test_messages() -> None:
+    documented = {row[1].strip("`"): row for row in cells(section("protocol.md", "Frames")) if row[0].isdigit()}
+    kinds = [kind for kind in vars(protocol).values() if isinstance(kind, type) and issubclass(kind, protocol.Message)]
+    expected = {}
+    for kind in kinds:
+        if kind is protocol.Message:
+            continue
+        hints = get_type_hints(kind)
+        shown = [f"`{f.name}` {(get_origin(hints[f.name]) or hints[f.name]).__name__}" for f in fields(kind)]
+        senders = sorted({who.value for table in protocol.TRANSITIONS.values() for who, what in table if what is kind})
+        expected[kind.__name__] = [str(kind.type), f"`{kind.__name__}`", ", ".join(senders), ", ".join(shown)]
+    assert documented == expected
+
+
+def test_the_table_of_states() -> None:
+    documented = [row for row in cells(section("protocol.md", "Frames")) if row[0] in protocol.State.__members__]
+
+    assert documented == [
+        [state.name, who.value, what.__name__, after.name]
+        for state, table in protocol.TRANSITIONS.items()
+        for (who, what), after in table.items()
+    ]
+
+
+def sources(*directories: str) -> str:
+    return "\n".join(path.read_text() for name in directories for path in sorted((ROOT / name).rglob("*.py")))
+
+
+def first_cells(text: str, header: str) -> set[str]:
+    """Return the names in the first column of the table with this header."""
+    table = text.split(f"| {header} |", 1)[1].split("\n\n", 1)[0]
+    return {row[0].strip("`") for row in cells(table) if row[0].startswith("`")}
+
+
+def test_refusal_codes() -> None:
+    used = set(re.findall(r'RemoteProtocolError\(\s*"([a-z-]+)"', sources("client", "threepiod")))
+
+    assert first_cells(section("protocol.md", "Frames"), "refusal code") == used
+
+
+def test_questions() -> None:
+    answered = set(re.findall(r'"(\w+)": self\._\w+,', (ROOT / "threepiod" / "queries.py").read_text()))
+
+    assert first_cells(section("protocol.md", "Frames"), "question") == answered
+
+
+def test_counters_of_ingest(place: Place) -> None:
+    text = section("protocol.md", "Frames")
+    events = place.status("mixed")["events"]
+
+    for name in ("from_socket", "from_journal", "duplicates"):
+        assert f"`{name}`" in text
+        assert name in events
+
+
+def test_verdicts(place: Place) -> None:
+    documented = [(row[0], row[1].strip("`")) for row in cells(section("protocol.md", "Verdicts")) if "`" in row[1]]
+    text = sources("client/threepio_client", "pytest_plugin")
+    used = set(re.findall(r'kind(?:=|": | = )"([a-z-]+)"', text)) | set(
+        re.findall(r'^    \d: \("([a-z-]+)"', text, re.M)
+    )
+
+    assert used <= {kind for _, kind in documented}
+    assert [kind for _, kind in documented if f'"{kind}"' not in text and kind not in {"running", "passed"}] == []
+    for run_id in ("mixed", "broken", "internal", "dies", "killed"):
+        view = place.status(run_id)
+        assert (view["state"], view["verdict"]["kind"]) in documented
+
+
+def test_the_layout_of_the_now_page(tmp_path: Path) -> None:
+    layout = {
+        (row[0], row[3].strip("`").partition("`")[0]): (int(row[1]), int(row[2]))
+        for row in cells(section("protocol.md", "Now page"))
+        if row[1].isdigit()
+    }
+    page = nowpage.NowPage(tmp_path / "page", 2, create=True)
+    page.set_seq(77)
+    page.set("x" * 2000, Phase.TEARDOWN, 1234.5, worker="gw1")
+    data = (tmp_path / "page").read_bytes()
+
+    def read(part: str, name: str) -> bytes:
+        at, size = layout[part, name]
+        base = 0 if part == "header" else 64 + 2 * 1024
+        return data[base + at : base + at + size]
+
+    assert read("header", "magic") == b"3pioNOW1"
+    numbers = {key: int.from_bytes(read(*key), "little") for key, (_, size) in layout.items() if size <= 8}
+    assert numbers["header", "slots"] * numbers["header", "slot_size"] + 64 == len(data)
+    assert numbers["header", "last_seq"] == numbers["slot", "seq"] == 77
+    assert (numbers["slot", "phase"], numbers["slot", "is_test"], numbers["slot", "size"]) == (4, 1, 985)
+    assert numbers["slot", "lock"] % 2 == 0
+    assert struct.unpack("<d", read("slot", "since")) == (1234.5,)
+    assert read("slot", "worker").rstrip(b"\0") == b"gw1"
+    assert read("slot", "text") == b"x" * 984
+
+
+def test_the_reference_of_the_commands_is_fresh() -> None:
+    assert make_commands.PATH.read_text() == make_commands.text(), "run: python -m docs.make_commands"
+
+
+@pytest.mark.parametrize("program", ["threepio", "threepiod"])
+def test_every_command_and_option_of_the_help_is_documented(place: Place, program: str) -> None:
+    text = make_commands.PATH.read_text()
+    run = getattr(place, program)
+    plain = {"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"}
+    commands = re.findall(rf"^### {program} (\w+)", text, re.M)
+    shown = run("--help", **plain)
+
+    assert shown.returncode == 0
+    listed = re.findall(r"^\W*([a-z]\w*)  ", shown.stdout.partition("Commands")[2], re.M)
+    assert listed == commands
+    for command in commands:
+        part = text.split(f"### {program} {command}", 1)[1].split("\n#", 1)[0]
+        output = run(command, "--help", **plain).stdout
+        options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", output.partition("Options")[2])) - {"--help"}
+        assert {option for option in options if f"`{option}" not in part} == set()
+        assert "Example: " in output
