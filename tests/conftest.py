@@ -5,16 +5,20 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.place import Place
 
+if TYPE_CHECKING:
+    from tests.commands import Call
 
-@pytest.fixture
-def place() -> Iterator[Place]:
-    """A place of the test's own, with no daemon in it yet."""
+
+@contextmanager
+def made_place() -> Iterator[Place]:
     path = Path(tempfile.mkdtemp(prefix="3p-"))
     found = Place(path)
     yield found
@@ -23,7 +27,30 @@ def place() -> Iterator[Place]:
 
 
 @pytest.fixture
+def place() -> Iterator[Place]:
+    """A place of the test's own, with no daemon in it yet."""
+    with made_place() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Place]:
+    """A place with a running daemon for all tests of a module that change nothing about it."""
+    with made_place() as found:
+        found.start_daemon()
+        yield found
+
+
+@pytest.fixture
 def served(place: Place) -> Place:
     """A place of the test's own, with a running daemon."""
     place.start_daemon()
     return place
+
+
+@pytest.fixture
+def call() -> Call:
+    """Return what runs `threepio` with some arguments in a place."""
+    from tests.commands import call_threepio  # not for tests that do without typer
+
+    return call_threepio

@@ -115,7 +115,7 @@ class Place:
         pidfd = os.pidfd_open(pid)
         try:
             os.kill(pid, signal.SIGKILL)
-            wait_until(lambda: not _is_running(pid))
+            wait_until(lambda: not is_running(pid))
         finally:
             os.close(pidfd)
 
@@ -146,7 +146,8 @@ def last_line(done: subprocess.CompletedProcess[str] | Sequence[str]) -> str:
     return [line for line in lines if line.strip()][-1]
 
 
-def _is_running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
+    """Return whether a process runs; one that has ended and that nobody waited for does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:

@@ -59,18 +59,21 @@ def restart() -> None:
 @guarded("threepiod")
 def status(as_json: Json = False) -> None:
     """Say how the daemon is. Exit code 5 if there is none."""
-    found = lifecycle.daemon_status(settings.load())
+    try:
+        found = lifecycle.daemon_status(settings.load())
+    except NoDaemon as error:
+        raise NoDaemon(f"{error}. Start one with: threepiod start") from None
     if as_json:
         say(json.dumps(found, indent=2))
         return
-    error = found["last_error"]
+    last = found["last_error"]
     say(f"threepiod {found['version']} runs: pid {found['pid']}, up {_duration(found['uptime_s'])}")
     say(f"  socket     {found['socket']}")
     say(f"  state      {found['state_dir']}")
     say(f"  runs       {found['runs_active']} active, {found['runs_connected']} connected")
     say(f"  events     {found['events_per_s']:.0f}/s, {found['backlog']} received and not stored yet")
     say(f"  memory     {found['rss_bytes'] / 2**20:.0f} MiB")
-    say(f"  last error {error['text'] if error else 'none'}")
+    say(f"  last error {last['text'] if last else 'none'}")
 
 
 def _print_version(wanted: bool) -> None:

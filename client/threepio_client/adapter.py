@@ -18,7 +18,7 @@ from threepio_client.journal import JournalError, JournalWriter
 from threepio_client.line import encode, plain_text
 from threepio_client.link import Budget, Link
 from threepio_client.nowpage import NowPage
-from threepio_client.paths import StateDir, make_private_dir, new_run_id
+from threepio_client.paths import ID_TRIES, StateDir, make_private_dir, new_run_id, numbered
 from threepio_client.settings import Mode, Settings, SyncPolicy, check_socket_path
 
 SYNC_WINDOW_S: Final = 0.100
@@ -28,7 +28,6 @@ SYNC_SHARE: Final = 100
 RECONNECT_EVERY_S: Final = 1.0
 STATS_EVERY_EVENTS: Final = 1_000
 STATS_EVERY_S: Final = 10.0
-_ID_TRIES: Final = 1_000
 
 # Bound once: a test may replace what `os` holds while we run.
 _getpid: Final = os.getpid
@@ -215,17 +214,15 @@ class Adapter:
             self._link.close()
 
     def _make_journal(self, wanted: str) -> JournalWriter:
-        for number in range(1, _ID_TRIES):
-            suffix = f"-{number}" if number > 1 else ""
-            run_id = wanted[: 64 - len(suffix)] + suffix
+        for number in range(1, ID_TRIES):
             try:
-                return JournalWriter(self._state_dir.journal(run_id))
+                return JournalWriter(self._state_dir.journal(numbered(wanted, number)))
             except FileExistsError:
                 continue
             except JournalError as error:
                 raise NoPlace(str(error)) from error
         raise SettingsError(
-            f"the run id {wanted} and {_ID_TRIES} ids after it are taken: choose another THREEPIO_RUN_ID"
+            f"the run id {wanted} and {ID_TRIES} ids after it are taken: choose another THREEPIO_RUN_ID"
         )
 
     def _make_now_page(self) -> NowPage | None:

@@ -25,6 +25,7 @@ from threepio_client.runstate import RunState
 from threepio_client.views import Facts, status_view
 
 BUSY_TIMEOUT_S: Final = 5.0
+NO_RUNS: Final = "there are no runs yet: run your tests with the plugin installed, or with: threepio run -- pytest"
 BAD: Final = (Status.FAIL, Status.ERROR)
 
 
@@ -282,9 +283,7 @@ def find_run(run_ids: list[str], reference: str) -> str:
         NoSuchRun: there is no such run, or several.
     """
     if not run_ids:
-        raise NoSuchRun(
-            "there are no runs yet: run your tests with the plugin installed, or with: threepio run -- pytest"
-        )
+        raise NoSuchRun(NO_RUNS)
     if reference == "latest":
         return run_ids[0]
     if reference in run_ids:

@@ -97,6 +97,8 @@ class NowPage:
 
     def set_seq(self, seq: int) -> None:
         """State the last journaled event of the run."""
+        if _getpid() != self._pid:
+            return
         _SEQ.pack_into(self._map, _SEQ_AT, seq)
 
     def set(self, text: str, phase: Phase, since: float, *, is_test: bool = True, worker: str = "") -> None:

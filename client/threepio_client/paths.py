@@ -12,6 +12,12 @@ _ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
 """Run ids are read aloud and typed: no 0 or o, no 1, i or l."""
 
 
+RUN_ID_LIMIT: Final = 64
+"""Characters of a run id."""
+ID_TRIES: Final = 1_000
+"""How many runs may want the same id."""
+
+
 class StateDir(NamedTuple):
     """The state directory and the files in it. Only names: nothing is made or looked at."""
 
@@ -68,6 +74,12 @@ def new_run_id() -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(7))
 
 
+def numbered(run_id: str, number: int) -> str:
+    """Return the id of the `number`th run that is to have this id: the id itself, then with `-2`, `-3` ... at its end."""
+    suffix = f"-{number}" if number > 1 else ""
+    return run_id[: RUN_ID_LIMIT - len(suffix)] + suffix
+
+
 def make_private_dir(path: Path, setting: str = "THREEPIO_STATE_DIR") -> None:
     """Make the directory 0700, or check that nobody else can plant files in the one that is there.
 
@@ -82,7 +94,7 @@ def make_private_dir(path: Path, setting: str = "THREEPIO_STATE_DIR") -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = path.lstat()
     except OSError as error:
-        if os.path.exists(path) and not os.path.isdir(path):  # those of Path raise what `mkdir` raised
+        if os.path.exists(path) and not os.path.isdir(path):  # a Path's own raise for a name that is too long
             raise NoPlace(f"{path} is no directory: set {setting} to another place") from error
         raise NoPlace(
             f"cannot make the directory {path}: {error.strerror}. Set {setting} to a place that can be written"

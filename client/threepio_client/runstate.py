@@ -273,7 +273,7 @@ class RunState:
         if self.conflicts:
             parts.append(f"{_some(self.conflicts, 'line')} came twice with different content")
         if self.events_lost:
-            parts.append(f"{_some(self.events_lost, 'event')} could not be written and got lost")
+            parts.append(f"{_some(self.events_lost, 'event')} lost, because nothing could be written")
         return parts
 
 

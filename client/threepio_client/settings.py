@@ -149,7 +149,7 @@ def _absolute(text: str) -> Path | None:
 
 def _run_id(text: str) -> str | None:
     if not RUN_ID.fullmatch(text) or text in {".", "..", "latest"} or text.endswith(".observed"):
-        raise ValueError("must be 1 to 64 of A-Z a-z 0-9 . _ - and neither be 'latest' nor end in '.observed'")
+        raise ValueError("must be 1 to 64 of A-Z a-z 0-9 . _ - and not 'latest' or with '.observed' at its end")
     return text
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from threepio_client.archive import Archive
-from threepio_client.journal import records, tail_size
+from threepio_client.journal import Record, records, tail_size
 from threepio_client.process import Liveness
 from threepio_client.runstate import RunState
 from threepio_client.views import VIEW_VERSION
@@ -48,7 +49,7 @@ def verify_run(archive: Archive, run_id: str) -> dict[str, Any]:
     types: Counter[str] = Counter()
     corrupt = repeated = last = 0
     journal = archive.state_dir.journal(run_id)
-    for record in records(journal):
+    for record in _records(journal, problems):
         event = record.event
         if event is None:
             corrupt += 1
@@ -81,7 +82,7 @@ def verify_run(archive: Archive, run_id: str) -> dict[str, Any]:
     if invented:
         problems.append(f"{invented} events are stored that the journal does not have")
     if state.events_lost:
-        problems.append(f"{state.events_lost} events could not be written and got lost")
+        problems.append(f"{state.events_lost} events lost, because nothing could be written")
     if state.complete is None and not live:
         problems.append("note: the run was cut short, so there are no totals of the runner to compare with")
     torn = 0 if live else _tail(journal)
@@ -104,6 +105,15 @@ def verify_run(archive: Archive, run_id: str) -> dict[str, Any]:
         "by_type": _by_type(types, Counter(kind for _, _, kind in stored)),
         "problems": problems,
     }
+
+
+def _records(journal: Path, problems: list[str]) -> Iterator[Record]:
+    try:
+        yield from records(journal)
+    except FileNotFoundError:
+        problems.append(f"the journal {journal} is not there: what is stored cannot be proved")
+    except OSError as error:
+        problems.append(f"the journal {journal} cannot be read: {error.strerror}")
 
 
 def _by_type(journal: Counter[str], stored: Counter[str]) -> dict[str, dict[str, int]]:

@@ -22,7 +22,7 @@ from tests.fake_daemon import FakeDaemon
 from threepio_client import clock, link, process
 from threepio_client.events import EventType
 from threepio_client.line import encode
-from threepio_client.link import HOLD_BYTES, HOLD_S, SMALL_STALL_S, Budget, Link
+from threepio_client.link import SMALL_STALL_S, Budget, Link
 from threepio_client.protocol import Ack
 
 NEVER = 0.0
@@ -64,18 +64,16 @@ def use(made: Link, budget: Budget) -> Budget:
 
 
 class Stream:
-    """The lines of a run, offered one by one, with a pause before each: one that waits for no other."""
+    """The lines of a run, offered one by one."""
 
     def __init__(self) -> None:
         self.seq = self.end = 0
-        self.now = clock.monotonic()
 
     def offer(self, to: Link, size: int = 10, now: float | None = None) -> bool:
         self.seq += 1
         line = encode(self.seq, EventType.TEST_CASE, {"text": "x" * size}, 1.0)
         self.end += len(line)
-        self.now += 2 * HOLD_S
-        return to.offer(self.end, self.seq, line, self.now if now is None else now)
+        return to.offer(self.end, self.seq, line, clock.monotonic() if now is None else now)
 
 
 def test_every_line_arrives_in_order_and_bye_is_answered(place: Path, connected: Connected) -> None:
@@ -104,44 +102,6 @@ def test_hello_says_who_and_where(place: Path, connected: Connected) -> None:
             "process": ME.to_payload(),
         }
         assert hello.place == str(place / "run.jsonl")
-
-
-def test_lines_of_a_burst_share_a_frame(place: Path, connected: Connected) -> None:
-    with FakeDaemon(place / "socket") as daemon:
-        made, lines = connected(), Stream()
-        assert all(lines.offer(made, now=1000.0) for _ in range(5))
-        daemon.wait_until(lambda: daemon.seqs == [1])  # the first goes at once
-
-        assert lines.offer(made, now=1000.0 + 2 * HOLD_S)  # the time is over
-
-        daemon.wait_until(lambda: daemon.frames == [1, 5])
-        assert lines.offer(made, now=1000.0 + 2 * HOLD_S)
-        assert made.finish(7)  # what is held goes before BYE
-
-        assert daemon.seqs == [1, 2, 3, 4, 5, 6, 7]
-        assert daemon.frames == [1, 5, 1]
-
-
-def test_a_frame_of_held_lines_stays_small(place: Path, connected: Connected) -> None:
-    with FakeDaemon(place / "socket") as daemon:
-        made, lines = connected(), Stream()
-        assert all(lines.offer(made, HOLD_BYTES // 4, now=1000.0) for _ in range(9))
-        assert made.finish(9)
-
-        assert daemon.seqs == list(range(1, 10))
-        assert max(daemon.frames) <= 4
-
-
-def test_lines_around_one_that_was_left_to_the_journal_are_apart(place: Path, connected: Connected) -> None:
-    with FakeDaemon(place / "socket") as daemon:
-        made, lines = connected(), Stream()
-        assert all(lines.offer(made, now=1000.0) for _ in range(3))
-        lines.seq += 1
-        assert all(lines.offer(made, now=1000.0) for _ in range(2))
-        assert made.finish(6)
-
-        assert daemon.seqs == [1, 2, 3, 5, 6]
-        assert daemon.frames == [1, 2, 2]
 
 
 def test_what_is_stored_already_is_not_sent(place: Path, connected: Connected) -> None:
@@ -435,7 +395,7 @@ def test_a_journal_whose_path_is_no_text_is_left_to_itself(place: Path) -> None:
         assert not made.is_alive
 
 
-@pytest.mark.parametrize("later", [2 * HOLD_S, 1.0], ids=["at once", "after a look for acks"])
+@pytest.mark.parametrize("later", [0.0, 1.0], ids=["at once", "after a look for acks"])
 def test_a_reused_descriptor_ends_the_connection_and_is_left_alone(
     place: Path, connected: Connected, later: float
 ) -> None:

@@ -275,7 +275,7 @@ def test_damage_is_told() -> None:
     text = state.verdict().text
     assert "1 line of its journal cannot be read" in text
     assert "2 lines came twice" in text
-    assert "3 events could not be written" in text
+    assert "3 events lost" in text
 
 
 @pytest.mark.parametrize("code", [1, 3, 4])
@@ -283,7 +283,7 @@ def test_damage_does_not_hide_a_failure(code: int) -> None:
     state = folded(START, collected(1), F, complete(code, stats={"eventsLost": 3}))
 
     assert state.verdict().state is State.FAILED
-    assert "3 events could not be written" in state.verdict().text
+    assert "3 events lost" in state.verdict().text
 
 
 facts = st.lists(

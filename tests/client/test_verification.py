@@ -219,7 +219,7 @@ def test_a_run_that_lost_events_is_not_whole(kept: Kept) -> None:
 
     assert not result["whole"]
     assert numbers(result) == {"events_lost": 2}
-    assert result["problems"] == ["2 events could not be written and got lost"]
+    assert result["problems"] == ["2 events lost, because nothing could be written"]
 
 
 def test_a_run_that_was_cut_short_is_whole_as_far_as_it_goes(kept: Kept) -> None:

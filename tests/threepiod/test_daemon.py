@@ -13,9 +13,8 @@ import trio
 
 from tests.daemon_here import Client, Served, serving
 from tests.place import Place
-from tests.scripted import event, frame_of, in_trio, living, run_lines, until, write_journal
+from tests.scripted import frame_of, in_trio, living, run_lines, until, write_journal
 from threepio_client.archive import Archive
-from threepio_client.events import EventType
 from threepio_client.protocol import Ack
 from threepio_client.verification import verify_run
 from threepiod import run as run_module
@@ -274,10 +273,8 @@ def test_a_heavy_question_does_not_delay_what_is_stored(place: Place, monkeypatc
 
 
 @in_trio
-async def test_memory_of_a_run_does_not_grow_with_its_tests(place: Place) -> None:
+async def test_what_is_kept_of_a_run_does_not_grow_with_its_tests(place: Place) -> None:
     names = [f"test_{number}.py::test" for number in range(500)]
-    lines = run_lines("run", 0, nodeids=names)
-    lines.insert(2, event(3, EventType.TESTS_COLLECTED, {"nodeids": names}))
     write_journal(place.state_dir, "run", run_lines("run", 0, nodeids=names))
     async with serving(place) as served:
         await until(lambda: not served.daemon.runs and is_whole(place, "run"))

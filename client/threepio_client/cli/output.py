@@ -39,14 +39,27 @@ def guarded(program: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
 
 def say(text: str, *, to_stderr: bool = False) -> None:
     """Print lines. Control characters, which a test's name may hold, are printed as their escapes."""
-    print(harmless(text), file=sys.stderr if to_stderr else sys.stdout)
+    stream = sys.stderr if to_stderr else sys.stdout
+    shown = harmless(text)
+    if not shown.isascii():  # a terminal may know less than Unicode
+        encoding = stream.encoding or "utf-8"
+        shown = shown.encode(encoding, "backslashreplace").decode(encoding)
+    print(shown, file=stream)
 
 
 def harmless(text: str) -> str:
-    """Return the text with every character that a terminal could act on as its backslash escape, but for newlines."""
+    """Return the text with every character that a terminal could act on as its backslash escape, but for newlines.
+
+    A name that goes into a line goes through `one_line` first.
+    """
     if text.isascii() and text.isprintable():
         return text
     return "".join(char if char == "\n" or _is_safe(char) else _escape(char) for char in text)
+
+
+def one_line(text: str) -> str:
+    """Return the text as one line, so that no name can look like an answer of ours."""
+    return text.replace("\n", "\\n")
 
 
 def _is_safe(char: str) -> bool:

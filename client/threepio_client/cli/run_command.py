@@ -8,18 +8,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
 from threepio_client import clock, settings
 from threepio_client.cli.output import say
-from threepio_client.cli.source import Source, open_source
+from threepio_client.cli.source import PATIENCE_S, Source, open_source
 from threepio_client.cli.text import failure_lines, status_lines
-from threepio_client.errors import NoDaemon, ThreepioError
+from threepio_client.errors import NoDaemon, NoPlace, ThreepioError
 from threepio_client.events import ObservationType
-from threepio_client.paths import StateDir, make_private_dir, new_run_id
+from threepio_client.paths import ID_TRIES, StateDir, make_private_dir, new_run_id, numbered
 from threepio_client.query import QueryClient
 from threepio_client.runstate import LIVE_STATES, State
 
@@ -48,35 +47,61 @@ def run(
     state_dir = StateDir(found.state_dir)
     _ensure_daemon(found)
     run_id = found.run_id or _free_run_id(state_dir)
-    output = state_dir.output(run_id)
-    make_private_dir(state_dir.path)
-    make_private_dir(output.parent)
+    output = _open_output(state_dir, run_id)
     before = _runs_named(state_dir, run_id)
     pid, code = _run(command, output, {**os.environ, "THREEPIO_RUN_ID": run_id})
-    with open_source() as source:
-        new = [name for name in _runs_named(state_dir, run_id) if name not in before]
-        views = [_conclude(source, name, pid, code) for name in new]
-        for view in views:
-            for line in status_lines(view):
-                say(line)
-            failures = source.failures(view["run_id"])["failures"]
-            for line in failure_lines(failures, FAILURES_SHOWN):
-                say(line)
-    if not views:
-        say(
-            "no adapter reported: is the plugin installed where the command runs, and THREEPIO not off?", to_stderr=True
-        )
-    say(f"  full output: {output}")
-    if code == 0 and any(view["state"] != State.PASSED for view in views):
+    new = [name for name in _runs_named(state_dir, run_id) if name not in before]
+    is_complete = _report(new, pid, code)
+    if output is not None:
+        say(f"  full output: {state_dir.output(run_id)}")
+    if code == 0 and not is_complete:
         say("threepio: the command said 0, but its run is not complete", to_stderr=True)
         raise typer.Exit(NOT_COMPLETE)
     raise typer.Exit(code if code >= 0 else 128 - code)
 
 
+def _report(run_ids: list[str], pid: int, code: int) -> bool:
+    """Say what became of the command's runs; return whether all of them passed."""
+    if not run_ids:
+        say(
+            "no adapter reported: is the plugin installed where the command runs, and THREEPIO not off?", to_stderr=True
+        )
+        return True
+    try:
+        with open_source() as source:
+            views = [_conclude(source, run_id, pid, code) for run_id in run_ids]
+            for view in views:
+                for line in status_lines(view):
+                    say(line)
+                failures = source.failures(view["run_id"])["failures"]
+                for line in failure_lines(failures, FAILURES_SHOWN):
+                    say(line)
+    except (ThreepioError, OSError) as error:  # the command has ended: its exit code is the answer, whatever fails here
+        say(f"threepio: cannot say what became of the run: {error}", to_stderr=True)
+        return False
+    return all(view["state"] == State.PASSED for view in views)
+
+
+def _open_output(state_dir: StateDir, run_id: str) -> int | None:
+    """Return a descriptor of the file for the command's output, or None, after saying why, if it cannot be made."""
+    path = state_dir.output(run_id)
+    try:
+        make_private_dir(state_dir.path)
+        make_private_dir(path.parent)
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        why = f"cannot write {path}: {error.strerror}"
+    except NoPlace as error:
+        why = str(error)
+    # A place that cannot be written is no reason to keep the tests from running.
+    say(f"threepio: the command's output comes here, not into a file: {why}", to_stderr=True)
+    return None
+
+
 def _ensure_daemon(found: settings.Settings) -> None:
     """Start the daemon if none answers; without one the journal still takes everything."""
     try:
-        QueryClient.connect(found.socket).close()
+        QueryClient.connect(found.socket, PATIENCE_S, state_dir=found.state_dir).close()
         return
     except ThreepioError:
         pass  # none there: started below, and what is wrong is said by the daemon itself
@@ -87,17 +112,23 @@ def _ensure_daemon(found: settings.Settings) -> None:
         say(f"threepio: going on without a daemon: {why}", to_stderr=True)
 
 
-def _run(command: list[str], output: Path, environ: dict[str, str]) -> tuple[int, int]:
-    """Run the command; return its pid and its exit code, negative for a signal. Signals sent to us are passed on."""
+def _run(command: list[str], output: int | None, environ: dict[str, str]) -> tuple[int, int]:
+    """Run the command; return its pid and its exit code, negative for a signal. Signals sent to us are passed on.
+
+    Args:
+        command: the command.
+        output: descriptor for its output, which is closed here; None leaves it our own.
+        environ: its environment.
+    """
     watched = (*_PASSED_ON, signal.SIGCHLD)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a caller that ignores it would leave us without the command's end
     old = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
     try:
-        fd = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             process = subprocess.Popen(
                 command,
-                stdout=fd,
-                stderr=subprocess.STDOUT,
+                stdout=output,
+                stderr=None if output is None else subprocess.STDOUT,
                 env=environ,
                 preexec_fn=_with_mask(old),
             )
@@ -105,7 +136,8 @@ def _run(command: list[str], output: Path, environ: dict[str, str]) -> tuple[int
             say(f"threepio: cannot run {command[0]}: {error.strerror}", to_stderr=True)
             raise typer.Exit(NOT_FOUND) from error
         finally:
-            os.close(fd)
+            if output is not None:
+                os.close(output)
         while process.poll() is None:
             info = signal.sigwaitinfo(watched)
             if info.si_signo != signal.SIGCHLD and info.si_code == _SENT_BY_A_PROCESS:
@@ -152,9 +184,5 @@ def _free_run_id(state_dir: StateDir) -> str:
 
 def _runs_named(state_dir: StateDir, run_id: str) -> list[str]:
     """Return the runs of this id: a command that starts several runners has `-2`, `-3` ... too."""
-    found = [run_id] if state_dir.journal(run_id).exists() else []
-    number = 2
-    while state_dir.journal(f"{run_id}-{number}").exists():
-        found.append(f"{run_id}-{number}")
-        number += 1
-    return found
+    names = (numbered(run_id, number) for number in range(1, ID_TRIES))
+    return [name for name in names if state_dir.journal(name).exists()]

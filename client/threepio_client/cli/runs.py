@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from threepio_client.archive import NO_RUNS
 from threepio_client.cli.options import AsJson
-from threepio_client.cli.output import say
+from threepio_client.cli.output import one_line, say
 from threepio_client.cli.source import open_source
 from threepio_client.cli.text import counts_text, duration
 from threepio_client.views import VIEW_VERSION
@@ -28,14 +29,12 @@ def runs(
         say(json.dumps({"schema_version": VIEW_VERSION, "runs": rows}, indent=2))
         return
     if not rows:
-        say(
-            "there are no runs yet: run your tests with the plugin installed, or with: threepio run -- pytest",
-            to_stderr=True,
-        )
+        say(NO_RUNS, to_stderr=True)
     width = max((len(row["run_id"]) for row in rows), default=0)
     for row in rows:
         started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["started"])) if row["started"] else "?"
-        say(
+        line = (
             f"{row['run_id']:{width}}  {started}  {row['state']:<11}  {duration(row['duration_s']):>12}  "
             f"{counts_text(row['counts'])}  {row['rootdir']}"
         )
+        say(one_line(line))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,5 +109,13 @@ def open_source() -> Iterator[Source]:
 
 
 def _check_state_dir(path: Path) -> None:
-    if path.exists() and not path.is_dir():
+    try:
+        is_directory = stat.S_ISDIR(path.stat().st_mode)
+    except FileNotFoundError:
+        return  # nothing was ever recorded
+    except OSError as error:
+        raise SettingsError(
+            f"the state directory {path} cannot be used: {error.strerror}. Set THREEPIO_STATE_DIR to another one"
+        ) from error
+    if not is_directory:
         raise SettingsError(f"the state directory {path} is no directory: set THREEPIO_STATE_DIR to another one")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from threepio_client.cli.output import one_line
 from threepio_client.runstate import COUNTS, State
 
 IN_FLIGHT_SHOWN: Final = 4
@@ -36,7 +37,7 @@ def status_lines(view: dict[str, Any]) -> list[str]:
     lines.append(f"  events: {', '.join(parts)} (asked the {view['source']})")
     if any(view["counts"][name] for name in ("failed", "errors", "subtests_failed")):
         lines.append(f"  see why: threepio failures {run_id}")
-    return lines
+    return [one_line(line) for line in lines]
 
 
 def failure_lines(failures: list[dict[str, Any]], shown: int) -> list[str]:
@@ -53,7 +54,7 @@ def failure_lines(failures: list[dict[str, Any]], shown: int) -> list[str]:
             lines.append(f"      {message}{where}")
     if len(failures) > shown:
         lines.append(f"  and {len(failures) - shown} more")
-    return lines
+    return [one_line(line) for line in lines]
 
 
 def counts_text(counts: dict[str, int]) -> str:

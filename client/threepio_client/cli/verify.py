@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from threepio_client.archive import NO_RUNS
 from threepio_client.cli.options import AsJson, RunReference
-from threepio_client.cli.output import say
+from threepio_client.cli.output import one_line, say
 from threepio_client.cli.source import open_source
 from threepio_client.verification import settle_and_verify
 from threepio_client.views import VIEW_VERSION
@@ -29,9 +30,11 @@ def verify(
     if as_json:
         say(json.dumps({"schema_version": VIEW_VERSION, "runs": results} if every else results[0], indent=2))
     else:
+        if not results:
+            say(NO_RUNS, to_stderr=True)
         for result in results:
             for line in _lines(result):
-                say(line)
+                say(one_line(line))
     if not all(result["whole"] for result in results):
         raise typer.Exit(1)
 

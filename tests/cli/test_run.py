@@ -1,0 +1,265 @@
+"""`threepio run`: the command's own exit code, unless it said 0 and is not complete; signals reach it once."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.place import COMMAND_TIMEOUT_S, Place, wait_until
+from tests.scripted import run_lines, write_journal
+
+PYTEST = f"{sys.executable} -m pytest -q -p no:cacheprovider"
+
+GREEN = "def test_one(): pass\ndef test_two(): pass"
+RED = "def test_fine(): pass\ndef test_broken(): assert 1 == 2"
+
+RUNNER = """
+import sys
+from threepio_client import settings
+from threepio_client.adapter import Adapter
+code = int(sys.argv[1])
+adapter = Adapter(settings.load(), {"runner": {"name": "script"}})
+adapter.emit("collectionFinish", {"collected": 1, "deselected": 0})
+name = "test_it.py::test_one"
+adapter.emit("testCase", {"testName": "test_one", "parentNames": ["test_it.py"], "nodeid": name,
+                          "status": "FAIL" if code else "PASS", "phase": "call", "duration": 1.0})
+totals = {"failed" if code else "passed": 1}
+adapter.close({"exitCode": code, "totals": totals, "deselected": 0, "stopped": None})
+sys.exit(code)
+"""
+"""A runner that is quicker than pytest: one test, which fails if the exit code is to be 1."""
+
+NOTES_SIGNALS = """
+import os, signal, sys, time
+def note(number, frame):
+    with open("signals", "a") as file:
+        file.write(signal.Signals(number).name + "\\n")
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    signal.signal(number, note)
+open("reached", "w").close()
+while not os.path.exists("go on"):
+    time.sleep(0.01)
+time.sleep(0.3)  # a signal that comes twice comes by then
+sys.exit(3)
+"""
+
+
+@pytest.fixture
+def here(shared: Place, tmp_path: Path) -> Place:
+    """The shared place with its daemon, seen from a directory of the test's own."""
+    found = Place(shared.path)
+    found.path = tmp_path
+    found.environ = {**shared.environ}
+    return found
+
+
+def runner(place: Place, code: int) -> str:
+    """Return the shell command of a run of RUNNER."""
+    (place.path / "runner.py").write_text(RUNNER)
+    return f"{sys.executable} runner.py {code}"
+
+
+def start(place: Place, *command: str, **more: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "threepio_client.cli", "run", "--", *command],
+        env=place.environ,
+        cwd=place.path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        **more,
+    )
+
+
+def output_of(place: Place, stdout: str) -> str:
+    line = next(line for line in stdout.splitlines() if "full output:" in line)
+    return Path(line.partition("full output: ")[2]).read_text()
+
+
+def state_of(place: Place, run_id: str) -> str:
+    return str(json.loads(place.threepio("status", run_id, "--json").stdout)["state"])
+
+
+@pytest.mark.parametrize("code", [0, 255])
+def test_the_exit_code_of_a_command_without_an_adapter_passes_through(here: Place, code: int) -> None:
+    done = here.threepio("run", "--", "sh", "-c", f"echo said by it; exit {code}")
+
+    assert done.returncode == code
+    assert "no adapter reported" in done.stderr
+    assert "said by it" not in done.stdout
+    assert output_of(here, done.stdout) == "said by it\n"
+
+
+def test_a_green_suite_is_a_few_lines_and_exit_code_0(here: Place) -> None:
+    here.suite(GREEN)
+
+    done = here.threepio("run", "--", *PYTEST.split(), THREEPIO_RUN_ID="green")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) <= 5
+    assert "run green: passed" in done.stdout
+    assert "2 passed" in done.stdout
+    assert "2 passed in" in output_of(here, done.stdout)
+    assert here.verify("green")["whole"]
+
+
+def test_a_red_suite_is_named_with_its_failures_and_keeps_its_exit_code(here: Place) -> None:
+    here.suite(RED)
+
+    done = here.threepio("run", "--", *PYTEST.split(), THREEPIO_RUN_ID="red")
+
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "run red: failed" in done.stdout
+    assert "FAIL test_it.py::test_broken" in done.stdout
+    assert "assert 1 == 2" in done.stdout
+
+
+def test_a_wrapper_that_hides_a_failure_is_not_believed(here: Place) -> None:
+    done = here.threepio("run", "--", "sh", "-c", f"{runner(here, 1)} || true", THREEPIO_RUN_ID="hidden")
+
+    assert done.returncode == 70
+    assert "the command said 0" in done.stderr
+    assert "run hidden: failed" in done.stdout
+
+
+def test_every_runner_of_a_command_is_a_run_of_its_own(here: Place) -> None:
+    command = "; ".join(runner(here, code) for code in (0, 1, 0))
+
+    done = here.threepio("run", "--", "sh", "-c", command, THREEPIO_RUN_ID="several")
+
+    assert done.returncode == 70  # the last one said 0
+    for run_id, state in (("several", "passed"), ("several-2", "failed"), ("several-3", "passed")):
+        assert f"run {run_id}: {state}" in done.stdout
+        assert state_of(here, run_id) == state
+
+
+def test_runs_of_the_longest_id_are_all_found(here: Place) -> None:
+    long = "x" * 64
+    command = f"{runner(here, 0)}; {runner(here, 1)} || true"
+
+    done = here.threepio("run", "--", "sh", "-c", command, THREEPIO_RUN_ID=long)
+
+    assert done.returncode == 70
+    assert f"run {long}: passed" in done.stdout
+    assert f"run {'x' * 62}-2: failed" in done.stdout
+
+
+def test_a_taken_run_id_shows_the_new_run_and_not_the_old_one(here: Place) -> None:
+    write_journal(here.state_dir, "taken", run_lines("taken", 2))
+
+    done = here.threepio("run", "--", *runner(here, 0).split(), THREEPIO_RUN_ID="taken")
+
+    assert done.returncode == 0
+    assert "run taken-2: passed" in done.stdout
+    assert "run taken:" not in done.stdout
+
+
+def test_a_command_that_is_not_there_is_127(here: Place) -> None:
+    done = here.threepio("run", "--", "no-such-command", "-x")
+    assert done.returncode == 127
+    assert "cannot run no-such-command: No such file or directory" in done.stderr
+
+
+def test_a_command_that_a_signal_ended_is_128_and_the_signal(here: Place) -> None:
+    assert here.threepio("run", "--", "sh", "-c", "kill -KILL $$").returncode == 128 + signal.SIGKILL
+
+
+def test_a_killed_suite_is_shown_as_crashed(here: Place) -> None:
+    here.suite("import os, signal\ndef test_one(): pass\ndef test_dies(): os.kill(os.getpid(), signal.SIGKILL)")
+
+    done = here.threepio("run", "--", *PYTEST.split(), THREEPIO_RUN_ID="killed")
+
+    assert done.returncode == 128 + signal.SIGKILL
+    assert "run killed: crashed - the process was killed by SIGKILL" in done.stdout
+    assert "was in flight: test_it.py::test_dies (call" in done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_a_signal_reaches_the_command_once(here: Place, number: signal.Signals) -> None:
+    (here.path / "command.py").write_text(NOTES_SIGNALS)
+    process = start(here, sys.executable, "command.py")
+    try:
+        wait_until((here.path / "reached").exists)
+        process.send_signal(number)
+        wait_until((here.path / "signals").exists)
+        (here.path / "go on").touch()
+        process.communicate(timeout=COMMAND_TIMEOUT_S)
+    finally:
+        process.kill()
+        process.communicate()
+
+    assert process.returncode == 3
+    assert (here.path / "signals").read_text() == number.name + "\n"
+
+
+def test_a_suite_that_is_asked_to_end_is_interrupted(here: Place) -> None:
+    here.suite(
+        "import time\ndef test_one(): pass\ndef test_waits():\n    open('reached', 'w').close()\n    time.sleep(60)"
+    )
+    here.environ["THREEPIO_RUN_ID"] = "asked"
+    process = start(here, *PYTEST.split())
+    try:
+        wait_until((here.path / "reached").exists)
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=COMMAND_TIMEOUT_S)
+    finally:
+        process.kill()
+        process.communicate()
+
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "run asked: interrupted - ended by SIGTERM" in output
+    assert "was in flight: test_it.py::test_waits" in output
+
+
+def test_a_caller_that_ignores_its_children_does_not_make_it_hang(here: Place) -> None:
+    process = start(here, "sh", "-c", "exit 5", preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
+    try:
+        process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 5
+
+
+def test_a_daemon_is_started_where_none_runs(place: Place) -> None:
+    done = place.threepio("run", "--", *runner(place, 0).split(), THREEPIO_RUN_ID="first")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "asked the daemon" in done.stdout
+    assert place.threepiod("status").returncode == 0
+    assert place.verify("first")["whole"]
+
+
+def test_where_no_daemon_can_be_started_the_suite_runs_all_the_same(place: Place) -> None:
+    place.settings.socket.mkdir()
+
+    done = place.threepio("run", "--", *runner(place, 1).split(), THREEPIO_RUN_ID="alone")
+
+    assert done.returncode == 1
+    assert "going on without a daemon" in done.stderr
+    assert "is a directory, not a socket" in done.stderr
+    assert "asked the journal" in done.stdout
+
+
+def test_a_daemon_that_dies_meanwhile_changes_no_exit_code(place: Place) -> None:
+    place.suite(
+        "import os, time\ndef test_waits():\n    open('reached', 'w').close()\n"
+        "    while not os.path.exists('go on'): time.sleep(0.01)"
+    )
+    place.start_daemon()
+    place.environ["THREEPIO_RUN_ID"] = "alone"
+    process = start(place, *PYTEST.split())
+    wait_until((place.path / "reached").exists)
+    place.kill_daemon()
+    (place.path / "go on").touch()
+    output, errors = process.communicate(timeout=COMMAND_TIMEOUT_S)
+
+    assert process.returncode == 0, errors
+    assert "run alone: passed" in output

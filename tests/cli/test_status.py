@@ -1,0 +1,257 @@
+"""`threepio status` and `threepio runs`: the same answer from daemon and journal, and the exit code that it deserves."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.commands import Call
+from tests.place import Place, wait_until
+from tests.scripted import STARTED, case, event, living, run_lines, sleeper, write_journal
+from threepio_client import process
+from threepio_client.events import EventType, Phase
+from threepio_client.line import decode, encode
+from threepio_client.nowpage import NowPage
+from threepio_client.process import ProcessIdentity
+
+FIELDS = {
+    "schema_version", "run_id", "state", "exit_code", "started", "duration_s", "collected", "finished", "counts",
+    "in_flight", "verdict", "events", "source",
+}  # fmt: skip
+COUNTS = {
+    "passed", "failed", "errors", "skipped", "xfailed", "xpassed", "rerun", "deselected", "warnings",
+    "subtests_passed", "subtests_failed", "subtests_skipped",
+}  # fmt: skip
+
+HOSTILE = {
+    "escape": "t.py::test[\x1b[31mred\x1b]0;title\x07]",
+    "newline": "t.py::test[one\nrun forged: passed\r]",
+    "bidi": "t.py::test[\u202eabc\u2066\u200f]",
+    "NUL": "t.py::test[\0]",
+    "C1": "t.py::test[\x9b31m]",
+    "long": "t.py::test[" + "x" * 10_000 + "]",
+    "surrogate": "t.py::test[\ud800\udc80]",
+    "astral": "t.py::test[\U0001f600\u00e9]",
+}
+
+
+def is_harmless(text: str) -> bool:
+    return all(char.isprintable() or char == "\n" for char in text)
+
+
+def invisible() -> ProcessIdentity:
+    return process.current()._replace(pid_namespace="pid:[1]")
+
+
+def end(lines: list[bytes], **payload: Any) -> list[bytes]:
+    """Return the lines with a runComplete of this payload at their end."""
+    plain = {"exitCode": 0, "totals": {}, "deselected": 0, "stopped": None, "stats": {}}
+    return [*lines, event(len(lines) + 1, EventType.RUN_COMPLETE, {**plain, **payload})]
+
+
+def cut_short(tests: int, **more: Any) -> list[bytes]:
+    return run_lines("run", tests, exit_code=None, **more)
+
+
+def failing(**more: Any) -> list[bytes]:
+    lines = run_lines("run", 2, exit_code=None, **more)
+    return [*lines[:3], case(4, "test_it.py::test_1", "FAIL", error={"message": "assert 1 == 2"})]
+
+
+STATES: dict[str, tuple[list[bytes], str, int]] = {
+    "passed": (run_lines("run", 2), "passed", 0),
+    "failed": (end(failing(), exitCode=1), "failed", 1),
+    "no tests": (end(cut_short(0), exitCode=5), "failed", 1),
+    "a gate": (end(cut_short(2), exitCode=1), "failed", 1),
+    "stopped by the user": (
+        end(cut_short(2), exitCode=2, stopped={"kind": "user", "text": "KeyboardInterrupt"}),
+        "interrupted",
+        1,
+    ),
+    "stopped by maxfail": (
+        end(failing()[:4], exitCode=1, stopped={"kind": "maxfail", "text": "stopping after 1 failures"}),
+        "failed",
+        1,
+    ),
+    "fewer than collected": (end(cut_short(3)[:4]), "incomplete", 1),
+    "process gone": (cut_short(2), "crashed", 1),
+    "running": (cut_short(2, identity=living()), "detached", 1),
+    "not to be seen": (cut_short(2, identity=invisible()), "detached", 1),
+}
+
+
+@pytest.mark.parametrize("name", [name for name in STATES if name != "running"])
+def test_the_exit_code_is_0_for_what_is_green_and_1_for_all_else(place: Place, call: Call, name: str) -> None:
+    lines, state, code = STATES[name]
+    write_journal(place.state_dir, "run", lines)
+
+    as_text = call(place, "status")
+    as_json = call(place, "status", "--json")
+
+    assert (as_text.exit_code, as_json.exit_code) == (code, code)
+    assert as_text.stdout.startswith(f"run run: {state}")
+    assert json.loads(as_json.stdout)["state"] == state
+    assert as_text.stderr == as_json.stderr == ""
+
+
+def test_a_run_without_a_failure_so_far_is_good_and_one_with_a_failure_is_not(place: Place, call: Call) -> None:
+    write_journal(place.state_dir, "good", run_lines("good", 2, identity=living(), exit_code=None))
+    write_journal(place.state_dir, "bad", failing(identity=living()))
+
+    assert call(place, "status", "good").exit_code == 0
+    assert call(place, "status", "bad").exit_code == 1
+    assert "see why: threepio failures bad" in call(place, "status", "bad").stdout
+    assert json.loads(call(place, "status", "bad", "--json").stdout)["state"] == "running"
+
+
+def test_the_answer_has_the_fields_of_the_contract_wherever_it_comes_from(shared: Place, call: Call) -> None:
+    lines = end(failing(), exitCode=1, totals={"passed": 1, "failed": 1})
+    write_journal(shared.state_dir, "fields", lines)
+    wait_until(lambda: call(shared, "status", "fields", "--json").stdout.count('"stored": 5'))
+
+    from_daemon = json.loads(call(shared, "status", "fields", "--json").stdout)
+    nowhere = str(shared.path / "nobody listens here")
+    from_journal = json.loads(call(shared, "status", "fields", "--json", THREEPIO_SOCKET=nowhere).stdout)
+
+    for view in (from_daemon, from_journal):
+        assert view.keys() >= FIELDS
+        assert view["counts"].keys() == COUNTS
+        assert {"kind", "text"} <= view["verdict"].keys()
+        assert {"journaled", "received", "stored"} <= view["events"].keys()
+    assert (from_daemon.pop("source"), from_journal.pop("source")) == ("daemon", "journal")
+    assert from_daemon == from_journal
+    assert (from_daemon["counts"]["passed"], from_daemon["counts"]["failed"], from_daemon["exit_code"]) == (1, 1, 1)
+
+
+def test_without_a_store_the_journal_alone_answers(place: Place, call: Call) -> None:
+    write_journal(place.state_dir, "run", run_lines("run", 7))
+
+    view = json.loads(call(place, "status", "--json").stdout)
+
+    assert (view["source"], view["counts"]["passed"], view["collected"], view["finished"]) == ("journal", 7, 7, 7)
+    assert view["events"]["stored"] == 0
+    assert view["started"] == pytest.approx(STARTED, abs=1)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_name_of_a_test_acts_on_the_terminal(place: Place, call: Call, name: str) -> None:
+    nodeid = HOSTILE[name]
+    with sleeper() as (identity, kill):
+        lines = run_lines("run", 0, nodeids=[nodeid], identity=identity, exit_code=None)
+        error = {"message": f"message of {nodeid}", "location": f"{nodeid}:1"}
+        write_journal(place.state_dir, "run", [*lines[:2], case(3, nodeid, "FAIL", error=error)])
+        page = NowPage(place.state_dir.now_page("run"), 0, create=True)
+        page.set_seq(3)
+        page.set(nodeid, Phase.CALL, STARTED)
+        status, failures = call(place, "status"), call(place, "failures")
+        as_json = [call(place, "status", "--json"), call(place, "failures", "--json")]
+        page.close()
+        kill()
+
+    assert len(status.stdout.splitlines()) == 5
+    assert len(failures.stdout.splitlines()) == 3
+    for output in (status.stdout, failures.stdout):
+        assert is_harmless(output)
+        assert "t.py::test[" in output
+        assert not any(line.startswith("run forged") for line in output.splitlines())
+    for result in as_json:
+        assert result.stdout.isascii()
+        assert is_harmless(result.stdout)
+        json.loads(result.stdout)
+
+
+@pytest.mark.parametrize("name", [name for name in HOSTILE if name != "long"])
+def test_no_reason_for_a_stop_acts_on_the_terminal(place: Place, call: Call, name: str) -> None:
+    write_journal(
+        place.state_dir, "run", end(cut_short(1), exitCode=2, stopped={"kind": "exit", "text": HOSTILE[name]})
+    )
+
+    result = call(place, "status")
+
+    assert is_harmless(result.stdout)
+    assert len(result.stdout.splitlines()) == 3
+
+
+def test_a_terminal_that_knows_only_ascii_gets_escapes(place: Place) -> None:
+    write_journal(place.state_dir, "run", [*cut_short(0)[:2], case(3, "t.py::test[\u00e9\U0001f600]", "FAIL")])
+
+    done = place.threepio("failures", PYTHONIOENCODING="ascii:strict")
+
+    assert done.returncode == 1
+    assert done.stderr == ""
+    assert "t.py::test[\\xe9\\U0001f600]" in done.stdout
+
+
+def test_a_reader_that_has_enough_is_no_error(place: Place) -> None:
+    write_journal(place.state_dir, "run", run_lines("run", 1))
+    read_end, write_end = os.pipe()
+    os.close(read_end)  # as `head` does
+    command = [sys.executable, "-m", "threepio_client.cli", "status"]
+    done = subprocess.run(
+        command, env=place.environ, cwd=place.path, stdout=write_end, stderr=subprocess.PIPE, check=False
+    )
+    os.close(write_end)
+    assert done.stderr == b""
+
+
+# Which run
+
+
+def test_a_run_is_named_by_id_by_unique_prefix_or_as_latest(place: Place, call: Call) -> None:
+    write_journal(place.state_dir, "abcd", run_lines("abcd", 1))
+    write_journal(place.state_dir, "abef", run_lines("abef", 2))
+    write_journal(place.state_dir, "ab", run_lines("ab", 3))
+    for reference, passed in (("abcd", 1), ("abc", 1), ("abe", 2), ("ab", 3)):  # "ab" is an id itself
+        view = json.loads(call(place, "status", reference, "--json").stdout)
+        assert view["counts"]["passed"] == passed, reference
+
+
+def test_latest_is_the_one_that_began_last(place: Place, call: Call) -> None:
+    for run_id, when in (("zz-older", 100.0), ("aa-newer", 200.0)):
+        lines = run_lines(run_id, 1)
+        first = decode(lines[0][:-1])
+        write_journal(place.state_dir, run_id, [encode(1, first.type, first.payload, when), *lines[1:]])
+
+    assert json.loads(call(place, "status", "--json").stdout)["run_id"] == "aa-newer"
+    rows = json.loads(call(place, "runs", "--json").stdout)["runs"]
+    assert [row["run_id"] for row in rows] == ["aa-newer", "zz-older"]
+
+
+# runs
+
+
+def test_runs_lists_the_latest_and_no_more_than_asked_for(place: Place, call: Call) -> None:
+    for number in range(5):
+        write_journal(place.state_dir, f"run-{number}", run_lines(f"run-{number}", number))
+
+    as_text = call(place, "runs", "-n", "3")
+    as_json = json.loads(call(place, "runs", "--json").stdout)
+
+    assert as_text.exit_code == 0
+    assert [line.split()[0] for line in as_text.stdout.splitlines()] == ["run-4", "run-3", "run-2"]
+    assert "4 passed" in as_text.stdout
+    assert as_json["schema_version"] == 1
+    assert len(as_json["runs"]) == 5
+    assert {"run_id", "state", "exit_code", "started", "duration_s", "counts"} <= as_json["runs"][0].keys()
+
+
+def test_runs_without_runs_says_how_to_get_one(place: Place, call: Call) -> None:
+    as_text = call(place, "runs")
+    assert (as_text.exit_code, as_text.stdout) == (0, "")
+    assert "threepio run -- pytest" in as_text.stderr
+    assert json.loads(call(place, "runs", "--json").stdout)["runs"] == []
+
+
+def test_no_run_id_or_directory_acts_on_the_terminal(place: Place, call: Call) -> None:
+    lines = run_lines("run", 1)
+    write_journal(place.state_dir, "\x1b[31mrun\nforged", lines)
+
+    result = call(place, "runs")
+
+    assert is_harmless(result.stdout)
+    assert len(result.stdout.splitlines()) == 1

@@ -1,0 +1,222 @@
+"""`threepiod start`, `stop`, `restart`, `status`, with real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+
+import pytest
+
+from tests.place import Place, is_running, wait_until
+from tests.scripted import living, run_lines, write_journal
+from threepio_client import __version__
+from threepio_client.archive import Archive
+from threepio_client.errors import NoDaemon
+from threepiod import lifecycle
+
+
+def test_start_says_it_is_ready_a_second_one_that_it_runs_and_stop_that_it_stopped(place: Place) -> None:
+    first = place.threepiod("start")
+    pid = place.daemon_pid()
+    second = place.threepiod("start")
+    status = place.threepiod("status", "--json")
+    stop = place.threepiod("stop")
+
+    assert (first.returncode, first.stderr) == (0, "")
+    assert first.stdout == f"threepiod {__version__} is ready: pid {pid}, socket {place.settings.socket}\n"
+    assert (second.returncode, second.stderr) == (0, "")
+    assert second.stdout == f"threepiod runs already: pid {pid}, socket {place.settings.socket}\n"
+    told = json.loads(status.stdout)
+    assert (told["pid"], told["state_dir"], told["version"]) == (pid, str(place.state_dir.path), __version__)
+    assert (told["runs_active"], told["backlog"], told["last_error"]) == (0, 0, None)
+    assert (stop.returncode, stop.stdout) == (0, f"threepiod stopped (pid {pid})\n")
+    assert not is_running(pid)
+    assert not place.settings.socket.exists()
+
+
+@pytest.mark.parametrize("command", ["stop", "status"])
+def test_without_a_daemon_the_exit_code_is_5_and_the_socket_is_named(place: Place, command: str) -> None:
+    done = place.threepiod(command)
+    assert done.returncode == 5
+    assert done.stdout == ""
+    assert "no daemon at" in done.stderr
+    assert str(place.settings.socket) in done.stderr
+    assert command == "stop" or "Start one with: threepiod start" in done.stderr
+
+
+def test_restart_gives_another_process_and_starts_one_where_none_runs(place: Place) -> None:
+    first = place.threepiod("restart")
+    assert first.returncode == 0, first.stderr
+    assert "nothing to stop" in first.stderr
+    pid = place.daemon_pid()
+
+    second = place.threepiod("restart")
+
+    assert (second.returncode, second.stderr) == (0, "")
+    assert "is ready" in second.stdout
+    assert place.daemon_pid() != pid
+    assert not is_running(pid)
+
+
+def test_status_is_for_people_too(shared: Place) -> None:
+    done = shared.threepiod("status")
+
+    assert done.returncode == 0
+    for text in (f"pid {shared.daemon_pid()}", str(shared.state_dir.path), "0 active", "MiB", "last error none"):
+        assert text in done.stdout
+
+
+def test_after_a_sigkill_it_starts_again(served: Place) -> None:
+    served.kill_daemon()
+    assert served.settings.socket.is_socket()  # stale
+
+    done = served.threepiod("start")
+
+    assert done.returncode == 0, done.stderr
+    assert served.threepiod("status").returncode == 0
+
+
+def test_in_the_foreground_it_logs_to_the_terminal_and_ends_by_a_signal(place: Place) -> None:
+    daemon = subprocess.Popen(
+        [sys.executable, "-m", "threepiod", "start", "--foreground"],
+        env=place.environ,
+        cwd=place.path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert daemon.stderr is not None
+    try:
+        first = daemon.stderr.readline()
+        assert "ready: pid" in first
+        assert f"pid {daemon.pid}" in first
+        second = place.threepiod("start", "--foreground")
+        assert (second.returncode, second.stdout) == (0, "")
+        assert f"another threepiod (pid {daemon.pid}) holds" in second.stderr
+        daemon.send_signal(signal.SIGINT)
+        _, rest = daemon.communicate(timeout=20)
+    finally:
+        daemon.kill()
+        daemon.wait()
+
+    assert daemon.returncode == 0
+    assert "received SIGINT" in rest
+    assert "Traceback" not in rest
+    assert not place.settings.socket.exists()
+
+
+def test_its_log_has_the_start_and_the_end_with_time_and_level(served: Place) -> None:
+    pid = served.daemon_pid()
+    served.stop_daemon()
+
+    lines = served.state_dir.daemon_log.read_text().splitlines()
+
+    form = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (INFO|WARNING|ERROR) threepiod(\.\w+)?: ")
+    assert all(form.match(line) for line in lines), lines
+    assert f"ready: pid {pid}, socket {served.settings.socket}" in lines[0]
+    assert lines[-1].endswith(": stopped")
+    assert served.state_dir.daemon_log.stat().st_mode & 0o077 == 0
+
+
+def test_everything_it_makes_is_its_users_only(shared: Place) -> None:
+    assert shared.state_dir.store.exists()
+    for path in [shared.state_dir.path, *shared.state_dir.path.rglob("*")]:
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_it_lets_go_of_the_terminal_it_was_started_from(shared: Place) -> None:
+    pid = shared.daemon_pid()
+    for number in (0, 1, 2):
+        assert os.readlink(f"/proc/{pid}/fd/{number}") == "/dev/null"
+    assert os.readlink(f"/proc/{pid}/cwd") == "/"
+    assert os.getsid(pid) == pid
+
+
+@pytest.mark.parametrize("trouble", ["newer", "garbage"])
+def test_a_store_that_cannot_be_used_is_said_and_kept(place: Place, trouble: str) -> None:
+    place.start_daemon()
+    place.stop_daemon()
+    if trouble == "newer":
+        with closing(sqlite3.connect(place.state_dir.store)) as db:
+            db.execute("INSERT INTO migrations VALUES ('9999-of-tomorrow', 'later')")
+            db.commit()
+    else:
+        place.state_dir.store.write_bytes(b"garbage" * 1000)
+    before = place.state_dir.store.read_bytes()
+
+    done = place.threepiod("start")
+
+    assert done.returncode == 5
+    assert str(place.state_dir.store) in done.stderr
+    assert ("newer threepiod" if trouble == "newer" else "Move it away") in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert place.state_dir.store.read_bytes() == before
+    assert place.threepio("runs").returncode == 0
+
+
+def test_a_socket_of_a_daemon_of_another_state_directory_is_not_taken_for_ours(shared: Place) -> None:
+    done = shared.threepiod("start", THREEPIO_STATE_DIR=str(shared.path / "other"))
+
+    assert done.returncode == 2
+    assert "keeps another state directory" in done.stderr
+    assert str(shared.state_dir.path) in done.stderr
+    assert "THREEPIO_SOCKET" in done.stderr
+
+
+def test_a_daemon_that_does_not_answer_is_not_called_ready(shared: Place) -> None:
+    pid = shared.daemon_pid()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(NoDaemon, match="does not answer"):
+            lifecycle.other_status(shared.settings, 0.3)
+        with pytest.raises(NoDaemon, match="does not answer within"):
+            lifecycle.daemon_status(shared.settings, 0.3)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert lifecycle.other_status(shared.settings)["pid"] == pid
+
+
+def test_who_comes_too_early_waits_until_the_other_one_is_ready(place: Place) -> None:
+    with pytest.raises(NoDaemon):
+        lifecycle.other_status(place.settings, 0.2)
+    starter = subprocess.Popen(
+        [sys.executable, "-m", "threepiod", "start"], env=place.environ, cwd=place.path, stdout=subprocess.DEVNULL
+    )
+    assert lifecycle.other_status(place.settings, 20)["pid"] == place.daemon_pid()
+    assert starter.wait(20) == 0
+
+
+WITH_A_SLOW_DISK = """
+import time
+from threepiod import lifecycle, run
+really_sync = run._sync
+def sync(path):
+    time.sleep(1.0)
+    really_sync(path)
+run._sync = sync
+lifecycle.main()
+"""
+
+
+def test_stop_returns_when_all_received_is_stored_and_the_process_is_gone(place: Place) -> None:
+    daemon = subprocess.Popen(
+        [sys.executable, "-c", WITH_A_SLOW_DISK], env=place.environ, cwd=place.path, stderr=subprocess.DEVNULL
+    )
+    try:
+        assert lifecycle.other_status(place.settings, 20)["pid"] == daemon.pid
+        write_journal(place.state_dir, "run", run_lines("run", 20, identity=living(), exit_code=None))
+        wait_until(lambda: lifecycle.daemon_status(place.settings)["backlog"] == 22)
+
+        assert lifecycle.stop(place.settings) == daemon.pid
+
+        assert not is_running(daemon.pid)
+        assert daemon.wait(5) == 0
+    finally:
+        daemon.kill()
+        daemon.wait()
+    assert len(Archive(place.state_dir).stored_lines("run")) == 22
