@@ -113,6 +113,28 @@ def test_a_complaint_amid_patched_modules_changes_nothing(compare: Comparison) -
     assert len(done.outcomes()) == 25
 
 
+def test_an_error_of_the_plugin_is_said_and_counted_and_changes_nothing(compare: Comparison) -> None:
+    conftest = """
+import sys, traceback
+def boom(*arguments, **named): raise RuntimeError("patched")
+def pytest_collection():
+    payloads = sys.modules.get("pytest_threepio.payloads")
+    if payloads is not None:
+        payloads.milliseconds = boom
+def pytest_runtest_setup():
+    traceback.format_exception = boom  # what would tell where the error was
+"""
+    done = compare.run(
+        {"conftest.py": conftest, SUITE: "def test_one(): pass\ndef test_two(): pass"},
+        loses=True,
+        complaints=("an error in the plugin's pytest_runtest_logreport, please report it: RuntimeError",),
+    )
+
+    assert done.exit_code == 0
+    assert "2 passed in" in done.output
+    assert (done.status["state"], done.status["finished"]) == ("incomplete", 0)
+
+
 def test_a_process_without_surroundings(compare: Comparison) -> None:
     suite = """
 import os, sys, logging, warnings
