@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -25,24 +25,18 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON (docs/json.md).")
 
 
 @app.command(epilog="Example: threepiod start")
-@guarded
+@guarded("threepiod")
 def start(
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay in this terminal and log to it.")] = False,
 ) -> None:
     """Start the daemon. It is ready when this returns; if one runs already, say so."""
-    found = settings.load()
-    try:
-        if foreground:
-            lifecycle.run_foreground(found, lambda: None, to_stderr=True)
-        else:
-            status = lifecycle.start_background(found)
-            say(f"threepiod {status['version']} is ready: pid {status['pid']}, socket {status['socket']}")
-    except AlreadyRunning as error:
-        _say_running(found, error)
+    if foreground:
+        lifecycle.become_foreground()
+    _start(settings.load())
 
 
 @app.command(epilog="Example: threepiod stop")
-@guarded
+@guarded("threepiod")
 def stop() -> None:
     """Stop the daemon, once everything it received is stored. Running suites go on, in their journals."""
     pid = lifecycle.stop(settings.load())
@@ -50,7 +44,7 @@ def stop() -> None:
 
 
 @app.command(epilog="Example: threepiod restart")
-@guarded
+@guarded("threepiod")
 def restart() -> None:
     """Stop the daemon if it runs, and start it. Running suites connect again by themselves."""
     found = settings.load()
@@ -58,12 +52,11 @@ def restart() -> None:
         lifecycle.stop(found)
     except NoDaemon as error:
         say(f"nothing to stop: {error}", to_stderr=True)
-    status = lifecycle.start_background(found)
-    say(f"threepiod {status['version']} is ready: pid {status['pid']}, socket {status['socket']}")
+    _start(found)
 
 
 @app.command(epilog="Example: threepiod status --json")
-@guarded
+@guarded("threepiod")
 def status(as_json: Json = False) -> None:
     """Say how the daemon is. Exit code 5 if there is none."""
     found = lifecycle.daemon_status(settings.load())
@@ -80,13 +73,19 @@ def status(as_json: Json = False) -> None:
     say(f"  last error {error['text'] if error else 'none'}")
 
 
-def _callback(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         say(f"threepiod {__version__}")
         raise typer.Exit
 
 
-app.callback(invoke_without_command=False)(_callback)
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """The daemon that keeps the results of your test runs."""
 
 
 def run() -> None:
@@ -94,12 +93,22 @@ def run() -> None:
     app()
 
 
+def _start(found: settings.Settings) -> None:
+    try:
+        status = lifecycle.start_background(found)
+    except AlreadyRunning as error:
+        _say_running(found, error)
+    else:
+        say(f"threepiod {status['version']} is ready: pid {status['pid']}, socket {status['socket']}")
+
+
 def _say_running(found: settings.Settings, error: AlreadyRunning) -> None:
     try:
-        status: dict[str, Any] = lifecycle.daemon_status(found)
+        status = lifecycle.other_status(found)
     except NoDaemon as trouble:
-        say(f"{error}, but it does not answer at {found.socket}: {trouble}", to_stderr=True)
-        raise
+        raise NoDaemon(
+            f"{error}, but there is no answer at {found.socket}: {trouble}. End it, then start again"
+        ) from None
     say(f"threepiod runs already: pid {status['pid']}, socket {status['socket']}")
 
 

@@ -7,6 +7,8 @@ import os
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
 import msgpack
@@ -51,8 +53,9 @@ OpenRun = Callable[[Hello], Awaitable[Run]]
 class ClientConnection:
     """The daemon's side of one connection."""
 
-    def __init__(self, stream: trio.SocketStream, open_run: OpenRun, answer: Answer) -> None:
+    def __init__(self, stream: trio.SocketStream, state_dir: Path, open_run: OpenRun, answer: Answer) -> None:
         self._stream = stream
+        self._state_dir = state_dir
         self._open_run = open_run
         self._answer = answer
         self._protocol = Connection(Role.DAEMON)
@@ -85,14 +88,19 @@ class ClientConnection:
                     "no-common-version", f"this threepiod speaks version {VERSION} of the protocol"
                 )
             if self._protocol.peer_role is Role.QUERY:
+                self._check_place(hello)
                 await self._send(Welcome(version=VERSION, cursor=0, window=0))
                 await self._serve_queries()
             else:
                 await self._serve_adapter(hello)
         except RemoteProtocolError as error:
-            with trio.move_on_after(1.0):
+            with trio.move_on_after(1.0), suppress(trio.BrokenResourceError):  # it may have left
                 await self._send_refusal(error)
             raise
+
+    def _check_place(self, hello: Hello) -> None:
+        if hello.place not in ("", str(self._state_dir)):
+            raise RemoteProtocolError("other-state-dir", f"this daemon keeps {self._state_dir}, not {hello.place}")
 
     def ack(self, seq: int) -> None:
         """Have the adapter told that everything up to `seq` is stored and synced; the newest ack replaces an unsent one."""

@@ -23,7 +23,7 @@ from threepio_client import __version__, clock
 from threepio_client.archive import Archive
 from threepio_client.errors import NoSuchRun, RemoteProtocolError
 from threepio_client.events import EventType
-from threepio_client.journal import records
+from threepio_client.journal import append_observation, records
 from threepio_client.paths import StateDir, run_id_of
 from threepio_client.protocol import Hello
 from threepio_client.settings import RUN_ID, Settings
@@ -63,6 +63,7 @@ class Daemon:
         self._taken_by_ended = 0
         self._scanned_at = -1
         self._ignored: set[str] = set()
+        self._unreadable: set[str] = set()
         self._work: trio.Nursery | None = None
         self._stop_asked = trio.Event()
         self._opening = trio.Lock()
@@ -72,21 +73,20 @@ class Daemon:
         async with trio.open_nursery() as work:
             self._work = work
             work.start_soon(self._committer.serve)
-            await self._scan()
-            work.start_soon(self._tick)
             async with trio.open_nursery() as front:
                 front.start_soon(self._stop_on_signal)
                 listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(listener))]
                 front.start_soon(partial(trio.serve_listeners, self._serve_client, listeners))
                 ready()
-                log.info(
-                    "ready: pid %d, socket %s, %d runs to look at", os.getpid(), self._settings.socket, len(self.runs)
-                )
+                log.info("ready: pid %d, socket %s", os.getpid(), self._settings.socket)
+                front.start_soon(self._tick)
                 await self._stop_asked.wait()
                 log.info("stopping")
-                with trio.move_on_after(STOP_PATIENCE_S):
-                    await self._everything_stored()
                 front.cancel_scope.cancel()
+            # Nothing new comes in any more; what was received is stored before the store is closed.
+            with trio.move_on_after(STOP_PATIENCE_S):
+                for run in list(self.runs.values()):
+                    await run.settle()
             work.cancel_scope.cancel()
 
     def stop(self) -> None:
@@ -118,12 +118,14 @@ class Daemon:
     async def observe(self, run_id: str, event_type: str, payload: dict[str, Any]) -> None:
         """Record an observation of a run, whether it is over or not."""
         run = self.runs.get(run_id)
-        if run is None:
-            found = await self._committer.call(lambda store: store.find_run(run_id))
-            if found is None:
-                raise NoSuchRun(f"no run {run_id} is stored")
-            run = self._begin(Run(found, self._state_dir, self._committer))
-        await run.observe(event_type, payload)
+        if run is not None:
+            await run.observe(event_type, payload)
+            return
+        if await self._committer.call(lambda store: store.find_run(run_id)) is None:
+            raise NoSuchRun(f"no run {run_id} is stored")
+        path = self._state_dir.observed(run_id)
+        await trio.to_thread.run_sync(append_observation, path, event_type, payload, clock.wall())
+        self._scanned_at = -1  # the next tick takes it in
 
     # Runs
 
@@ -132,10 +134,10 @@ class Daemon:
         run_id, producer_id = hello.run.get("run_id"), hello.run.get("producer_id")
         if not isinstance(run_id, str) or not RUN_ID.fullmatch(run_id) or not isinstance(producer_id, str):
             raise RemoteProtocolError("bad-message", "Hello.run has no run_id and producer_id")
-        if Path(hello.journal) != self._state_dir.journal(run_id):
+        if Path(hello.place) != self._state_dir.journal(run_id):
             raise RemoteProtocolError(
                 "other-state-dir",
-                f"the journal {hello.journal} is not in this daemon's state directory {self._state_dir.path}",
+                f"the journal {hello.place} is not in this daemon's state directory {self._state_dir.path}",
             )
         run = await self._run_of(run_id, producer_id)
         if run.producer_id != producer_id:
@@ -179,13 +181,13 @@ class Daemon:
 
     async def _tick(self) -> None:
         while True:
+            await self._scan()
             await trio.sleep(TICK_S)
             for run in list(self.runs.values()):
                 run.tick()
             taken = self._taken_by_ended + sum(run.taken for run in self.runs.values())
             self._rates.append(taken - self._taken_before)
             self._taken_before = taken
-            await self._scan()
 
     async def _scan(self) -> None:
         """Open every run of which there is more than the store has: at start, and when the directory changed."""
@@ -206,7 +208,13 @@ class Daemon:
             grown = _size(path) > offset or _size(self._state_dir.observed(run_id)) > observed
             if run_id in known and final and not grown:
                 continue
-            producer_id = await trio.to_thread.run_sync(_producer_of, path)
+            try:
+                producer_id = await trio.to_thread.run_sync(_producer_of, path)
+            except OSError as error:
+                if run_id not in self._unreadable:  # said once, looked at again when the directory has changed
+                    self._unreadable.add(run_id)
+                    self._note_error(f"cannot read the journal {path}: {error.strerror}")
+                continue
             if producer_id is None:
                 complete = False  # its first line is not there yet: look again at the next tick
                 continue
@@ -221,18 +229,12 @@ class Daemon:
         if complete:
             self._scanned_at = changed_at
 
-    async def _everything_stored(self) -> None:
-        for run in self.runs.values():
-            run.read_journal()
-        while any(run.has_work and not run.trouble for run in self.runs.values()):
-            await trio.sleep(0.010)
-
     # Clients
 
     async def _serve_client(self, stream: trio.SocketStream) -> None:
         try:
             async with stream:
-                await ClientConnection(stream, self._open_run, self._queries.answer).serve()
+                await ClientConnection(stream, self._state_dir.path, self._open_run, self._queries.answer).serve()
         except RemoteProtocolError as error:
             self._note_error(f"refused a client: {error}")
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
@@ -255,13 +257,10 @@ class Daemon:
 
 def _producer_of(journal: Path) -> str | None:
     """Return the producer that a journal's runStart names; the file's own identity where it has no readable runStart."""
-    try:
-        for record in records(journal):
-            if record.event is not None and record.event.type == EventType.RUN_START:
-                return str(record.event.payload.get("producerId", ""))
-            return f"file-{journal.stat().st_ino}"  # its first line is bad or something else
-    except OSError as error:
-        log.warning("cannot read the journal %s: %s", journal, error.strerror)
+    for record in records(journal):
+        if record.event is not None and record.event.type == EventType.RUN_START:
+            return str(record.event.payload.get("producerId", ""))
+        return f"file-{journal.stat().st_ino}"  # its first line is bad or something else
     return None
 
 

@@ -4,6 +4,7 @@ neither typer nor rich, so that it stays small.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import logging.handlers
 import os
@@ -14,16 +15,18 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from threepio_client import settings as settings_module
-from threepio_client.errors import NoDaemon, NoPlace, ThreepioError, WaitedTooLong
+from threepio_client.errors import NoDaemon, NoPlace, SettingsError, ThreepioError, WaitedTooLong
 from threepio_client.paths import StateDir, make_private_dir
 from threepio_client.query import QueryClient
 from threepio_client.settings import Settings, check_socket_path
 from threepiod.listener import AlreadyRunning, activated_socket, listen, notify, take_lock
 
 START_TIMEOUT_S: Final = 30.0
+OTHER_TIMEOUT_S: Final = 10.0
+"""How long a daemon that was started by somebody else at the same time may take until it is ready."""
 STOP_TIMEOUT_S: Final = 60.0
 """More than the daemon itself waits until everything is stored."""
 LOG_BYTES: Final = 2 * 1024 * 1024
@@ -31,7 +34,7 @@ LOG_FILES: Final = 3
 _READY: Final = b"ready\n"
 
 
-def run_foreground(settings: Settings, ready: Callable[[], None], *, to_stderr: bool) -> None:
+def run_daemon(settings: Settings, ready: Callable[[], None], *, to_stderr: bool) -> None:
     """Be the daemon until a stop is asked for.
 
     Args:
@@ -56,7 +59,7 @@ def run_foreground(settings: Settings, ready: Callable[[], None], *, to_stderr: 
     listener = activated_socket()
     if listener is None:
         check_socket_path(settings.socket)
-        make_private_dir(settings.socket.parent)
+        make_private_dir(settings.socket.parent, "THREEPIO_SOCKET")
         locks.append(take_lock(settings.socket.with_name(settings.socket.name + ".lock")))
         listener = listen(settings.socket)
         own_socket = settings.socket
@@ -139,6 +142,30 @@ def daemon_status(settings: Settings, timeout_s: float = 5.0) -> dict[str, Any]:
         return status
 
 
+def other_status(settings: Settings, timeout_s: float = OTHER_TIMEOUT_S) -> dict[str, Any]:
+    """Return the status of the daemon that holds our locks, once it is ready.
+
+    Raises:
+        NoDaemon: it is not ready in time, or listens elsewhere.
+        SettingsError: it keeps another state directory.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            status = daemon_status(settings, max(deadline - time.monotonic(), 0.1))
+            break
+        except NoDaemon:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+    if status["state_dir"] != str(settings.state_dir):
+        raise SettingsError(
+            f"the threepiod at {settings.socket} (pid {status['pid']}) keeps another state directory, "
+            f"{status['state_dir']}: set THREEPIO_SOCKET to another path"
+        )
+    return status
+
+
 def stop(settings: Settings) -> int:
     """Ask the daemon to stop and wait until it is gone; return the pid that it had.
 
@@ -149,7 +176,8 @@ def stop(settings: Settings) -> int:
     pid = int(daemon_status(settings)["pid"])
     pidfd = os.pidfd_open(pid)
     try:
-        with QueryClient.connect(settings.socket) as client:
+        # It may be gone before its answer is sent: the pidfd tells.
+        with QueryClient.connect(settings.socket) as client, contextlib.suppress(NoDaemon):
             client.ask("stop")
         if not select.select([pidfd], [], [], STOP_TIMEOUT_S)[0]:
             raise WaitedTooLong(f"threepiod (pid {pid}) did not stop within {STOP_TIMEOUT_S:g} s")
@@ -178,10 +206,24 @@ def _log_to(path: Path, *, to_stderr: bool) -> None:
         logger.addHandler(handler)
 
 
+def become_foreground() -> NoReturn:
+    """Replace this process by the daemon, which logs to this terminal as well. The pid stays, as systemd expects."""
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "threepiod.lifecycle"])
+
+
 def main() -> None:
-    """Be a background daemon; tell the starter by the descriptor in argv[1] when ready, or on stderr why not."""
+    """Be the daemon: in the background where argv[1] is the descriptor that waits for "ready", else in the foreground."""
+    ready = _background(int(sys.argv[1])) if len(sys.argv) > 1 else None
+    try:
+        run_daemon(settings_module.load(), ready or (lambda: None), to_stderr=ready is None)
+    except ThreepioError as error:
+        print(f"threepiod: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def _background(ready_fd: int) -> Callable[[], None]:
+    """Return what tells the starter that the daemon is ready, and lets go of the starter's standard error."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    ready_fd = int(sys.argv[1])
 
     def ready() -> None:
         os.write(ready_fd, _READY)
@@ -190,11 +232,7 @@ def main() -> None:
         os.dup2(null, 2)
         os.close(null)
 
-    try:
-        run_foreground(settings_module.load(), ready, to_stderr=False)
-    except ThreepioError as error:
-        print(f"threepiod: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    return ready
 
 
 if __name__ == "__main__":

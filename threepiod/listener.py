@@ -40,12 +40,15 @@ def take_lock(path: Path) -> int:
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise NoPlace(f"cannot make the lock file {path}: {error.strerror}") from error
+        raise NoPlace(
+            f"cannot make the lock file {path}: {error.strerror}. Make its directory writable, or choose another one"
+        ) from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
+        pid = os.read(fd, 32).decode(errors="replace").strip()
         os.close(fd)
-        raise AlreadyRunning(f"another threepiod holds {path}") from error
+        raise AlreadyRunning(f"another threepiod (pid {pid or 'not known yet'}) holds {path}") from error
     os.ftruncate(fd, 0)
     os.write(fd, f"{os.getpid()}\n".encode())
     return fd
@@ -60,7 +63,7 @@ def listen(path: Path) -> socket.socket:
         SettingsError: the path is too long.
     """
     check_socket_path(path)
-    make_private_dir(path.parent)
+    make_private_dir(path.parent, "THREEPIO_SOCKET")
     _clear(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
@@ -70,7 +73,9 @@ def listen(path: Path) -> socket.socket:
         sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
-        raise NoPlace(f"cannot make the socket {path}: {error.strerror}") from error
+        raise NoPlace(
+            f"cannot make the socket {path}: {error.strerror}. Set THREEPIO_SOCKET to a path that can be written"
+        ) from error
     finally:
         os.umask(old)
     return sock
@@ -99,7 +104,7 @@ def _clear(path: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise NoPlace(f"cannot look at {path}: {error.strerror}") from error
+        raise NoPlace(f"cannot look at {path}: {error.strerror}. Set THREEPIO_SOCKET to another path") from error
     if not stat.S_ISSOCK(mode):
         kind = "directory" if stat.S_ISDIR(mode) else "link" if stat.S_ISLNK(mode) else "file"
         raise NoPlace(f"{path} is a {kind}, not a socket: remove it, or set THREEPIO_SOCKET to another path")
@@ -111,5 +116,8 @@ def _clear(path: Path) -> None:
             path.unlink(missing_ok=True)
             return
         except OSError as error:
-            raise SocketTaken(f"cannot tell whether somebody listens at {path}: {error.strerror or error}") from error
+            raise SocketTaken(
+                f"cannot tell whether somebody listens at {path}: {error.strerror or error}. "
+                "Stop what does, or set THREEPIO_SOCKET to another path"
+            ) from error
     raise SocketTaken(f"another program listens at {path}: stop it, or set THREEPIO_SOCKET to another path")

@@ -14,6 +14,7 @@ import trio
 from threepio_client import clock
 from threepio_client.archive import Archive, find_run, now_page
 from threepio_client.errors import ThreepioError
+from threepio_client.events import ObservationType
 from threepio_client.views import Facts, run_row, status_view
 from threepiod.run import Run
 
@@ -98,7 +99,10 @@ class Queries:
 
     async def _observe(self, params: dict[str, Any]) -> bool:
         run_id = await self._find(params)
-        await self._daemon.observe(run_id, str(params.get("type")), dict(params.get("payload") or {}))
+        event_type, payload = params.get("type"), params.get("payload")
+        if event_type not in tuple(ObservationType) or not isinstance(payload, dict):
+            raise ThreepioError("this is no observation: it has an unknown type or no payload")
+        await self._daemon.observe(run_id, event_type, payload)
         return True
 
     async def _stop(self, _params: dict[str, Any]) -> bool:

@@ -11,7 +11,6 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -34,11 +33,13 @@ BATCH_EVENTS: Final = 10_000
 GATHER_S: Final = 0.050
 """How long a commit waits for more events: 20 commits a second for a busy run cost the daemon little, and nobody
 waits for one. Not waited when the batch is half full or the run is ending."""
-OBSERVE_POLL_S: Final = 0.005
+SETTLE_POLL_S: Final = 0.005
 RETRY_S: Final = 1.0
 """Pause after the store refused a batch."""
 
 log = logging.getLogger("threepiod.run")
+
+_NO_INGEST: Final = {"from_socket": 0, "from_journal": 0, "duplicates": 0}
 
 
 class Acks(Protocol):
@@ -69,7 +70,7 @@ class Run:
         self.key = found.key
         self.cursor = self.stored = found.seq
         self.state = found.state
-        self.ingest = {"from_socket": 0, "from_journal": 0, "duplicates": 0, **found.ingest}
+        self.ingest = {**_NO_INGEST, **found.ingest}
         self.is_over = found.final
         self.trouble = ""
         self.taken = 0
@@ -81,9 +82,11 @@ class Run:
         self._read_to = 0
         self._size_at_tick = 0
         self._gone = False
+        self._gone_at: float | None = None
         self._wake = trio.Event()
         self._room = trio.Event()
         self._changed = False
+        self._fold_later = self._observed < _size(state_dir.observed(found.run_id))
         self._connections: set[Acks] = set()
         self._liveness = Liveness.UNKNOWN
         self.read_journal()
@@ -111,8 +114,10 @@ class Run:
             RemoteProtocolError: a line is bad, or has another seq than its place says.
         """
         seq = lines.first_seq - 1
+        end = lines.end - sum(len(raw) + 1 for raw in lines.lines)
         for raw in lines.lines:
             seq += 1
+            end += len(raw) + 1
             if seq <= self.cursor:
                 self.ingest["duplicates"] += 1
                 continue
@@ -126,7 +131,7 @@ class Run:
             if event.seq != seq:
                 raise RemoteProtocolError("bad-line", f"line {seq} says that it is {event.seq}")
             self._take(event, len(raw))
-            self._offset = lines.end
+            self._offset = end
             self.ingest["from_socket"] += 1
         self._wake.set()
 
@@ -139,7 +144,6 @@ class Run:
     async def room(self) -> None:
         """Wait until the batch has room. A connection waits here before it reads on: that is the backpressure."""
         while self._is_full() and not self.trouble:
-            self._room = trio.Event()
             await self._room.wait()
 
     # For the daemon
@@ -168,15 +172,17 @@ class Run:
         """
         self.read_journal()
         while self._offset < self._read_to and not self.trouble:
-            await trio.sleep(OBSERVE_POLL_S)
-        path = self._state_dir.observed(self.run_id)
-        await trio.to_thread.run_sync(partial(append_observation, path, event_type, payload, clock.wall()))
-        self._fold_observations()
+            await trio.sleep(SETTLE_POLL_S)
+        await self._append_observation(event_type, payload, clock.wall())
+
+    async def settle(self) -> None:
+        """Return when all that is taken now is stored, or cannot be."""
+        upto = self.cursor
+        while (self.stored < upto or self._changed) and not self.trouble:
+            await trio.sleep(SETTLE_POLL_S)
 
     async def serve(self) -> None:
         """Do the run's work until it is over and everything is stored."""
-        if self._observed < _size(self._state_dir.observed(self.run_id)):
-            self._fold_observations()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_process)
             while not self.is_over or self.has_work:
@@ -185,6 +191,8 @@ class Run:
                 await self._gather()
                 while self.has_work:
                     await self._read_some()
+                    if self._fold_later and self._offset >= self._read_to:
+                        self._fold_observations()
                     if not await self._store_batch():
                         break
                 if self._gone and not self.has_work and not self.is_over:
@@ -208,7 +216,7 @@ class Run:
     @property
     def has_work(self) -> bool:
         """Whether something is taken and not stored, or in the journal and not taken."""
-        return bool(len(self._batch) or self._changed or self._offset < self._read_to)
+        return bool(len(self._batch) or self._changed or self._fold_later or self._offset < self._read_to)
 
     async def _gather(self) -> None:
         """Let a group come together, unless it is large already or the run is ending."""
@@ -279,7 +287,7 @@ class Run:
         self.trouble = ""
         self.stored = batch.seq
         self.is_over = final
-        self._room.set()
+        self._make_room()
         for connection in list(self._connections):
             connection.ack(self.stored)
         return True
@@ -288,38 +296,46 @@ class Run:
         """After a failed sync or commit: what is stored is asked anew, and the journal is read from there."""
         self.trouble = f"run {self.run_id}: {error}"
         log.error("%s; trying again from the journal", self.trouble)
-        self._room.set()
-        await trio.sleep(RETRY_S)
-        try:
-            found = await self._committer.call(lambda store: store.find_run(self.run_id))
-        except StoreError:
-            found = None
-        if found is not None:
-            self.stored = self.cursor = found.seq
-            self._offset = found.offset
-            self._observed = found.observed
-            self.state = found.state
-            self._fold_observations()
+        self._make_room()
+        found = None
+        while found is None:  # going on without knowing would leave out what was in the batch
+            await trio.sleep(RETRY_S)
+            try:
+                found = await self._committer.call(lambda store: store.find_run(self.run_id))
+            except StoreError as again:
+                self.trouble = f"run {self.run_id}: {again}"
+        self.stored = self.cursor = found.seq
+        self._offset = found.offset
+        self._observed = found.observed
+        self.state = found.state
+        self.ingest = {**_NO_INGEST, **found.ingest}
         self._batch = Batch(key=self.key)
-        self._changed = True
+        # An exit status means something only once it is known whose it is: after the journal.
+        self._fold_later = True
         self.read_journal()
+
+    def _make_room(self) -> None:
+        self._room.set()
+        self._room = trio.Event()
 
     async def _watch_process(self) -> None:
         """Wait until the producer's process is gone, then have the journal read to its end."""
         while True:
             identity = ProcessIdentity.from_payload(self.state.start.get("process"))
+            was_alive = self._liveness is Liveness.ALIVE
             self._liveness = identity.liveness() if identity is not None else Liveness.UNKNOWN
             if identity is not None and self._liveness is Liveness.ALIVE:
                 await _wait_for_end(identity)
                 continue
             if self._liveness is Liveness.GONE:
                 self._gone = True
+                self._gone_at = clock.wall() if was_alive else None
                 self.read_journal()
                 return
             await trio.sleep(0.25)  # runStart is not there yet, or the process is not visible from here
 
     async def _pronounce_dead(self) -> None:
-        """The process is gone and its journal is read to the end: say so, unless the run was over before."""
+        """The process is gone and its journal is read to the end: say so, and store that the run is over."""
         if self.state.complete is None and self.state.gone is None:
             torn = _tail(self.journal)
             log.warning(
@@ -330,9 +346,19 @@ class Run:
                 torn,
             )
             slots = believable(now_page(self._state_dir, self.run_id)[1], self.state.seq)
-            await self.observe(ObservationType.PROCESS_GONE, gone_payload(self.state, slots))
+            # A process that was gone when first looked at ended some time after its last line.
+            when = self._gone_at or self.state.updated
+            await self._append_observation(ObservationType.PROCESS_GONE, gone_payload(self.state, slots), when)
+        self._changed = True  # its parent may have told of the end before it was seen from here
+        self._wake.set()
+
+    async def _append_observation(self, event_type: str, payload: dict[str, object], timestamp: float) -> None:
+        path = self._state_dir.observed(self.run_id)
+        await trio.to_thread.run_sync(append_observation, path, event_type, payload, timestamp)
+        self._fold_observations()
 
     def _fold_observations(self) -> None:
+        self._fold_later = False
         path = self._state_dir.observed(self.run_id)
         for record in observations(path, self._observed):
             self._observed = record.end

@@ -173,15 +173,19 @@ class Store:
         self._path = path
         try:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
+        except sqlite3.Error as error:
+            raise self._not_opened(error) from error
+        try:
             self._db.execute("PRAGMA journal_mode = WAL")
             # The journal is synced before each commit, so an ack survives a power cut without a sync here.
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
             self._migrate()
-        except sqlite3.Error as error:
-            raise StoreError(
-                f"cannot open the store {path}: {error}. Move it away and start again: the journals fill a new one"
-            ) from error
+        except BaseException as error:
+            self._db.close()  # rolls back a step that broke, and frees its lock
+            if isinstance(error, sqlite3.Error):
+                raise self._not_opened(error) from error
+            raise
 
     def open_run(self, run_id: str, producer_id: str) -> StoredRun:
         """Return what is stored of a run, after making its row if it is new. The producer may be another one's."""
@@ -278,10 +282,15 @@ class Store:
                 db.execute("INSERT INTO migrations VALUES (?, datetime('now'))", (migration.name,))
                 db.execute("COMMIT")
 
+    def _not_opened(self, error: sqlite3.Error) -> StoreError:
+        return StoreError(
+            f"cannot open the store {self._path}: {error}. Move it away and start again: the journals fill a new one"
+        )
+
     def _do(self, action: Callable[[], Any]) -> Any:
         try:
             return action()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OverflowError, UnicodeError) as error:  # the latter two: values that SQLite cannot hold
             raise StoreError(f"cannot use the store {self._path}: {error}") from error
 
 
@@ -348,4 +357,6 @@ def _details(payload: Payload) -> str | None:
 
 def _plain(value: Any) -> Any:
     """Return what a column can hold: a foreign writer may have put anything there."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return str(value)
     return value if value is None or isinstance(value, str | int | float) else _json(value)

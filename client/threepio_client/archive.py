@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from threepio_client import clock, nowpage
-from threepio_client.errors import NoSuchRun
+from threepio_client.errors import NoPlace, NoSuchRun
 from threepio_client.events import EventType, ObservationType, Phase, Status
 from threepio_client.journal import Record, records, tail_size
 from threepio_client.line import Event
@@ -125,7 +125,8 @@ class Archive:
         """Return the run id that a reference means: an id, a unique prefix of one, or `latest`.
 
         Raises:
-            NoSuchRun: there is no such run, or several.
+                NoSuchRun: there is no such run, or several.
+            NoPlace: the state directory cannot be read.
         """
         return find_run(self.run_ids(), reference)
 
@@ -263,6 +264,11 @@ class Archive:
             return sorted(self.state_dir.journals.iterdir())
         except FileNotFoundError:
             return []
+        except OSError as error:
+            place = self.state_dir.journals
+            raise NoPlace(
+                f"cannot read {place}: {error.strerror}. Set THREEPIO_STATE_DIR to the right directory"
+            ) from error
 
     def _records(self, run_id: str, offset: int) -> Iterator[Record]:
         path = self.state_dir.journal(run_id)
@@ -353,7 +359,7 @@ def _bad_result(
         "seq": seq,
         "status": status,
         "phase": phase,
-        "duration_s": round((duration or 0.0) / 1000, 6),
+        "duration_s": round(duration / 1000, 6) if isinstance(duration, int | float) else 0.0,
         "worker": worker,
         "attempt": details.get("attempt", 1),
         "subtest": details.get("subtest"),

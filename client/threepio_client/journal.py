@@ -4,15 +4,12 @@ Owned here: making the file, appending without ever leaving half a line behind, 
 Not here: what a line says (`line.py`), when the adapter syncs because no daemon does (`adapter.py`).
 """
 
-from __future__ import annotations
-
 import fcntl
 import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from threepio_client.errors import BadLine, ThreepioError
 from threepio_client.events import LINE_LIMIT, Payload
@@ -90,14 +87,11 @@ class JournalWriter:
                 self._finish_begun(size)
                 size = self._check_file()
             seq, end, _ = self._state
-            if size != end:
-                # Lines that are gone show as a hole to every reader; what comes now must not be lost too.
-                self.damage = f"the journal {self.path} has {size} bytes instead of {end}: something else changed it"
-                end = size
             line = make_line(seq + 1)
-            self._state = (seq, end, line)
-            if _write(self._fd, line) == len(line):
-                self._state = (seq + 1, end + len(line), None)
+            begun = line if size == end else self._behind_damage(line, size)
+            self._state = (seq, size, begun)
+            if _write(self._fd, begun) == len(begun):
+                self._state = (seq + 1, size + len(begun), None)
             else:
                 self._finish_begun(self._check_file())
         except OSError as error:
@@ -130,10 +124,22 @@ class JournalWriter:
         seq, end, line = self._state
         if line is None:
             return
+        if size < end:
+            end, line = size, self._behind_damage(line, size)
+            self._state = (seq, end, line)
         done = size - end
         while done < len(line):
             done += _write(self._fd, line[done:])
         self._state = (seq + 1, end + len(line), None)
+
+    def _behind_damage(self, line: bytes, size: int) -> bytes:
+        """Note that something else changed the file, and return what is to be written in place of the line.
+
+        Lines that are gone show as a hole to every reader; what comes now must not be lost too, so what may be half a line
+        is ended first.
+        """
+        self.damage = f"the journal {self.path} has {size} bytes instead of {self.end}: something else changed it"
+        return b"\n" + line if size else line
 
     def _check_file(self) -> int:
         """Return the file's size, after making sure that the descriptor still is our file and nobody else's."""
@@ -167,8 +173,7 @@ def sync_directory(path: Path) -> None:
         _close(fd)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One whole line of a journal, as it was found.
 
     Attributes:
@@ -240,8 +245,12 @@ def append_observation(path: Path, event_type: str, payload: Payload, timestamp:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         with closing(whole_lines(fd, 0)) as lines:
-            seq = sum(1 for _ in lines) + 1
-        os.write(fd, encode(seq, event_type, payload, timestamp))
+            ends = [end for _, end in lines]
+        line = encode(len(ends) + 1, event_type, payload, timestamp)
+        if os.fstat(fd).st_size > max(ends, default=0):
+            line = b"\n" + line  # a writer that was killed left half a line: it takes no part of this one
+        while line:
+            line = line[os.write(fd, line) :]
         os.fsync(fd)
     finally:
         os.close(fd)

@@ -7,8 +7,6 @@ only here: lone surrogates become their backslash escape, numbers that are not f
 long texts are cut in the middle with their length stated.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from json.encoder import JSONEncoder
@@ -20,6 +18,10 @@ from threepio_client.events import FIELD_LIMIT, LINE_LIMIT, Payload
 
 _CRC_KEY: Final = b',"crc":"'
 _TAIL_SIZE: Final = len(_CRC_KEY) + 8 + len(b'"}')
+_INTEGER_LIMIT: Final = 2**63
+"""What a column of the store can hold."""
+_TIME_LIMIT: Final = 1e11
+"""Seconds since the epoch: some three thousand years, more than `time.localtime` is asked for."""
 _DEPTH_LIMIT: Final = 32
 """Levels of nesting kept in a payload; deeper values become text. No event of ours has more than 4."""
 
@@ -30,6 +32,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 # Bound once: a test may replace `json.dumps` or `json.loads` while we run.
 _encode_json: Final = JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
+_encode_text: Final = JSONEncoder(ensure_ascii=False).encode
 _decode_json: Final = json.JSONDecoder(parse_constant=_refuse_constant).decode
 
 
@@ -81,10 +84,12 @@ def decode(line: bytes) -> Event:
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadLine(f"not an event: {error}") from error
-    if not (type(seq) is int and seq > 0 and type(event_type) is str and type(payload) is dict):
+    if not (type(seq) is int and 0 < seq < _INTEGER_LIMIT and type(event_type) is str and type(payload) is dict):
         raise BadLine("not an event: a field has the wrong type")
-    if type(timestamp) not in (float, int):
-        raise BadLine("not an event: the timestamp is no number")
+    if type(timestamp) not in (float, int) or not -_TIME_LIMIT < timestamp < _TIME_LIMIT:
+        raise BadLine("not an event: the timestamp is no number of seconds")
+    if (b"\\ud" in line or b"\\uD" in line) and not _is_unicode(payload, event_type):
+        raise BadLine("not an event: a text is no valid Unicode")
     return Event(seq, event_type, payload, timestamp, crc)
 
 
@@ -102,14 +107,22 @@ def plain_text(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def _is_unicode(payload: Payload, event_type: str) -> bool:
+    try:
+        _encode_text([payload, event_type]).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _encode_payload(payload: Payload) -> str:
     try:
         body = _encode_json(payload)
         # A surrogate pair of a valid character looks the same here; `_plain` leaves that one as it is.
         if len(body) <= FIELD_LIMIT and "\\ud" not in body:
             return body
-    except (TypeError, ValueError, RecursionError):
-        pass  # something that JSON cannot hold: `_plain` below turns it into text
+    except Exception:  # noqa: BLE001, S110 - what JSON cannot hold, or a subclass that raises: `_plain` makes text of it
+        pass
     room = LINE_LIMIT - 1024
     limit = FIELD_LIMIT
     while limit > 64:
@@ -117,31 +130,34 @@ def _encode_payload(payload: Payload) -> str:
         if len(body) <= room:
             return body
         limit //= 4
-    scalars = {key: value for key, value in payload.items() if not isinstance(value, dict | list | tuple)}
+    scalars = {key: value for key, value in dict.items(payload) if not isinstance(value, dict | list | tuple)}
     body = _encode_json({**_plain(dict(list(scalars.items())[:64]), 64, 0), "cut": True})
     return body if len(body) <= room else '{"cut":true}'
 
 
 def _plain(value: Any, limit: int, depth: int) -> Any:
-    """Return what JSON can hold of any value, texts cut to `limit` characters."""
+    """Return what JSON can hold of any value, texts cut to `limit` characters; a subclass's own methods are not called."""
     if value is None or value is True or value is False:
         return value
     if isinstance(value, str):
-        return plain_text(clip(str(value), limit))
+        return plain_text(clip(str.__str__(value), limit))
     if isinstance(value, int):
-        return int(value) if -(2**63) <= value < 2**63 else clip(hex(value), limit)
+        number = int.__int__(value)
+        return number if -_INTEGER_LIMIT <= number < _INTEGER_LIMIT else clip(hex(number), limit)
     if isinstance(value, float):
-        return float(value) if math.isfinite(value) else str(float(value))
+        real = float.__float__(value)
+        return real if math.isfinite(real) else str(real)
     if depth < _DEPTH_LIMIT and isinstance(value, dict):
-        return {plain_text(clip(_as_text(k), limit)): _plain(v, limit, depth + 1) for k, v in value.items()}
+        return {plain_text(clip(_as_text(k), limit)): _plain(v, limit, depth + 1) for k, v in dict.items(value)}
     if depth < _DEPTH_LIMIT and isinstance(value, list | tuple):
-        return [_plain(item, limit, depth + 1) for item in value]
+        items = list.__iter__(value) if isinstance(value, list) else tuple.__iter__(value)
+        return [_plain(item, limit, depth + 1) for item in items]
     return plain_text(clip(_as_text(value), limit))
 
 
 def _as_text(value: object) -> str:
     if isinstance(value, str):
-        return str(value)
+        return str.__str__(value)
     try:
         return repr(value)
     except Exception as error:  # noqa: BLE001 - a test's own __repr__ may raise anything; the field says so

@@ -35,8 +35,16 @@ SEND_BUFFER: Final = 4 * 1024 * 1024
 """Bytes asked of the kernel. The default holds some 170 to 280 lines, whatever their size."""
 SMALL_STALL_S: Final = 0.020
 """Shorter waits are the scheduler's, not a slow daemon's, and do not count against the run's budget."""
+HOLD_S: Final = 0.005
+"""Lines that follow each other within this time share a frame: the daemon reads no more often. The first one after a pause
+goes at once; the last ones before a pause wait for the next emit, and meanwhile the daemon's tick finds them in the
+journal."""
+HOLD_BYTES: Final = 64 * 1024
+"""... but no more than this, so that a frame stays far below its limit."""
 READ_EVERY_S: Final = 0.050
 """How often an adapter with credit to spare looks for acks."""
+LONGEST_POLL_MS: Final = 60_000
+"""poll(2) takes no more than 24 days; a longer wait is several polls."""
 
 # Bound once: a test may replace what these modules hold while we run.
 _socket: Final = socket.socket
@@ -98,6 +106,11 @@ class Link:
         self._protocol = Connection(Role.ADAPTER)
         self._credit = Credit(WINDOW, events)
         self._out = b""
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._held_first = 0
+        self._held_end = 0
+        self._sent_at = 0.0
         self._read_at = 0.0
         self._sock: socket.socket | None = None
         self._file_id = (0, 0)
@@ -118,8 +131,13 @@ class Link:
             versions=[VERSION],
             role=Role.ADAPTER.value,
             run={"run_id": run_id, "producer_id": producer_id, "process": process.to_payload()},
-            journal=str(journal),
+            place=str(journal),
         )
+        try:
+            greeting = self._protocol.send(hello)
+        except UnicodeEncodeError:
+            self.trouble = f"the path of the journal is not valid Unicode and cannot be told to the daemon: {journal!a}"
+            return False
         sock = None
         try:
             sock = _socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
@@ -137,7 +155,7 @@ class Link:
             self.trouble = f"{error.strerror or error}"
             return False
         self._sock = sock
-        self._out = self._protocol.send(hello)
+        self._out = greeting
         self._flush()
         return self.is_alive
 
@@ -146,13 +164,16 @@ class Link:
         return self._wait(lambda: self.is_open)
 
     def offer(self, end: int, seq: int, line: bytes, now: float) -> bool:
-        """Send one line, waiting for credit within the budget; return False if it is left to the journal.
+        """Take one line to be sent, now or with the next ones, waiting for credit within the budget.
 
         Args:
             end: byte offset in the journal behind the line.
             seq: the line's number.
             line: the line with its newline.
             now: `clock.monotonic`, read by the caller anyway.
+
+        Returns:
+            False if the line is left to the journal.
         """
         if self._sock is None:
             return False
@@ -162,21 +183,32 @@ class Link:
         if not self.is_open:
             return False
         if seq <= self.acked:
+            self._held.clear()  # what came before is acked as well
             return True
         size = len(line)
         if (self._out or not self._credit.allows(size)) and not self._wait(
-            lambda: self._flush() and self._credit.allows(size)
+            lambda: self._push() and self._credit.allows(size)
         ):
             return False
         self._credit.sent(seq, size)
-        self._out = self._protocol.send_lines(0, end, seq, [line[:-1]])
-        self._flush()
+        held = self._held
+        if held and seq != self._held_first + len(held):
+            self._push()  # a line in between was left to the journal
+        if not self._held:
+            self._held_first = seq
+            self._held_bytes = 0
+        self._held.append(line[:-1])
+        self._held_bytes += size
+        self._held_end = end
+        if now - self._sent_at >= HOLD_S or self._held_bytes >= HOLD_BYTES:
+            self._sent_at = now
+            self._push()
         return self.is_alive
 
     def finish(self, last_seq: int) -> bool:
         """Say BYE and wait within the budget; return whether the daemon has stored everything. Ends the connection."""
         try:
-            if self.is_open and self._wait(self._flush):
+            if self.is_open and self._wait(self._push):
                 self._out = self._protocol.send(Bye(last_seq=last_seq))
                 self._flush()
                 self._wait(lambda: self.acked >= last_seq and self._protocol.state is State.CLOSED)
@@ -206,11 +238,20 @@ class Link:
                     return False
                 poll = _poll()
                 poll.register(self._sock.fileno(), _POLL_IN | (_POLL_OUT if self._out else 0))
-                poll.poll(None if left == float("inf") else max(left * 1000, 1))
+                poll.poll(min(max(left * 1000, 1), LONGEST_POLL_MS))
                 self._read()
             return ready()
         finally:
             self._budget.spend(clock.monotonic() - start)
+
+    def _push(self) -> bool:
+        """Send what is begun, then what is held; return whether nothing is left."""
+        if not self._flush():
+            return False
+        if self._held:
+            self._out = self._protocol.send_lines(0, self._held_end, self._held_first, self._held)
+            self._held = []
+        return self._flush()
 
     def _flush(self) -> bool:
         """Send what the kernel takes of a begun frame; return whether nothing of it is left."""
@@ -272,6 +313,7 @@ class Link:
         if self.refused or self._protocol.state is not State.CLOSED:
             self.trouble = trouble
         self._out = b""
+        self._held = []
         self.close()
 
     def _is_ours(self, sock: socket.socket) -> bool:

@@ -4,14 +4,11 @@ A memory-mapped file beside the journal, one slot a worker. Anybody may read it 
 lock (odd while it is being written), and the page is still there after SIGKILL. Layout: `docs/protocol.md`.
 """
 
-from __future__ import annotations
-
 import mmap
 import os
 import struct
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from threepio_client.events import Phase
 from threepio_client.line import plain_text
@@ -31,12 +28,13 @@ _TEXT_AT: Final = _LOCK.size + _BODY.size
 TEXT_LIMIT: Final = SLOT_SIZE - _TEXT_AT
 """Bytes of a node id in a slot; a longer one is cut at the end."""
 
+_getpid: Final = os.getpid
+
 _PHASES: Final = (Phase.COLLECT, Phase.SETUP, Phase.CALL, Phase.TEARDOWN, Phase.SESSION_END)
 _CODE: Final = {phase: code for code, phase in enumerate(_PHASES, start=1)}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class InFlight:
+class InFlight(NamedTuple):
     """What one slot says.
 
     Attributes:
@@ -81,6 +79,7 @@ class NowPage:
             os.close(fd)
         if not 0 <= slot < SLOTS:
             raise OSError(f"the now page has no slot {slot}")
+        self._pid = _getpid()
         self._at = _HEADER_SIZE + slot * SLOT_SIZE
         self._lock = 0
 
@@ -90,6 +89,8 @@ class NowPage:
 
     def set(self, text: str, phase: Phase, since: float, *, is_test: bool = True, worker: str = "") -> None:
         """State what is in flight in this slot; `since` in seconds since the epoch."""
+        if _getpid() != self._pid:
+            return  # a forked child: the page is its parent's
         data = plain_text(text).encode("utf-8")[: TEXT_LIMIT + 1]
         at = self._at
         page = self._map
@@ -102,6 +103,8 @@ class NowPage:
 
     def set_phase(self, phase: Phase, since: float) -> None:
         """State the next phase of what is in flight already."""
+        if _getpid() != self._pid:
+            return
         at = self._at
         page = self._map
         seq = _SEQ.unpack_from(page, _SEQ_AT)[0]
@@ -113,6 +116,8 @@ class NowPage:
 
     def clear(self) -> None:
         """State that nothing is in flight in this slot."""
+        if _getpid() != self._pid:
+            return
         at = self._at
         self._lock += 2
         _LOCK.pack_into(self._map, at, (self._lock - 1) & 0xFFFFFFFF)

@@ -1,13 +1,10 @@
 """Where things lie in the state directory, and how its directories are made: 0700 and ours."""
 
-from __future__ import annotations
-
 import os
 import secrets
 import stat
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from threepio_client.errors import NoPlace
 
@@ -15,8 +12,7 @@ _ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
 """Run ids are read aloud and typed: no 0 or o, no 1, i or l."""
 
 
-@dataclass(frozen=True, slots=True)
-class StateDir:
+class StateDir(NamedTuple):
     """The state directory and the files in it. Only names: nothing is made or looked at."""
 
     path: Path
@@ -72,8 +68,12 @@ def new_run_id() -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(7))
 
 
-def make_private_dir(path: Path) -> None:
+def make_private_dir(path: Path, setting: str = "THREEPIO_STATE_DIR") -> None:
     """Make the directory 0700, or check that nobody else can plant files in the one that is there.
+
+    Args:
+        path: the directory.
+        setting: the setting that says where it is, for the error.
 
     Raises:
         NoPlace: it cannot be made, is not a directory, belongs to somebody else, or others may write to it.
@@ -82,11 +82,18 @@ def make_private_dir(path: Path) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = path.lstat()
     except OSError as error:
-        raise NoPlace(f"cannot make the directory {path}: {error.strerror}") from error
+        if path.exists() and not path.is_dir():
+            raise NoPlace(f"{path} is no directory: set {setting} to another place") from error
+        raise NoPlace(
+            f"cannot make the directory {path}: {error.strerror}. Set {setting} to a place that can be written"
+        ) from error
     if not stat.S_ISDIR(found.st_mode):
-        raise NoPlace(f"{path} is a link or a file, not a directory")
+        raise NoPlace(f"{path} is a link, not a directory: set {setting} to another place")
     shared_but_sticky = found.st_uid == 0 and found.st_mode & stat.S_ISVTX
     if found.st_uid != os.getuid() and not shared_but_sticky:
-        raise NoPlace(f"the directory {path} belongs to uid {found.st_uid}, not to you (uid {os.getuid()})")
+        raise NoPlace(
+            f"the directory {path} belongs to uid {found.st_uid}, not to you (uid {os.getuid()}): "
+            f"set {setting} to another place"
+        )
     if found.st_mode & 0o022 and not shared_but_sticky:
-        raise NoPlace(f"others may write to the directory {path}: chmod 700 it, or choose another one")
+        raise NoPlace(f"others may write to the directory {path}: chmod 700 it, or set {setting} to another place")

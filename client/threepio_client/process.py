@@ -1,12 +1,9 @@
 """Which process is meant: a pid alone is reused, so boot, pid namespace and start time belong to it."""
 
-from __future__ import annotations
-
 import os
-from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class Liveness(Enum):
@@ -18,8 +15,7 @@ class Liveness(Enum):
     """Another pid namespace, or a system without /proc: not visible from here, so never called dead."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ProcessIdentity:
+class ProcessIdentity(NamedTuple):
     """Identity of a process.
 
     Attributes:
@@ -36,10 +32,10 @@ class ProcessIdentity:
 
     def to_payload(self) -> dict[str, Any]:
         """Return the form that runStart and HELLO carry."""
-        return asdict(self)
+        return self._asdict()
 
     @classmethod
-    def from_payload(cls, payload: object) -> ProcessIdentity | None:
+    def from_payload(cls, payload: object) -> "ProcessIdentity | None":
         """Return the identity, or None if the payload does not hold one."""
         if not isinstance(payload, dict):
             return None

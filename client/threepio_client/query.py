@@ -37,8 +37,13 @@ class QueryClient:
         self.last_elapsed_ms = 0.0
 
     @classmethod
-    def connect(cls, path: Path, timeout_s: float = ANSWER_TIMEOUT_S) -> Self:
+    def connect(cls, path: Path, timeout_s: float = ANSWER_TIMEOUT_S, *, state_dir: Path | None = None) -> Self:
         """Connect and greet.
+
+        Args:
+            path: the daemon's socket.
+            timeout_s: seconds to wait for it, at each step.
+            state_dir: refuse a daemon that keeps another state directory than this one.
 
         Raises:
             NoDaemon: nobody listens there, it is another user's or program's socket, or it does not answer in time.
@@ -50,15 +55,23 @@ class QueryClient:
         sock.settimeout(timeout_s)
         try:
             sock.connect(str(path))
+        except OSError as error:
+            sock.close()
+            why = error.strerror or str(error)
+            raise NoDaemon(f"no daemon at {path} ({why}), start one with: threepiod start") from error
+        try:
             if peer_uid(sock) != os.getuid():
                 raise NoDaemon(f"the process that listens at {path} belongs to another user")
             client = cls(sock)
-            client._greet(path)
+            client._greet(path, state_dir)
+        except TimeoutError as error:
+            sock.close()
+            raise NoDaemon(f"threepiod at {path} does not answer within {timeout_s:g} s") from error
         except OSError as error:
             sock.close()
-            if isinstance(error, TimeoutError):
-                raise NoDaemon(f"threepiod at {path} does not answer within {timeout_s:g} s") from error
-            raise NoDaemon(f"no daemon at {path}: {error.strerror or error}") from error
+            raise NoDaemon(
+                f"what listens at {path} closed the connection ({error.strerror}): is it threepiod?"
+            ) from error
         except BaseException:
             sock.close()
             raise
@@ -105,9 +118,10 @@ class QueryClient:
     ) -> None:
         self.close()
 
-    def _greet(self, path: Path) -> None:
+    def _greet(self, path: Path, state_dir: Path | None) -> None:
         self._waiting: list[Any] = []
-        self._sock.sendall(self._protocol.send(Hello(versions=[VERSION], role=Role.QUERY.value, run={}, journal="")))
+        place = "" if state_dir is None else str(state_dir)
+        self._sock.sendall(self._protocol.send(Hello(versions=[VERSION], role=Role.QUERY.value, run={}, place=place)))
         try:
             answer = self._next()
         except RemoteProtocolError as error:

@@ -198,8 +198,9 @@ class RunState:
         return Verdict(state=State.RUNNING, kind="running", text="running")
 
     def _fold_test_case(self, payload: Payload) -> None:
-        status = payload.get("status", "")
-        name = payload.get("countedAs") or _COUNT_OF.get(status)
+        # A foreign writer may have put anything there: only texts are looked up.
+        status, phase, counted_as = (_text(payload.get(key)) for key in ("status", "phase", "countedAs"))
+        name = counted_as or _COUNT_OF.get(status)
         if name not in self.counts:
             self.unknown += 1
             return
@@ -208,7 +209,7 @@ class RunState:
         if isinstance(taken_back, dict):
             for other in self.counts.keys() & taken_back.keys():
                 self.counts[other] = max(self.counts[other] - _number(taken_back[other]), 0)
-        if "subtest" not in payload and name != "rerun" and payload.get("phase") in _DECIDING_PHASES:
+        if "subtest" not in payload and name != "rerun" and phase in _DECIDING_PHASES:
             self.finished += 1
 
     def _fold_stats(self, payload: object) -> None:
@@ -230,6 +231,10 @@ class RunState:
         if kind in {"user", "exit"} or (kind and self.never_ran):
             return Verdict(state=State.INTERRUPTED, kind=kind, text=f"stopped: {why}{rest}")
         damage = self._damage()
+        if code == 0 and self.start.get("collectOnly") and not damage:
+            return Verdict(
+                state=State.PASSED, kind="collect-only", text=f"{self.collected} tests collected, none was to run"
+            )
         if self.never_ran or (damage and code == 0):
             parts = [f"{self.finished} of {self.collected} tests have an outcome"] if self.never_ran else []
             text = "; ".join([*parts, *damage])
@@ -263,11 +268,11 @@ class RunState:
     def _damage(self) -> list[str]:
         parts = []
         if self.holes or self.bad_lines:
-            parts.append(f"{max(self.holes, self.bad_lines)} lines of its journal cannot be read")
+            parts.append(f"{_some(max(self.holes, self.bad_lines), 'line')} of its journal cannot be read")
         if self.conflicts:
-            parts.append(f"{self.conflicts} lines came twice with different content")
+            parts.append(f"{_some(self.conflicts, 'line')} came twice with different content")
         if self.events_lost:
-            parts.append(f"{self.events_lost} events were lost because nothing could be written")
+            parts.append(f"{_some(self.events_lost, 'event')} could not be written and got lost")
         return parts
 
 
@@ -292,8 +297,16 @@ _EXIT_CODES: Final = {
 _ERROR: Final = ("error", "the runner ended without an exit code")
 
 
+def _some(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def _number(value: object) -> int:
     return value if type(value) is int else 0
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _signal_name(number: int) -> str:

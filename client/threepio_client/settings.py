@@ -3,17 +3,13 @@
 Read once, at the start: a test may change or clear the environment later.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import re
-import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from threepio_client.errors import SettingsError
 
@@ -55,8 +51,7 @@ class SyncPolicy(StrEnum):
     EXIT = "exit"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """All settings, checked.
 
     Attributes:
@@ -93,10 +88,11 @@ def load(environ: Mapping[str, str] | None = None, ini: Mapping[str, str] | None
         SettingsError: a value cannot be used; the text names the setting, where it stands, and what is allowed.
     """
     source = _Source(os.environ if environ is None else environ, ini or {})
+    state_dir = source.get("THREEPIO_STATE_DIR", None, _absolute) or _default_state_dir()
     return Settings(
         mode=source.get("THREEPIO", Mode.AUTO, _choice(Mode)),
-        socket=source.get("THREEPIO_SOCKET", None, _absolute) or _default_socket(),
-        state_dir=source.get("THREEPIO_STATE_DIR", None, _absolute) or _default_state_dir(),
+        socket=source.get("THREEPIO_SOCKET", None, _absolute) or _default_socket(state_dir, source.environ),
+        state_dir=state_dir,
         run_id=source.get("THREEPIO_RUN_ID", None, _run_id),
         sync=source.get("THREEPIO_SYNC", SyncPolicy.GROUP, _choice(SyncPolicy)),
         event_buffer_size=source.get("THREEPIO_EVENT_BUFFER_SIZE", 10_000, _count),
@@ -118,11 +114,11 @@ def check_socket_path(path: Path) -> None:
 
 class _Source:
     def __init__(self, environ: Mapping[str, str], ini: Mapping[str, str]) -> None:
-        self._environ = environ
+        self.environ = environ
         self._ini = ini
 
     def get(self, name: str, default: T, parse: Callable[[str], T]) -> T:
-        for place, text in (("environment", self._environ.get(name)), ("ini option", self._ini.get(name.lower()))):
+        for place, text in (("environment", self.environ.get(name)), ("ini option", self._ini.get(name.lower()))):
             if text:
                 try:
                     return parse(text)
@@ -179,16 +175,19 @@ def _flag(text: str) -> bool:
     return text == "1"
 
 
-def _default_socket() -> Path:
-    from platformdirs import user_runtime_path  # only where it is needed: 3 ms
+def _default_socket(state_dir: Path, environ: Mapping[str, str]) -> Path:
+    """Return the socket's path in the user's runtime directory; where there is none, in the state directory.
 
-    # Without XDG_RUNTIME_DIR it warns; where warnings are errors, that would break the session of the user's tests.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return user_runtime_path("threepiod", appauthor=False) / "threepiod.sock"
+    platformdirs would warn in that case, which is an error in many a suite, and take a directory below /tmp, where
+    another user may come first.
+    """
+    for base in (environ.get("XDG_RUNTIME_DIR", ""), f"/run/user/{os.getuid()}"):
+        if os.path.isabs(base) and os.path.isdir(base) and os.stat(base).st_uid == os.getuid():
+            return Path(base, "threepiod", "threepiod.sock")
+    return state_dir / "threepiod.sock"
 
 
 def _default_state_dir() -> Path:
-    from platformdirs import user_state_path
+    from platformdirs import user_state_path  # only where it is needed: 2 ms
 
     return user_state_path("threepiod", appauthor=False)

@@ -82,6 +82,9 @@ def verify_run(archive: Archive, run_id: str) -> dict[str, Any]:
         problems.append(f"{invented} events are stored that the journal does not have")
     if state.complete is None and not live:
         problems.append("note: the run was cut short, so there are no totals of the runner to compare with")
+    torn = 0 if live else _tail(journal)
+    if torn:
+        problems.append(f"note: {torn} bytes of a last line that was never finished: its writer was killed or cut off")
     missing = gaps + len(absent) - pending + different + invented + not_counted
     duplicates = repeated + len(stored) - len(stored_by_seq)
     return {
@@ -94,7 +97,7 @@ def verify_run(archive: Archive, run_id: str) -> dict[str, Any]:
         "duplicates": duplicates,
         "corrupt": corrupt,
         "pending": pending,
-        "torn_bytes": _tail(journal),
+        "torn_bytes": torn,
         "events_lost": state.events_lost,
         "by_type": _by_type(types, Counter(kind for _, _, kind in stored)),
         "problems": problems,

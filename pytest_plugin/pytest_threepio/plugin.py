@@ -54,6 +54,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
             register_in_worker(config, worker_input)
         return
+    if sys.platform != "linux":
+        _say(config, "threepio: off: this version works on Linux only")
+        return
     try:
         found = settings.load(os.environ, {name.lower(): str(config.getini(name.lower())) for name in settings.NAMES})
         if found.mode is settings.Mode.OFF:

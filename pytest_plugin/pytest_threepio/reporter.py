@@ -12,14 +12,13 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, ParamSpec
 
 import pytest
 
 from pytest_threepio import payloads
-from pytest_threepio.inflight import InFlight
+from pytest_threepio.inflight import InFlight, SessionEnd
 from threepio_client import __version__, clock, nowpage
 from threepio_client.adapter import Adapter
 from threepio_client.events import COLLECTED_CHUNK, EventType, Payload, Phase, Status
@@ -31,6 +30,9 @@ SLOW_TEARDOWN_MS: Final = 100.0
 """A teardown that took this long gets an event of its own, so that slow fixtures can be found."""
 
 _PHASES: Final = frozenset({Phase.SETUP, Phase.CALL, Phase.TEARDOWN})
+
+_COLLECT_ONLY: Final = ("collectonly", "showfixtures", "show_fixtures_per_test")
+"""Options with which pytest collects and runs nothing."""
 
 P = ParamSpec("P")
 
@@ -50,19 +52,23 @@ def _guarded(hook: Callable[P, None]) -> Callable[P, None]:
     return guarded
 
 
-@dataclass(slots=True)
 class _Group:
     """Totals of one file.
 
     Attributes:
         remaining: tests of it that are not over yet.
+        started: whether one of its tests has an outcome.
         duration: sum of its tests' durations, milliseconds.
+        totals: outcomes by status, subtests left out.
     """
 
-    remaining: int = 0
-    started: bool = False
-    duration: float = 0.0
-    totals: dict[str, int] = field(default_factory=dict)
+    __slots__ = ("duration", "remaining", "started", "totals")
+
+    def __init__(self) -> None:
+        self.remaining = 0
+        self.started = False
+        self.duration = 0.0
+        self.totals: dict[str, int] = {}
 
 
 class Reporter:
@@ -97,8 +103,11 @@ class Reporter:
         self._parent_names: list[str] = []
         self._adapter = Adapter(settings, self._run_start())
         self._was_connected = self._adapter.is_connected
-        if self._adapter.now is not None and not self._with_workers:
-            config.pluginmanager.register(InFlight(self._adapter.now), "threepio-in-flight")
+        # Under xdist the workers know better what is in flight.
+        page = None if self._with_workers else self._adapter.now
+        self._in_flight = None if page is None else InFlight(page)
+        if self._in_flight is not None:
+            config.pluginmanager.register(SessionEnd(self._in_flight), "threepio-session-end")
 
     @property
     def run_id(self) -> str:
@@ -136,6 +145,11 @@ class Reporter:
     def pytest_collection(self) -> None:
         self._adapter.emit(EventType.COLLECTION_START, {})
 
+    @_guarded
+    def pytest_collectstart(self, collector: pytest.Collector) -> None:
+        if self._in_flight is not None:
+            self._in_flight.pytest_collectstart(collector)
+
     @pytest.hookimpl(trylast=True)
     @_guarded
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
@@ -167,6 +181,8 @@ class Reporter:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if not self._with_workers:
             self._collected(item.nodeid for item in session.items)
+        if self._in_flight is not None:
+            self._in_flight.pytest_collection_finish()
 
     @pytest.hookimpl(optionalhook=True)
     @_guarded
@@ -185,11 +201,15 @@ class Reporter:
     @_guarded
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self._started = clock.wall()
+        if self._in_flight is not None:
+            self._in_flight.pytest_runtest_logstart(nodeid)
 
     # After the terminal has counted the report: `trylast`.
     @pytest.hookimpl(trylast=True)
     @_guarded
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if self._in_flight is not None:
+            self._in_flight.pytest_runtest_logreport(report)
         duration = payloads.milliseconds(report.duration)
         if report.when == "setup":
             self._before_call_ms = duration
@@ -230,6 +250,8 @@ class Reporter:
     @pytest.hookimpl(trylast=True)
     @_guarded
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        if self._in_flight is not None:
+            self._in_flight.pytest_runtest_logfinish()
         group = self._groups.get(nodeid.partition("::")[0])
         if group is not None:
             group.remaining -= 1
@@ -262,6 +284,7 @@ class Reporter:
             )
         self._stopped = {"kind": kind, "text": text}
 
+    # Before the terminal prints its summary, which may take minutes.
     @pytest.hookimpl(trylast=True)
     @_guarded
     def pytest_sessionfinish(self) -> None:
@@ -330,6 +353,7 @@ class Reporter:
             "argv": [str(argument) for argument in arguments],
             "cwd": str(config.invocation_params.dir),
             "rootdir": str(config.rootpath),
+            "collectOnly": any(config.getoption(name, False) for name in _COLLECT_ONLY),
             "git": git_head(Path(config.rootpath)),
             "plugins": sorted(
                 {f"{dist.project_name}-{dist.version}" for _, dist in config.pluginmanager.list_plugin_distinfo()}

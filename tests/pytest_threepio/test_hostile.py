@@ -368,7 +368,7 @@ def test_last(): pass
 
     assert done.returncode == 0, done.stdout
     assert "4 passed" in done.stdout
-    assert "threepio: the connection to threepiod ended" in done.stdout
+    assert "threepio: the connection to threepiod ended" in done.stdout, done.stdout
     place.start_daemon()
     wait_until(lambda: place.verify("pipe")["whole"])
     assert place.status("pipe")["state"] == "passed"

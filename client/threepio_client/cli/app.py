@@ -10,6 +10,7 @@ from threepio_client import __version__
 from threepio_client.cli import failures, run_command, runs, status, verify
 from threepio_client.cli.output import guarded, say
 
+_guarded = guarded("threepio")
 app = typer.Typer(
     name="threepio",
     help="What happened to your test runs: what runs, what failed and why, what never ran.",
@@ -18,21 +19,27 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("run", epilog=run_command.EXAMPLE, context_settings={"ignore_unknown_options": True})(
-    guarded(run_command.run)
+    _guarded(run_command.run)
 )
-app.command("status", epilog=status.EXAMPLE)(guarded(status.status))
-app.command("runs", epilog=runs.EXAMPLE)(guarded(runs.runs))
-app.command("failures", epilog=failures.EXAMPLE)(guarded(failures.failures))
-app.command("verify", epilog=verify.EXAMPLE)(guarded(verify.verify))
+app.command("status", epilog=status.EXAMPLE)(_guarded(status.status))
+app.command("runs", epilog=runs.EXAMPLE)(_guarded(runs.runs))
+app.command("failures", epilog=failures.EXAMPLE)(_guarded(failures.failures))
+app.command("verify", epilog=verify.EXAMPLE)(_guarded(verify.verify))
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        say(f"threepio {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
 def _main(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
 ) -> None:
-    if version:
-        say(f"threepio {__version__}")
-        raise typer.Exit
+    """What happened to your test runs: what runs, what failed and why, what never ran."""
 
 
 def run() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -15,22 +16,25 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def guarded(command: Callable[P, T]) -> Callable[P, T]:
-    """Turn an error that a user can meet into one line on stderr and its exit code."""
+def guarded(program: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Turn an error that a user can meet into one line on stderr, with the program's name, and its exit code."""
 
-    @functools.wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return command(*args, **kwargs)
-        except ThreepioError as error:
-            say(f"{_program()}: {error}", to_stderr=True)
-            raise typer.Exit(error.exit_code) from None
-        except BrokenPipeError:
-            # The reader of our output (head, a pager) has left: nothing more to say.
-            sys.stderr.close()
-            raise typer.Exit(0) from None
+    def decorate(command: Callable[P, T]) -> Callable[P, T]:
+        @functools.wraps(command)
+        def run(*args: P.args, **kwargs: P.kwargs) -> T:
+            try:
+                return command(*args, **kwargs)
+            except ThreepioError as error:
+                say(f"{program}: {error}", to_stderr=True)
+                raise typer.Exit(error.exit_code) from None
+            except BrokenPipeError:
+                # The reader of our output (head, a pager) has left: nothing more to say.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                raise typer.Exit(0) from None
 
-    return run
+        return run
+
+    return decorate
 
 
 def say(text: str, *, to_stderr: bool = False) -> None:
@@ -53,7 +57,3 @@ def _is_safe(char: str) -> bool:
 def _escape(char: str) -> str:
     code = ord(char)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-
-
-def _program() -> str:
-    return sys.argv[0].rpartition("/")[2] or "threepio"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from threepio_client import settings
 from threepio_client.archive import Archive
@@ -19,6 +19,8 @@ from threepio_client.views import run_row
 
 PATIENCE_S: Final = 3.0
 """A daemon that does not answer for this long is passed over: the files know as much."""
+
+T = TypeVar("T")
 
 
 class Source:
@@ -39,53 +41,46 @@ class Source:
 
     def status(self, reference: str) -> dict[str, Any]:
         """Return the status answer of a run; raises NoSuchRun."""
-        if self._client is not None:
-            try:
-                answer: dict[str, Any] = self._client.ask("status", {"run": reference})
-                return answer
-            except NoDaemon as error:
-                self._give_up(error)
-        return self.archive.view(self.archive.find(reference))
+        return self._answer("status", {"run": reference}, lambda: self.archive.view(self.archive.find(reference)))
 
     def runs(self, limit: int) -> list[dict[str, Any]]:
         """Return the newest runs, the latest first."""
-        if self._client is not None:
-            try:
-                answer: list[dict[str, Any]] = self._client.ask("runs", {"limit": limit})
-                return answer
-            except NoDaemon as error:
-                self._give_up(error)
-        return [run_row(self.archive.view(run_id)) for run_id in self.archive.run_ids()[:limit]]
+
+        def from_files() -> list[dict[str, Any]]:
+            return [run_row(self.archive.view(run_id)) for run_id in self.archive.run_ids()[:limit]]
+
+        return self._answer("runs", {"limit": limit}, from_files)
 
     def failures(self, reference: str) -> dict[str, Any]:
         """Return `status` and `failures` of a run; raises NoSuchRun."""
-        if self._client is not None:
-            try:
-                answer: dict[str, Any] = self._client.ask("failures", {"run": reference})
-                return answer
-            except NoDaemon as error:
-                self._give_up(error)
-        run_id = self.archive.find(reference)
-        return {"status": self.archive.view(run_id), "failures": self.archive.bad_results(run_id)}
+
+        def from_files() -> dict[str, Any]:
+            run_id = self.archive.find(reference)
+            return {"status": self.archive.view(run_id), "failures": self.archive.bad_results(run_id)}
+
+        return self._answer("failures", {"run": reference}, from_files)
 
     def observe(self, run_id: str, event_type: str, payload: dict[str, Any], timestamp: float) -> None:
-        """Record an observation of a run."""
-        if self._client is not None:
-            try:
-                self._client.ask("observe", {"run": run_id, "exact": True, "type": event_type, "payload": payload})
-                return
-            except NoDaemon as error:
-                self._give_up(error)
-        append_observation(self.state_dir.observed(run_id), event_type, payload, timestamp)
+        """Record an observation of a run; raises NoSuchRun while the daemon has not seen the run."""
+        question = {"run": run_id, "exact": True, "type": event_type, "payload": payload}
+        observed = self.state_dir.observed(run_id)
+        self._answer("observe", question, lambda: append_observation(observed, event_type, payload, timestamp))
 
     def say_trouble(self) -> None:
         """Say why an answer came from the journals alone, if it did."""
         if self.archive.trouble:
             say(f"threepio: {self.archive.trouble}", to_stderr=True)
 
-    def _give_up(self, error: NoDaemon) -> None:
-        say(f"threepio: {error}; this answer comes from store and journals", to_stderr=True)
-        self._client = None
+    def _answer(self, question: str, params: dict[str, Any], from_files: Callable[[], T]) -> T:
+        """Return the daemon's answer, or what the files say if it cannot give one."""
+        if self._client is not None:
+            try:
+                answer: T = self._client.ask(question, params)
+                return answer
+            except NoDaemon as error:
+                say(f"threepio: {error}; this answer comes from store and journals", to_stderr=True)
+                self._client = None
+        return from_files()
 
 
 @contextmanager
@@ -99,7 +94,7 @@ def open_source() -> Iterator[Source]:
     _check_state_dir(found.state_dir)
     client = None
     try:
-        client = QueryClient.connect(found.socket, PATIENCE_S)
+        client = QueryClient.connect(found.socket, PATIENCE_S, state_dir=found.state_dir)
     except (NoDaemon, Refused, SettingsError) as error:
         if found.socket.exists() or isinstance(error, SettingsError):
             say(f"threepio: {error}; this answer comes from store and journals", to_stderr=True)

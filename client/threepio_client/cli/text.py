@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from threepio_client.runstate import COUNTS, State
 
-_LABELS: Final = {name: name.replace("_", " ") for name in COUNTS}
 IN_FLIGHT_SHOWN: Final = 4
 FAILURES_SHOWN: Final = 20
 MESSAGE_SHOWN: Final = 200
@@ -19,7 +18,7 @@ def status_lines(view: dict[str, Any]) -> list[str]:
     text = verdict["text"]
     lines = [f"run {run_id}: {state}" + (f" - {text}" if text != state else "")]
     if view["collected"] is None:
-        progress = f"{view['finished']} tests finished, collection is not over"
+        progress = f"finished so far: {view['finished']}; collection is not over"
     else:
         progress = f"{view['finished']} of {view['collected']} tests finished"
     lines.append(f"  {progress} in {duration(view['duration_s'])}: {counts_text(view['counts']) or 'nothing counted'}")
@@ -59,7 +58,12 @@ def failure_lines(failures: list[dict[str, Any]], shown: int) -> list[str]:
 
 def counts_text(counts: dict[str, int]) -> str:
     """Return the counts that are not zero."""
-    return ", ".join(f"{counts[name]} {_LABELS[name]}" for name in COUNTS if counts[name])
+    return ", ".join(f"{counts[name]} {_label(name, counts[name])}" for name in COUNTS if counts[name])
+
+
+def _label(name: str, count: int) -> str:
+    label = name.replace("_", " ")
+    return label.removesuffix("s") if count == 1 and name in {"errors", "warnings"} else label
 
 
 def duration(seconds: float) -> str:

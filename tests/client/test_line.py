@@ -1,0 +1,328 @@
+"""Lines: what goes in comes out, whatever a test brings; what is not whole is never taken for an event."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+from typing import Any, NoReturn
+from zlib import crc32
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from threepio_client.errors import BadLine
+from threepio_client.events import FIELD_LIMIT, LINE_LIMIT, EventType, Phase
+from threepio_client.line import Event, clip, decode, encode, plain_text
+
+NOW = 1_700_000_000.123456
+
+any_text = st.text(st.characters(exclude_categories=()), max_size=30)
+any_value = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.integers(-(2**300), 2**300) | st.floats() | any_text,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(any_text, inner, max_size=4),
+    max_leaves=12,
+)
+payloads = st.dictionaries(any_text, any_value, max_size=5)
+
+
+def with_crc(head: bytes) -> bytes:
+    """Return a line with the right checksum, whatever is in it."""
+    return b'%b,"crc":"%08x"}' % (head, crc32(head))
+
+
+def ascii_id(value: object) -> str:
+    return hex(value)[:20] if isinstance(value, int) else ascii(value)[:40]
+
+
+def assert_same(kept: Any, given_: Any) -> None:
+    """Compare what was read with what was given, as far as JSON can hold it."""
+    if isinstance(given_, str):
+        assert kept == given_.encode("utf-8", "backslashreplace").decode()
+    elif isinstance(given_, float) and not math.isfinite(given_):
+        assert kept == str(given_)
+    elif isinstance(given_, int) and not isinstance(given_, bool):
+        assert (kept if isinstance(kept, int) else int(kept, 16)) == given_
+    elif isinstance(given_, list):
+        assert len(kept) == len(given_)
+        for one, other in zip(kept, given_, strict=True):
+            assert_same(one, other)
+    elif isinstance(given_, dict):
+        by_key = {plain_text(key): value for key, value in given_.items()}
+        assert kept.keys() == by_key.keys()
+        if len(by_key) == len(given_):
+            for key, value in by_key.items():
+                assert_same(kept[key], value)
+    else:
+        assert kept == given_
+        assert type(kept) is type(given_)
+
+
+@settings(max_examples=150, deadline=None)
+@given(payload=payloads, seq=st.integers(1, 2**53))
+def test_any_payload_comes_back(payload: dict[str, Any], seq: int) -> None:
+    line = encode(seq, EventType.TEST_CASE, payload, NOW)
+
+    assert line.isascii()
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    assert len(line) <= LINE_LIMIT
+    event = decode(line[:-1])
+    assert (event.seq, event.type) == (seq, "testCase")
+    assert event.timestamp == pytest.approx(NOW, abs=1e-6)
+    assert_same(event.payload, payload)
+    assert json.loads(line)["payload"] == event.payload  # any JSON reader sees the same
+
+
+def test_the_checksum_is_that_of_the_bytes_before_it() -> None:
+    line = encode(7, EventType.RUN_START, {"a": [1, None]}, 1.5)
+
+    head, _, tail = line.partition(b',"crc"')
+    assert head == b'{"seq":7,"eventType":"runStart","payload":{"a":[1,null]},"timestamp":1.500000'
+    assert tail == b':"%08x"}\n' % crc32(head)
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        ("\udcff", "\\udcff"),
+        ("\ud83d\ude00", "\\ud83d\\ude00"),  # two halves, not the character
+        ("😀", "😀"),
+        ("a\0b\x1b[31m\r\n\u202e", "a\0b\x1b[31m\r\n\u202e"),
+        (math.nan, "nan"),
+        (-math.inf, "-inf"),
+        (16**4000, "0x1" + "0" * 4000),  # more digits than Python writes as a decimal number
+        ((1, 2), [1, 2]),
+        ({1: "one"}, {"1": "one"}),
+        ({("a", 1): "pair"}, {"('a', 1)": "pair"}),
+        (Phase.CALL, "call"),
+        (signal.SIGKILL, 9),
+        ({1}, "{1}"),
+        (b"\xff", "b'\\xff'"),
+    ],
+    ids=ascii_id,
+)
+@pytest.mark.parametrize("beside", ["", "\udcff"], ids=["alone", "beside another"])
+def test_what_json_cannot_hold_becomes_text(value: object, kept: object, beside: str) -> None:
+    found = decode(encode(1, EventType.TEST_CASE, {"value": value, "beside": beside}, NOW)[:-1]).payload
+
+    assert found == {"value": kept, "beside": plain_text(beside)}
+
+
+class RefusesRepr:
+    def __repr__(self) -> NoReturn:
+        raise ZeroDivisionError
+
+
+class RefusesText(str):
+    __slots__ = ()
+
+    def __str__(self) -> NoReturn:
+        raise ZeroDivisionError
+
+
+class RefusesNumber(int):
+    def __int__(self) -> NoReturn:
+        raise ZeroDivisionError
+
+
+class RefusesFloat(float):
+    __slots__ = ()
+
+    def __float__(self) -> NoReturn:
+        raise ZeroDivisionError
+
+
+class RefusesItems(dict[str, object]):
+    def items(self) -> NoReturn:
+        raise ZeroDivisionError
+
+
+class RefusesIteration(list[object]):
+    def __iter__(self) -> NoReturn:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        (RefusesRepr(), "<RefusesRepr: its repr raised ZeroDivisionError>"),
+        (RefusesText("text"), "text"),
+        (RefusesNumber(3), 3),
+        (RefusesFloat(0.5), 0.5),
+    ],
+)
+def test_an_object_that_refuses_to_be_read_does_not_break_the_line(value: object, kept: object) -> None:
+    found = decode(encode(1, EventType.TEST_CASE, {"value": value, "beside": "\udcff"}, NOW)[:-1]).payload
+
+    assert found == {"value": kept, "beside": "\\udcff"}
+
+
+@pytest.mark.parametrize("value", [RefusesItems(a=1), RefusesIteration([1])])
+def test_a_container_that_refuses_to_be_read_does_not_break_the_line(value: object) -> None:
+    found = decode(encode(1, EventType.TEST_CASE, {"value": value, "beside": "\udcff"}, NOW)[:-1]).payload
+
+    assert found["beside"] == "\\udcff"
+
+
+def test_a_value_that_holds_itself_ends() -> None:
+    circle: list[object] = ["x"]
+    circle.append(circle)
+
+    found = decode(encode(1, EventType.TEST_CASE, {"circle": circle}, NOW)[:-1]).payload
+
+    assert found["circle"][0] == "x"
+    assert found["circle"][1][0] == "x"
+
+
+def test_nesting_without_end_is_cut() -> None:
+    deep: object = "bottom"
+    for _ in range(5000):
+        deep = [deep]
+
+    line = encode(1, EventType.TEST_CASE, {"deep": deep, "beside": 1}, NOW)
+
+    assert decode(line[:-1]).payload["beside"] == 1
+
+
+def test_a_long_text_is_cut_in_the_middle_with_its_length_stated() -> None:
+    text = "begin" + "x" * 1_000_000 + "end"
+
+    found = decode(encode(1, EventType.TEST_CASE, {"stack": text, "name": "short"}, NOW)[:-1]).payload
+
+    assert found["name"] == "short"
+    assert len(found["stack"]) <= FIELD_LIMIT
+    assert found["stack"].startswith("beginx")
+    assert found["stack"].endswith("xend")
+    assert f"cut: {len(text)} characters" in found["stack"]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {str(n): "\0" * FIELD_LIMIT for n in range(20)},  # each character takes six bytes
+        {"list": ["x" * 1000] * 5000, "name": "kept"},
+        {"list": list(range(100_000)), "name": "kept"},
+        {f"key {n}": n for n in range(40_000)},
+        {"k" * 2_000_000: 1},
+    ],
+    ids=["fields", "texts", "numbers", "keys", "key"],
+)
+def test_no_line_is_over_the_limit(payload: dict[str, object]) -> None:
+    line = encode(2**53, EventType.TEST_CASE, payload, NOW)
+
+    assert len(line) <= LINE_LIMIT
+    found = decode(line[:-1]).payload
+    assert found.get("name", "kept") == "kept"
+    assert "cut" in line.decode()
+
+
+@pytest.mark.parametrize("limit", [64, 100, 4096])
+def test_clip_keeps_both_ends_within_the_limit(limit: int) -> None:
+    text = "".join(chr(97 + n % 26) for n in range(10_000))
+
+    cut = clip(text, limit)
+
+    assert len(cut) <= limit
+    assert cut[0] == text[0]
+    assert cut[-1] == text[-1]
+    assert clip(text, len(text)) is text
+
+
+def test_a_patched_json_module_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **kwargs: object) -> NoReturn:
+        raise ZeroDivisionError
+
+    for name in ("dumps", "loads", "JSONEncoder", "JSONDecoder"):
+        monkeypatch.setattr(json, name, refuse)
+
+    assert decode(encode(1, EventType.TEST_CASE, {"a": "\udcff"}, NOW)[:-1]).payload == {"a": "\\udcff"}
+
+
+def test_no_part_of_a_line_is_a_line() -> None:
+    line = encode(1, EventType.TEST_CASE, {"nodeid": "test_it.py::test_one"}, NOW)[:-1]
+
+    for size in range(len(line)):
+        with pytest.raises(BadLine):
+            decode(line[:size])
+    for start in range(1, len(line)):
+        with pytest.raises(BadLine):
+            decode(line[start:])
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_a_changed_byte_is_never_another_event(data: st.DataObject) -> None:
+    line = encode(1, EventType.TEST_CASE, {"nodeid": "test_it.py::test_one"}, NOW)[:-1]
+    at = data.draw(st.integers(0, len(line) - 1))
+    changed = line[:at] + bytes([data.draw(st.integers(0, 255))]) + line[at + 1 :]
+
+    try:
+        event = decode(changed)
+    except BadLine:
+        assert changed != line
+    else:
+        assert event == decode(line)  # unchanged, or a digit of the checksum in capitals
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.binary(max_size=200))
+def test_bytes_that_are_no_line_raise_bad_line_only(data: bytes) -> None:
+    for line in (data, with_crc(data)):
+        with pytest.raises(BadLine):
+            decode(line)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"seq": 0},
+        {"seq": -1},
+        {"seq": True},
+        {"seq": 1.0},
+        {"seq": "1"},
+        {"seq": 10**30},  # more than any store holds
+        {"eventType": 3},
+        {"eventType": None},
+        {"payload": []},
+        {"payload": None},
+        {"timestamp": "now"},
+        {"timestamp": True},
+        {"timestamp": 10**400},
+    ],
+    ids=str,
+)
+def test_a_whole_line_that_is_no_event_is_bad(fields: dict[str, object]) -> None:
+    good = {"seq": 1, "eventType": "testCase", "payload": {}, "timestamp": 1.0}
+    assert decode(with_crc(json.dumps(good)[:-1].encode())) == Event(
+        1, "testCase", {}, 1.0, crc32(json.dumps(good)[:-1].encode())
+    )
+
+    with pytest.raises(BadLine):
+        decode(with_crc(json.dumps({**good, **fields})[:-1].encode()))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b'{"seq":1,"eventType":"testCase","payload":{}',
+        b'{"seq":1,"eventType":"testCase","payload":{"a":NaN},"timestamp":1',
+        b'{"seq":1,"eventType":"testCase","payload":{},"timestamp":Infinity',
+        b'{"seq":1,"eventType":"testCase","payload":{},"timestamp":1e400',
+        b'{"seq":1,"eventType":"testCase","payload":{"a":"\xff"},"timestamp":1',
+        b'{"seq":1,"eventType":"testCase","payload":{"a":' + b"[" * 100_000 + b"]" * 100_000 + b'},"timestamp":1',
+        b'[{"seq":1}',
+        b"",
+    ],
+    ids=["no timestamp", "NaN", "Infinity", "1e400", "not ASCII", "deep", "array", "empty"],
+)
+def test_a_whole_line_of_other_content_is_bad(head: bytes) -> None:
+    with pytest.raises(BadLine):
+        decode(with_crc(head))
+
+
+def test_unknown_keys_and_types_are_left_to_newer_readers() -> None:
+    event = decode(with_crc(b'{"seq":1,"new":[1],"eventType":"fromTheFuture","payload":{"x":1},"timestamp":2'))
+
+    assert (event.type, event.payload, event.timestamp) == ("fromTheFuture", {"x": 1}, 2)

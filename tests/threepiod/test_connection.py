@@ -1,0 +1,318 @@
+"""Connections to a real daemon, in this process: who breaks the protocol is refused, and nobody else notices."""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import Any
+
+import msgpack
+import pytest
+import trio
+
+from tests.daemon_here import Client, serving
+from tests.place import Place
+from tests.scripted import event, frame_of, in_trio, living, run_lines, until, write_journal
+from threepio_client.archive import Archive
+from threepio_client.events import EventType
+from threepio_client.protocol import (
+    VERSION,
+    Ack,
+    Ask,
+    Bye,
+    ByeAck,
+    Hello,
+    Lines,
+    Refuse,
+    Role,
+    Welcome,
+    to_frame,
+)
+from threepio_client.wire import FRAME_LIMIT, frame
+from threepiod import connection as connection_module
+
+LINES = run_lines("offender", 3)
+LINES_CODE, REFUSE_CODE = 4, 3
+"""As on the wire."""
+HELLO = ["hello"]
+"""Stands for the proper HELLO of run `offender`, and for hearing WELCOME."""
+
+
+def welcome_and(*then: bytes) -> list[Any]:
+    return [HELLO, *then]
+
+
+def hello_with(**changed: Any) -> bytes:
+    """Return a HELLO frame with some fields changed."""
+    plain: dict[str, Any] = {"versions": [VERSION], "role": "adapter", "run": {}, "place": "/nowhere"}
+    return to_frame(Hello(**{**plain, **changed}))
+
+
+VIOLATIONS: dict[str, tuple[list[Any], str]] = {
+    "too long a frame": ([struct.pack(">I", FRAME_LIMIT + 1)], "bad-frame"),
+    "text instead of a frame": ([b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"], "bad-frame"),
+    "no msgpack": ([struct.pack(">I", 3) + b"\xc1\xc1\xc1"], "bad-frame"),
+    "no array": ([struct.pack(">I", 1) + msgpack.packb(5)], "bad-frame"),
+    "an extension type": ([frame([1, msgpack.ExtType(5, b"")])], "bad-frame"),
+    "an unknown message": ([frame([99, 1])], "bad-message"),
+    "a field too few": ([frame([1, [VERSION], "adapter"])], "bad-message"),
+    "a field of another type": ([frame([1, VERSION, "adapter", {}, ""])], "bad-message"),
+    "an unknown role": ([hello_with(role="king")], "bad-role"),
+    "an unknown version": ([hello_with(versions=[VERSION + 1])], "no-common-version"),
+    "no run": ([hello_with()], "bad-message"),
+    "a run id that is a path": ([hello_with(run={"run_id": "../x", "producer_id": "p"})], "bad-message"),
+    "lines before HELLO": ([to_frame(frame_of(LINES, 1))], "bad-order"),
+    "HELLO twice": (welcome_and(hello_with()), "bad-order"),
+    "a question of an adapter": (welcome_and(to_frame(Ask(id=1, name="stop", params={}))), "bad-order"),
+    "an ack of an adapter": (welcome_and(to_frame(Ack(seq=1, window=1))), "bad-order"),
+    "a negative seq": (welcome_and(frame([LINES_CODE, 0, 10, -1, [b"x"]])), "bad-message"),
+    "a line that is no bytes": (welcome_and(frame([LINES_CODE, 0, 10, 1, ["x"]])), "bad-message"),
+    "a line that is no event": (
+        welcome_and(to_frame(Lines(file=0, end=9, first_seq=1, lines=[b"not JSON"]))),
+        "bad-line",
+    ),
+    "a line of another seq": (welcome_and(to_frame(frame_of([LINES[1], LINES[0]], 1))), "bad-line"),
+    "lines after BYE": (welcome_and(to_frame(Bye(last_seq=9)), to_frame(frame_of(LINES, 1))), "bad-order"),
+}
+
+
+@pytest.mark.parametrize("name", VIOLATIONS)
+@in_trio
+async def test_only_the_offender_is_closed_and_told_why(place: Place, name: str) -> None:
+    actions, code = VIOLATIONS[name]
+    async with serving(place) as served:
+        lines = run_lines("bystander", 1, identity=living(), exit_code=None)
+        bystander = await served.adapter("bystander")
+        asking = await served.query()
+        offender = await served.connect()
+
+        for action in actions:
+            if action is HELLO:
+                await offender.say(served.hello("offender"))
+                assert isinstance(await offender.hear(), Welcome)
+            else:
+                await offender.say_bytes(action)
+        offender._protocol.peer_role = Role.DAEMON
+        refusal = await hear_refusal(offender.stream)
+
+        assert refusal.code == code
+        assert refusal.reason
+        await until(lambda: f"[{code}]" in served.last_error())
+        write_journal(served.state_dir, "bystander", lines)
+        await bystander.say(frame_of(lines, 1, 3))
+        answer = await bystander.hear()
+        assert isinstance(answer, Ack)
+        assert answer.seq == 3
+        assert (await asking.ask("daemon"))["result"]["runs_connected"] == 1
+
+
+async def receive_or_end(stream: trio.SocketStream) -> bytes:
+    """Return some bytes, none if the other end has closed, whether it read what was sent or not."""
+    try:
+        return bytes(await stream.receive_some(65536))
+    except trio.BrokenResourceError:
+        return b""
+
+
+async def hear_refusal(stream: trio.SocketStream) -> Refuse:
+    """Read to the end of the stream and return its last message, whatever state the reader would be in."""
+    data = b""
+    while piece := await stream.receive_some(65536):
+        data += piece
+    message: list[Any] = []
+    while data:
+        size = struct.unpack_from(">I", data)[0]
+        message, data = msgpack.unpackb(data[4 : 4 + size]), data[4 + size :]
+    assert message, "closed without a word"
+    assert message[0] == REFUSE_CODE, message
+    return Refuse(code=message[1], reason=message[2])
+
+
+@in_trio
+async def test_a_run_of_another_state_directory_is_refused(place: Place) -> None:
+    async with serving(place) as served:
+        client = await served.connect()
+        await client.say(served.hello("run", place=place.path / "elsewhere" / "journals" / "run.jsonl"))
+        refusal = await client.hear()
+        assert isinstance(refusal, Refuse)
+        assert refusal.code == "other-state-dir"
+        assert str(served.state_dir.path) in refusal.reason
+        assert "elsewhere" in refusal.reason
+
+        asking = await served.connect(Role.QUERY)
+        await asking.say(Hello(versions=[VERSION], role="query", run={}, place=str(place.path / "elsewhere")))
+        refusal = await asking.hear()
+        assert isinstance(refusal, Refuse)
+        assert refusal.code == "other-state-dir"
+
+
+@in_trio
+async def test_a_run_id_that_another_producer_has_is_refused_and_its_run_kept(place: Place) -> None:
+    async with serving(place) as served:
+        lines = run_lines("run", 2, identity=living(), exit_code=None)
+        write_journal(served.state_dir, "run", lines)
+        first = await served.adapter("run")
+        second = await served.connect()
+
+        await second.say(served.hello("run", producer="another"))
+        refusal = await second.hear()
+
+        assert isinstance(refusal, Refuse)
+        assert refusal.code == "run-id-taken"
+        await first.say(frame_of(lines, 1, 4))
+        answer = await first.hear()
+        assert isinstance(answer, Ack)
+        assert answer.seq == 4
+
+
+@in_trio
+async def test_another_user_hears_not_a_byte(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "peer_uid", lambda sock: os.getuid() + 1)
+    async with serving(place) as served:
+        client = await served.connect()
+        await client.say(served.hello("run"))
+        assert await receive_or_end(client.stream) == b""
+        assert "run" not in served.daemon.runs
+
+
+@in_trio
+async def test_a_message_may_come_byte_by_byte(place: Place) -> None:
+    async with serving(place) as served:
+        client = await served.connect()
+        for byte in client._protocol.send(served.hello("run")):
+            await client.say_bytes(bytes([byte]))
+        assert isinstance(await client.hear(), Welcome)
+
+
+@in_trio
+async def test_half_a_frame_at_the_end_of_the_stream_takes_nothing_from_the_run(place: Place) -> None:
+    async with serving(place) as served:
+        lines = run_lines("run", 5, identity=living())
+        write_journal(served.state_dir, "run", lines)
+        client = await served.adapter("run")
+        await client.say(frame_of(lines, 1, 3))
+        await client.say_bytes(to_frame(frame_of(lines, 4, 5))[:-30])
+        await client.stream.aclose()
+
+        await until(lambda: "run" not in served.daemon.runs)
+
+        view = Archive(served.state_dir).view("run")
+        assert (view["state"], view["counts"]["passed"], view["events"]["stored"]) == ("passed", 5, 8)
+        assert served.last_error() == ""
+
+
+@in_trio
+async def test_garbage_of_a_client_that_left_at_once_is_still_noted(place: Place) -> None:
+    async with serving(place) as served:
+        client = await served.connect()
+        await client.say_bytes(b"\xff" * 100)
+        await client.stream.aclose()
+
+        await until(lambda: "[bad-frame]" in served.last_error())
+
+
+@in_trio
+async def test_bye_is_acked_when_all_is_stored_and_not_before(place: Place) -> None:
+    async with serving(place) as served:
+        lines = run_lines("run", 5, identity=living())
+        client = await served.adapter("run")
+        await client.say(Bye(last_seq=8))
+        with trio.move_on_after(0.2) as scope:
+            assert not isinstance(await client.hear(), ByeAck)
+        assert scope.cancelled_caught
+
+        write_journal(served.state_dir, "run", lines)  # spilled: found by the tick
+        while not isinstance(answer := await client.hear(), ByeAck):
+            assert isinstance(answer, Ack)
+
+        assert answer.seq == 8
+        assert len(Archive(served.state_dir).stored_lines("run")) == 8
+
+
+@in_trio
+async def test_a_second_connection_of_a_run_goes_on_where_the_first_one_ended(place: Place) -> None:
+    async with serving(place) as served:
+        lines = run_lines("run", 5, identity=living(), exit_code=None)
+        write_journal(served.state_dir, "run", lines[:4])
+        first = await served.adapter("run")
+        await first.say(frame_of(lines, 1, 4))
+        await first.hear()
+        await first.stream.aclose()
+
+        second = await served.connect()
+        await second.say(served.hello("run"))
+        welcome = await second.hear()
+
+        assert isinstance(welcome, Welcome)
+        assert welcome.cursor == 4
+
+
+@in_trio
+async def test_a_client_that_says_nothing_is_let_go(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "HELLO_TIMEOUT_S", 0.05)
+    async with serving(place) as served:
+        client = await served.connect()
+        assert await client.stream.receive_some(1) == b""
+
+
+@in_trio
+async def test_a_client_that_does_not_read_delays_nobody_and_is_let_go(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "SEND_TIMEOUT_S", 0.5)
+    async with serving(place) as served:
+        long = {"argv": ["x" * 50_000] * 8}
+        lines = [event(1, EventType.RUN_START, {**long, "producerId": "producer", "process": living().to_payload()})]
+        write_journal(served.state_dir, "long", lines)
+        await until(lambda: "long" in served.daemon.runs and served.daemon.runs["long"].stored == 1)
+        slow = await served.query()
+        for number in range(20):  # 8 MB of answers, which nobody reads
+            await slow.say(Ask(id=number, name="status", params={"run": "long"}))
+
+        quick = await served.query()
+        with trio.fail_after(5):
+            for _ in range(20):
+                assert (await quick.ask("daemon"))["result"]["pid"] == os.getpid()
+        with pytest.raises(trio.BrokenResourceError):
+            await ask_until_let_go(slow)
+
+
+async def ask_until_let_go(client: Client) -> None:
+    while True:
+        await client.say(Ask(id=99, name="daemon", params={}))
+        await trio.sleep(0.02)
+
+
+@in_trio
+async def test_what_cannot_be_answered_is_an_answer_too(place: Place) -> None:
+    async with serving(place) as served:
+        client = await served.query()
+
+        assert (await client.ask("status"))["code"] == "no-such-run"
+        write_journal(served.state_dir, "run", run_lines("run", 1, identity=living(), exit_code=None))
+        await until(lambda: "run" in served.daemon.runs)
+        for name, params, code, text in (
+            ("of tomorrow", {}, "error", "does not know the question"),
+            ("status", {"run": "other"}, "no-such-run", "no run begins with 'other'"),
+            ("status", {"run": 5}, "no-such-run", "no run begins with '5'"),
+            ("failures", {"run": "other"}, "no-such-run", "threepio runs"),
+            ("observe", {"run": "other", "exact": True, "type": "exitStatus", "payload": {}}, "no-such-run", "other"),
+            ("observe", {"run": "run", "type": 'no"thing', "payload": {}}, "error", "observation"),
+            ("observe", {"run": "run", "type": "exitStatus", "payload": [1]}, "error", "observation"),
+        ):
+            answer = await client.ask(name, **params)
+            assert answer["code"] == code, name
+            assert text in answer["error"], name
+        assert (await client.ask("runs", limit=-3))["result"][0]["run_id"] == "run"
+        assert served.last_error() == ""
+
+
+@in_trio
+async def test_a_name_of_any_length_may_be_asked_for(place: Place) -> None:
+    async with serving(place) as served:
+        client = await served.query()
+
+        answer = await client.ask("status", run="x" * 100_000)
+
+        assert answer["code"] == "no-such-run"
+        assert (await client.ask("daemon"))["result"]["runs_active"] == 0

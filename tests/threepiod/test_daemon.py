@@ -1,0 +1,286 @@
+"""The daemon as a whole, in this process: what it finds at its start and between, and how it ends."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from tests.daemon_here import Client, Served, serving
+from tests.place import Place
+from tests.scripted import event, frame_of, in_trio, living, run_lines, until, write_journal
+from threepio_client.archive import Archive
+from threepio_client.events import EventType
+from threepio_client.protocol import Ack
+from threepio_client.verification import verify_run
+from threepiod import run as run_module
+from threepiod.run import Run
+from threepiod.store import Batch, Store
+
+
+class SlowStore(Store):
+    """A store on a slow disk."""
+
+    def write(self, batches: list[Batch]) -> None:
+        time.sleep(0.2)
+        super().write(batches)
+
+
+def is_whole(place: Place, run_id: str) -> bool:
+    archive = Archive(place.state_dir)
+    return bool(archive.run_ids() and verify_run(archive, run_id)["whole"])
+
+
+# What it finds
+
+
+@in_trio
+async def test_every_journal_of_before_the_start_is_stored(place: Place) -> None:
+    for number in range(5):
+        write_journal(place.state_dir, f"run-{number}", run_lines(f"run-{number}", number))
+
+    async with serving(place) as served:
+        await until(lambda: not served.daemon.runs and is_whole(place, "run-4"))
+
+    assert all(is_whole(place, f"run-{number}") for number in range(5))
+
+
+@in_trio
+async def test_a_journal_that_appears_is_found_by_the_tick(place: Place) -> None:
+    async with serving(place) as served:
+        for run_id in ("one", "two"):
+            write_journal(place.state_dir, run_id, run_lines(run_id, 3))
+            await until(lambda run_id=run_id: is_whole(place, run_id))  # type: ignore[misc]
+        await until(lambda: not served.daemon.runs)
+
+
+@in_trio
+async def test_what_is_no_journal_disturbs_nobody(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    journals = place.state_dir.journals
+    journals.mkdir(parents=True)
+    (journals / "directory.jsonl").mkdir()
+    (journals / "empty.jsonl").touch()
+    (journals / "link.jsonl").symlink_to(journals / "nowhere")
+    (journals / "notes.txt").write_text("hello")
+    (journals / "garbage.jsonl").write_bytes(b"\xff\n" * 100)
+
+    with caplog.at_level(logging.INFO, "threepiod"):
+        async with serving(place) as served:
+            write_journal(place.state_dir, "run", run_lines("run", 3))
+            await until(lambda: is_whole(place, "run"))
+            for _ in range(3):  # ticks
+                await trio.sleep(0.26)
+            assert served.daemon.self_status()["pid"]
+
+    told = [record.getMessage() for record in caplog.records if "directory.jsonl" in record.getMessage()]
+    assert len(told) == 1, told
+
+
+@in_trio
+async def test_a_journal_of_another_run_with_a_stored_id_is_said_and_left_alone(place: Place) -> None:
+    write_journal(place.state_dir, "run", run_lines("run", 3))
+    async with serving(place):
+        await until(lambda: is_whole(place, "run"))
+    place.state_dir.journal("run").unlink()
+    write_journal(place.state_dir, "run", run_lines("run", 8, producer="another"))
+
+    async with serving(place) as served:
+        await until(lambda: served.last_error())
+        assert "is of another run" in served.last_error()
+
+    assert len(Archive(place.state_dir).stored_lines("run")) == 6
+
+
+@in_trio
+async def test_an_error_in_the_work_on_one_run_ends_neither_the_daemon_nor_other_runs(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really_serve = Run.serve
+
+    async def serve(run: Run) -> None:
+        if run.run_id == "cursed":
+            raise ZeroDivisionError("a bug, says the test")
+        await really_serve(run)
+
+    monkeypatch.setattr(Run, "serve", serve)
+    for run_id in ("blessed", "cursed"):
+        write_journal(place.state_dir, run_id, run_lines(run_id, 3))
+    async with serving(place) as served:
+        await until(lambda: is_whole(place, "blessed"))
+        await until(lambda: "cursed" in served.last_error())
+        assert "its journal waits for the next start" in served.last_error()
+    monkeypatch.undo()
+
+    async with serving(place):
+        await until(lambda: is_whole(place, "cursed"))
+
+
+# What it says of itself
+
+
+@in_trio
+async def test_its_status_has_what_the_contract_names(place: Place) -> None:
+    async with serving(place) as served:
+        await served.adapter("run")
+        status = (await (await served.query()).ask("daemon"))["result"]
+
+    assert {
+        "pid",
+        "uptime_s",
+        "socket",
+        "state_dir",
+        "version",
+        "runs_active",
+        "events_per_s",
+        "backlog",
+        "rss_bytes",
+        "last_error",
+    } <= status.keys()
+    assert (status["runs_active"], status["runs_connected"], status["last_error"]) == (1, 1, None)
+    assert status["rss_bytes"] > 2**20
+
+
+@in_trio
+async def test_a_trouble_with_the_journal_is_its_last_error(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(run_module, "_sync", fail)
+    async with serving(place) as served:
+        write_journal(place.state_dir, "run", run_lines("run", 3))
+        await until(lambda: "Input/output error" in served.last_error())
+        assert served.last_error().startswith("run run: ")
+
+
+@in_trio
+async def test_the_log_speaks_the_words_of_the_design(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "threepiod"):
+        async with serving(place) as served:
+            lines = run_lines("run", 3, identity=living())
+            client = await served.adapter("run")
+            write_journal(place.state_dir, "run", lines)
+            await client.say(frame_of(lines, 1, 6))
+            await client.hear()
+            await client.stream.aclose()
+            await until(lambda: not served.daemon.runs and "the connection ended" in caplog.text)
+
+    text = "\n".join(record.getMessage() for record in caplog.records)
+    for line in (
+        "run run: connected, stored up to 0",
+        "run run: over, passed: passed; stored up to 6",
+        "run run: the connection ended, received up to 6",
+        "stopping",
+    ):
+        assert line in text
+    assert text.index("ready: pid") < text.index("connected")
+    for wrong in ("drain", "flush", "flood", "persist", "buffered", "message"):
+        assert wrong not in text.lower()
+
+
+# How it ends
+
+
+async def send_for_ever(client: Client, served: Served) -> None:
+    """Send a line every 5 ms, as a suite does that knows nothing of the daemon's end."""
+    lines = run_lines("busy", 10_000, identity=living(), exit_code=None)
+    for seq, line in enumerate(lines, start=1):
+        write_journal(served.state_dir, "busy", [line])
+        try:
+            await client.say(frame_of(lines[:seq], seq))
+        except trio.BrokenResourceError:
+            await trio.sleep_forever()
+        await trio.sleep(0.005)
+
+
+@in_trio
+async def test_a_stop_does_not_wait_for_a_suite_that_goes_on(place: Place) -> None:
+    async with trio.open_nursery() as nursery:
+        async with serving(place) as served:
+            client = await served.adapter("busy")
+            nursery.start_soon(send_for_ever, client, served)
+            await until(lambda: served.daemon.runs["busy"].stored > 10)
+            start = trio.current_time()
+            before = served.daemon.runs["busy"].cursor
+        took = trio.current_time() - start
+        nursery.cancel_scope.cancel()
+
+    assert took < 3.0
+    assert len(Archive(place.state_dir).stored_lines("busy")) >= before
+
+
+@in_trio
+async def test_a_stop_waits_until_all_received_is_stored(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    really_sync = run_module._sync
+
+    def sync(path: Path) -> None:
+        time.sleep(0.2)
+        really_sync(path)
+
+    monkeypatch.setattr(run_module, "_sync", sync)
+    lines = run_lines("run", 40, identity=living(), exit_code=None)
+    async with serving(place, SlowStore) as served:
+        write_journal(place.state_dir, "run", lines)
+        client = await served.adapter("run")
+        await client.say(frame_of(lines, 1, 20))
+        await until(lambda: served.daemon.runs["run"].cursor >= 20)
+        await client.say(frame_of(lines, 21, 22))
+        await until(lambda: served.daemon.runs["run"].cursor == 42)
+
+    assert len(Archive(place.state_dir).stored_lines("run")) == 42
+
+
+@in_trio
+async def test_a_stop_does_not_wait_for_half_a_line(place: Place) -> None:
+    lines = run_lines("run", 3, identity=living(), exit_code=None)
+    async with serving(place) as served:
+        write_journal(place.state_dir, "run", [*lines, b'{"seq":6'])
+        await until(lambda: "run" in served.daemon.runs and served.daemon.runs["run"].stored == 5)
+        start = trio.current_time()
+    assert trio.current_time() - start < 3.0
+
+
+def test_a_heavy_question_does_not_delay_what_is_stored(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    going_on = threading.Event()
+    really_view = Archive.view
+
+    def view(archive: Archive, *arguments: Any) -> dict[str, Any]:
+        assert going_on.wait(20)
+        return really_view(archive, *arguments)
+
+    monkeypatch.setattr(Archive, "view", view)
+
+    @in_trio
+    async def test() -> None:
+        write_journal(place.state_dir, "old", run_lines("old", 1))
+        async with serving(place) as served, trio.open_nursery() as nursery:
+            await until(lambda: not served.daemon.runs and is_whole(place, "old"))
+            for _ in range(8):
+                nursery.start_soon((await served.query()).ask, "status")
+            lines = run_lines("run", 3, identity=living(), exit_code=None)
+            write_journal(place.state_dir, "run", lines)
+            client = await served.adapter("run")
+            await client.say(frame_of(lines, 1, 5))
+            answer = await client.hear()
+            assert isinstance(answer, Ack)
+            assert (await (await served.query()).ask("daemon"))["result"]["backlog"] == 0
+            going_on.set()
+
+    test()
+
+
+@in_trio
+async def test_memory_of_a_run_does_not_grow_with_its_tests(place: Place) -> None:
+    names = [f"test_{number}.py::test" for number in range(500)]
+    lines = run_lines("run", 0, nodeids=names)
+    lines.insert(2, event(3, EventType.TESTS_COLLECTED, {"nodeids": names}))
+    write_journal(place.state_dir, "run", run_lines("run", 0, nodeids=names))
+    async with serving(place) as served:
+        await until(lambda: not served.daemon.runs and is_whole(place, "run"))
+    stored = Archive(place.state_dir).stored("run")
+    assert stored is not None
+    assert len(str(stored.state.to_snapshot())) < 4_000

@@ -1,0 +1,240 @@
+"""The store: its schema grows in named steps, and a commit is all or nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from tests.scripted import case, event, in_trio
+from threepio_client.archive import Archive
+from threepio_client.line import decode
+from threepio_client.paths import StateDir
+from threepio_client.runstate import RunState
+from threepiod import store as store_module
+from threepiod.store import MIGRATIONS, Batch, Committer, Migration, Store, StoreError
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return StateDir(tmp_path).store
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    found = Store(path)
+    yield found
+    found.close()
+
+
+def rows(path: Path, query: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(path)) as db:
+        return db.execute(query).fetchall()
+
+
+def batch(store: Store, run_id: str, lines: list[bytes]) -> Batch:
+    """Return a batch of a new run's lines."""
+    found = store.open_run(run_id, "producer")
+    state = RunState()
+    made = Batch(key=found.key)
+    size = 0
+    for line in lines:
+        state.fold(decode(line[:-1]))
+        made.add(decode(line[:-1]), len(line))
+        size += len(line)
+    made.close(seq=state.seq, offset=size, observed=0, final=False, ingest={}, state=state)
+    return made
+
+
+def test_a_new_store_has_every_migration_by_name(store: Store, path: Path) -> None:
+    assert rows(path, "SELECT name FROM migrations ORDER BY name") == [(step.name,) for step in MIGRATIONS]
+    assert [step.name for step in MIGRATIONS] == sorted({step.name for step in MIGRATIONS})
+
+
+def test_a_migration_that_breaks_leaves_nothing_of_itself(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Store(path).close()
+    broken = Migration(name="9998-two-steps", statements=("CREATE TABLE half (x)", "CREATE TABLE runs (x)"))
+    monkeypatch.setattr(store_module, "MIGRATIONS", (*MIGRATIONS, broken))
+
+    with pytest.raises(StoreError, match="cannot open the store"):
+        Store(path)
+
+    assert not rows(path, "SELECT name FROM sqlite_master WHERE name = 'half'")
+    assert ("9998-two-steps",) not in rows(path, "SELECT name FROM migrations")
+    mended = Migration(name="9998-two-steps", statements=("CREATE TABLE half (x)", "CREATE TABLE whole (x)"))
+    monkeypatch.setattr(store_module, "MIGRATIONS", (*MIGRATIONS, mended))
+    Store(path).close()
+    assert len(rows(path, "SELECT name FROM sqlite_master WHERE name IN ('half', 'whole')")) == 2
+
+
+def test_a_migration_is_applied_once_and_keeps_the_rows(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Store(path)
+    first.write([batch(first, "old", [case(1, "t.py::one")])])
+    first.close()
+    added = Migration(name="9999-a-column", statements=("ALTER TABLE runs ADD COLUMN note TEXT",))
+    monkeypatch.setattr(store_module, "MIGRATIONS", (*MIGRATIONS, added))
+
+    Store(path).close()
+    Store(path).close()  # a second time it would be a duplicate column
+
+    assert rows(path, "SELECT run_id, seq, note FROM runs") == [("old", 1, None)]
+
+
+def test_a_store_of_a_newer_version_is_refused_and_left_as_it_is(path: Path) -> None:
+    Store(path).close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("INSERT INTO migrations VALUES ('7777-of-tomorrow', 'later')")
+        db.commit()
+    before = path.read_bytes()
+
+    with pytest.raises(StoreError, match="newer threepiod") as caught:
+        Store(path)
+
+    assert "7777-of-tomorrow" in str(caught.value)
+    assert "THREEPIO_STATE_DIR" in str(caught.value)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"this is no database" * 100, b"\0" * 4096], ids=["text", "zeros"])
+def test_what_is_no_database_is_refused_and_left_as_it_is(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+    with pytest.raises(StoreError) as caught:
+        Store(path)
+
+    assert f"cannot open the store {path}" in str(caught.value)
+    assert "Move it away" in str(caught.value)
+    assert path.read_bytes() == content
+
+
+def test_a_store_that_could_not_be_opened_holds_no_lock(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        store_module, "MIGRATIONS", (Migration(name="0000-broken", statements=("CREATE TABLE t (x)", "NOT SQL")),)
+    )
+    with pytest.raises(StoreError) as caught:
+        Store(path)
+
+    with closing(sqlite3.connect(path, timeout=0)) as db:
+        db.execute("BEGIN EXCLUSIVE")
+    assert caught.value.exit_code == 5
+
+
+def test_a_commit_is_all_or_nothing(store: Store, path: Path) -> None:
+    good = batch(store, "good", [case(1, "t.py::one"), event(2, "adapterStats", {})])
+    bad = batch(store, "bad", [case(1, "t.py::one"), case(2, "t.py::two")])
+    bad.results.append(bad.results[0])  # the same key again
+
+    with pytest.raises(StoreError):
+        store.write([good, bad])
+
+    assert rows(path, "SELECT run_id, seq FROM runs ORDER BY run_id") == [("bad", 0), ("good", 0)]
+    assert rows(path, "SELECT count(*) FROM results") == rows(path, "SELECT count(*) FROM events") == [(0,)]
+    store.write([good])
+    assert rows(path, "SELECT run_id, seq FROM runs WHERE seq > 0") == [("good", 2)]
+
+
+def test_rows_and_position_of_a_run_are_stored_together(store: Store, path: Path) -> None:
+    lines = [case(1, "t.py::one"), case(2, "t.py::two", "FAIL", error={"message": "no"}), event(3, "adapterStats", {})]
+
+    store.write([batch(store, "run", lines)])
+
+    found = store.find_run("run")
+    assert found is not None
+    assert (found.seq, found.offset, found.state.counts["failed"]) == (3, sum(map(len, lines)), 1)
+    stored = Archive(StateDir(path.parent)).stored_lines("run")
+    assert {(seq, crc) for seq, crc, _ in stored} == {(e.seq, e.crc) for e in (decode(line[:-1]) for line in lines)}
+
+
+def test_a_test_has_one_number_across_runs(store: Store, path: Path) -> None:
+    for run_id in ("first", "second"):
+        store.write([batch(store, run_id, [case(1, "t.py::same")])])
+
+    assert rows(path, "SELECT count(*), count(DISTINCT test) FROM results") == [(2, 1)]
+
+
+def test_what_a_foreign_writer_may_say_is_stored_or_refused_as_an_error_of_the_store(store: Store, path: Path) -> None:
+    strange = [
+        case(1, "t.py::one", worker={"a": 1}, duration=2**70),
+        case(2, "t.py::two", phase=["x"], started="yesterday", countedAs={"a": 1}),
+        case(3, "t.py::three", status=["x"]),
+        event(4, "of another version", {"number": 2**80}),
+    ]
+
+    store.write([batch(store, "strange", strange)])
+
+    assert rows(path, "SELECT seq FROM runs") == [(4,)]
+
+
+def test_a_text_that_the_store_cannot_hold_is_an_error_of_the_store(store: Store) -> None:
+    made = batch(store, "surrogate", [case(1, "t.py::one")])
+    made.nodeids, made.results = [("\ud800",)], [(made.key, "\ud800", *made.results[0][2:])]
+
+    with pytest.raises(StoreError):
+        store.write([made])
+
+    store.write([batch(store, "next", [case(1, "t.py::one")])])
+
+
+class CountingStore(Store):
+    """Notes how many runs each commit holds; the first one waits until it is told to go on."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.commits: list[int] = []
+
+    def write(self, batches: list[Batch]) -> None:
+        self.commits.append(len(batches))
+        super().write(batches)
+
+
+@in_trio
+async def test_batches_of_several_runs_are_one_commit(path: Path) -> None:
+    store = CountingStore(path)
+    committer = Committer(store)
+    batches = [batch(store, f"run-{number}", [case(1, "t.py::one")]) for number in range(8)]
+
+    async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as waiting:
+            for made in batches:
+                waiting.start_soon(committer.commit, made)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(committer.serve)
+        nursery.cancel_scope.cancel()
+
+    assert store.commits == [8]
+    assert rows(path, "SELECT count(*) FROM runs WHERE seq = 1") == [(8,)]
+    store.close()
+
+
+@in_trio
+async def test_a_failed_commit_is_told_to_every_run_in_it_and_to_no_later_one(path: Path) -> None:
+    store = CountingStore(path)
+    committer = Committer(store)
+    bad = batch(store, "bad", [case(1, "t.py::one")])
+    bad.results *= 2
+    told: list[str] = []
+
+    async def commit(name: str, made: Batch) -> None:
+        try:
+            await committer.commit(made)
+            told.append(f"{name} stored")
+        except StoreError:
+            told.append(f"{name} failed")
+
+    async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as waiting:
+            waiting.start_soon(commit, "bad", bad)
+            waiting.start_soon(commit, "other", batch(store, "other", [case(1, "t.py::one")]))
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(committer.serve)
+        await commit("later", batch(store, "later", [case(1, "t.py::one")]))
+        nursery.cancel_scope.cancel()
+
+    assert sorted(told) == ["bad failed", "later stored", "other failed"]
+    store.close()
