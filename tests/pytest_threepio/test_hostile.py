@@ -12,11 +12,9 @@ from tests.place import Place, wait_until
 from tests.pytest_threepio.comparison import SUITE, Comparison
 from threepio_client.events import LINE_LIMIT
 
-CLOSED_BY_THE_SUITE = (
-    "the suite closed the journal's descriptor",
-    "the connection to threepiod ended: the suite closed",
-)
-AFTERWARDS = ("threepiod was slow or away",)
+CLOSED_BY_THE_SUITE = ("the suite closed the journal's descriptor",)
+AFTERWARDS = ("threepiod was slow or away", "the connection to threepiod ended")
+"""Neither where the adapter has connected again by then and all is stored; which of them depends on what was to be sent."""
 
 
 def test_closed_descriptors_are_opened_again_and_nobody_elses_file_is_written(compare: Comparison) -> None:
@@ -368,7 +366,7 @@ def test_last(): pass
 
     assert done.returncode == 0, done.stdout
     assert "4 passed" in done.stdout
-    assert "threepio: the connection to threepiod ended" in done.stdout, done.stdout
+    assert any(f"threepio: {beginning}" in done.stdout for beginning in AFTERWARDS), done.stdout
     place.start_daemon()
     wait_until(lambda: place.verify("pipe")["whole"])
     assert place.status("pipe")["state"] == "passed"
