@@ -759,7 +759,7 @@ def test_the_end_of_the_parent_is_seen_while_its_child_lives_on(place: Path) -> 
                     os.close(fd)
                 os.set_blocking(read, True)
                 import time
-                while not (place / "go").exists():
+                while place.exists() and not (place / "go").exists():
                     time.sleep(0.01)
                 os._exit(0)
             emit(1)
