@@ -10,7 +10,7 @@ import struct
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final, get_origin, get_type_hints
+from typing import Any, Final, get_args, get_origin, get_type_hints
 
 import pytest
 
@@ -18,6 +18,7 @@ from docs import make_commands
 from tests.place import Place, wait_until
 from threepio_client import nowpage, protocol
 from threepio_client.events import Phase
+from threepio_client.wire import FrameReader
 
 ROOT: Final = Path(__file__).parent.parent
 DOCS: Final = ROOT / "docs"
@@ -193,9 +194,10 @@ def test_every_payload(place: Place) -> None:
 def test_messages() -> None:
     documented = {row[1].strip("`"): row for row in cells(section("protocol.md", "Frames")) if row[0].isdigit()}
     expected = {}
-    for kind, code in protocol._CODES.items():
-        hints = get_type_hints(kind)
-        shown = [f"`{name}` {(get_origin(hints[name]) or hints[name]).__name__}" for name in kind._fields]
+    for kind in get_args(protocol.Message):
+        blank = {name: (get_origin(hint) or hint)() for name, hint in get_type_hints(kind).items()}
+        (code, *values), *_ = FrameReader().feed(protocol.to_frame(kind(**blank)))
+        shown = [f"`{name}` {type(value).__name__}" for name, value in zip(blank, values, strict=True)]
         senders = sorted({who.value for table in protocol.TRANSITIONS.values() for who, what in table if what is kind})
         expected[kind.__name__] = [str(code), f"`{kind.__name__}`", ", ".join(senders), ", ".join(shown)]
     assert documented == expected

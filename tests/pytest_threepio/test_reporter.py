@@ -286,6 +286,7 @@ def test_collecting_alone_runs_nothing(compare: Comparison) -> None:
     assert done.exit_code == 0
     assert done.outcomes() == {}
     assert (done.status["collected"], done.status["finished"]) == (3, 0)
+    assert (done.status["state"], done.status["verdict"]["kind"]) == ("passed", "collect-only")
 
 
 def test_node_ids_are_by_the_rootdir(compare: Comparison) -> None:
