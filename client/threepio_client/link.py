@@ -186,7 +186,7 @@ class Link:
             if self.is_open and self._wait(self._flush):
                 self._out = self._protocol.send(Bye(last_seq=last_seq))
                 self._flush()
-                self._wait(lambda: self.acked >= last_seq and self._protocol.state is State.CLOSED)
+                self._wait(lambda: self._flush() and self.acked >= last_seq and self._protocol.state is State.CLOSED)
             return self.acked >= last_seq
         finally:
             self.close()

@@ -317,6 +317,30 @@ def test_a_begun_frame_is_finished_before_any_other(
 # The end
 
 
+def test_a_bye_that_does_not_fit_into_the_socket_buffer_is_sent_when_it_does(
+    place: Path, connected: Connected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = link._send
+    full = 3
+
+    def when_not_full(sock: socket.socket, data: bytes, flags: int) -> int:
+        nonlocal full
+        full -= 1
+        if full >= 0:
+            raise BlockingIOError
+        return send(sock, data, flags)
+
+    with FakeDaemon(place / "socket") as daemon:
+        made, lines = connected(), Stream()
+        assert lines.offer(made)
+        daemon.wait_until(lambda: daemon.seqs == [1])
+        monkeypatch.setattr(link, "_send", when_not_full)
+
+        assert made.finish(1)
+
+        assert [bye.last_seq for bye in daemon.byes] == [1]
+
+
 def test_a_refusal_is_told_and_final(place: Path, connected: Connected) -> None:
     with FakeDaemon(place / "socket") as daemon:
         daemon.refusal = ("run-taken", "another process has this run")
