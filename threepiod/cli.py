@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import sys
+from threepio_client.cli import require
 
 
 def main() -> None:
     """Run the command; without the extra, say what to install."""
-    try:
-        import trio  # noqa: F401
-        import typer  # noqa: F401
-    except ImportError as error:
-        print(
-            f"threepiod: {error.name} is not installed. Install it with: pip install 'threepiod[daemon]'",
-            file=sys.stderr,
-        )
-        sys.exit(2)
+    require("threepiod", "trio", "typer")
     from threepiod.commands import run
 
     run()
-
-
-if __name__ == "__main__":
-    main()

@@ -18,6 +18,7 @@ from typing import Any, Final, ParamSpec
 import pytest
 
 from pytest_threepio import payloads
+from pytest_threepio.groups import Groups
 from pytest_threepio.inflight import InFlight, SessionEnd
 from threepio_client import __version__, clock, nowpage
 from threepio_client.adapter import Adapter
@@ -52,25 +53,6 @@ def _guarded(hook: Callable[P, None]) -> Callable[P, None]:
     return guarded
 
 
-class _Group:
-    """Totals of one file.
-
-    Attributes:
-        remaining: tests of it that are not over yet.
-        started: whether one of its tests has an outcome.
-        duration: sum of its tests' durations, milliseconds.
-        totals: outcomes by status, subtests left out.
-    """
-
-    __slots__ = ("duration", "remaining", "started", "totals")
-
-    def __init__(self) -> None:
-        self.remaining = 0
-        self.started = False
-        self.duration = 0.0
-        self.totals: dict[str, int] = {}
-
-
 class Reporter:
     """One pytest session's events.
 
@@ -85,7 +67,6 @@ class Reporter:
         self._config = config = session.config
         self._terminal: Any = config.pluginmanager.get_plugin("terminalreporter")
         self._with_workers = config.pluginmanager.hasplugin("dsession")
-        self._groups: dict[str, _Group] = {}
         self._workers: dict[str, int] = {}
         self._died_in: dict[str, str] = {}
         self._subtests: dict[str, list[tuple[str, object]]] = {}
@@ -102,6 +83,7 @@ class Reporter:
         self._parent: object = None
         self._parent_names: list[str] = []
         self._adapter = Adapter(settings, self._run_start())
+        self._groups = Groups(self._adapter.emit)
         self._was_connected = self._adapter.is_connected
         # Under xdist the workers know better what is in flight.
         page = None if self._with_workers else self._adapter.now
@@ -241,7 +223,7 @@ class Reporter:
         if "subtest" in payload:
             self._subtests.setdefault(report.nodeid, []).append((category or "", report))
         else:
-            self._count_in_group(report.nodeid, status, duration)
+            self._groups.counted(report.nodeid, status, duration)
             taken_back = self._taken_back(report.nodeid, status)
             if taken_back:
                 payload["takenBack"] = taken_back
@@ -252,11 +234,7 @@ class Reporter:
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         if self._in_flight is not None:
             self._in_flight.pytest_runtest_logfinish()
-        group = self._groups.get(nodeid.partition("::")[0])
-        if group is not None:
-            group.remaining -= 1
-            if group.remaining == 0:
-                self._group_result(nodeid.partition("::")[0], group)
+        self._groups.over(nodeid)
 
     # The session
 
@@ -323,9 +301,7 @@ class Reporter:
         if self._finished:
             return
         self._finished = True
-        for name, group in self._groups.items():
-            if group.started and group.remaining > 0:
-                self._group_result(name, group)
+        self._groups.close()
         stopped = self._stopped
         if stopped is None:
             why = self._session.shouldfail or self._session.shouldstop
@@ -370,12 +346,7 @@ class Reporter:
         size = count = 0
         for nodeid in nodeids:
             count += 1
-            file = nodeid.partition("::")[0]
-            group = self._groups.get(file)
-            if group is None:
-                group = self._groups[file] = _Group()
-                self._adapter.emit(EventType.GROUP_DISCOVERED, {"groupName": file, "parentNames": []})
-            group.remaining += 1
+            self._groups.collected(nodeid)
             chunk.append(nodeid)
             size += len(nodeid) + 3
             if size > COLLECTED_CHUNK - 4096:
@@ -425,30 +396,6 @@ class Reporter:
             inner = [node.name for node in chain if "::" in node.nodeid and not isinstance(node, pytest.File)]
             self._parent_names = [file, *inner]
         return self._parent_names, item.name
-
-    def _count_in_group(self, nodeid: str, status: Status, duration: float) -> None:
-        name = nodeid.partition("::")[0]
-        group = self._groups.setdefault(name, _Group())
-        if not group.started:
-            group.started = True
-            self._adapter.emit(EventType.GROUP_START, {"groupName": name, "parentNames": []})
-        group.totals[status] = group.totals.get(status, 0) + 1
-        group.duration += duration
-
-    def _group_result(self, name: str, group: _Group) -> None:
-        bad = any(group.totals.get(status) for status in (Status.FAIL, Status.ERROR))
-        self._adapter.emit(
-            EventType.GROUP_RESULT,
-            {
-                "groupName": name,
-                "parentNames": [],
-                "status": Status.FAIL if bad else Status.PASS,
-                "duration": round(group.duration, 3),
-                "totals": group.totals,
-                "remaining": max(group.remaining, 0),
-            },
-        )
-        group.totals = {}
 
     def _totals(self) -> dict[str, int]:
         """Return pytest's own totals by its own names, as its last line will print them."""

@@ -1,0 +1,93 @@
+"""Groups: the files of a session, as events. A file is discovered when a test of it is collected, starts with its first
+outcome, and has a result when its last test is over.
+
+A group's duration is the sum of its own tests', never wall time: under xdist its tests run at several places at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from threepio_client.events import EventType, Payload, Status
+
+Emit = Callable[[str, Payload], None]
+
+
+class _Group:
+    """Totals of one file.
+
+    Attributes:
+        remaining: tests of it that are not over yet.
+        started: whether one of its tests has an outcome.
+        duration: sum of its tests' durations, milliseconds.
+        totals: outcomes by status, subtests left out.
+    """
+
+    __slots__ = ("duration", "remaining", "started", "totals")
+
+    def __init__(self) -> None:
+        self.remaining = 0
+        self.started = False
+        self.duration = 0.0
+        self.totals: dict[str, int] = {}
+
+
+class Groups:
+    """Keeps the totals of each file; its size is that of the number of files."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._groups: dict[str, _Group] = {}
+
+    def collected(self, nodeid: str) -> None:
+        """Note a test that is to run."""
+        name = _file_of(nodeid)
+        group = self._groups.get(name)
+        if group is None:
+            group = self._groups[name] = _Group()
+            self._emit(EventType.GROUP_DISCOVERED, {"groupName": name, "parentNames": []})
+        group.remaining += 1
+
+    def counted(self, nodeid: str, status: Status, duration: float) -> None:
+        """Note an outcome; `duration` in milliseconds."""
+        name = _file_of(nodeid)
+        group = self._groups.setdefault(name, _Group())
+        if not group.started:
+            group.started = True
+            self._emit(EventType.GROUP_START, {"groupName": name, "parentNames": []})
+        group.totals[status] = group.totals.get(status, 0) + 1
+        group.duration += duration
+
+    def over(self, nodeid: str) -> None:
+        """Note that a test is over."""
+        name = _file_of(nodeid)
+        group = self._groups.get(name)
+        if group is not None:
+            group.remaining -= 1
+            if group.remaining == 0:
+                self._result(name, group)
+
+    def close(self) -> None:
+        """State what is known of the files whose tests did not all run."""
+        for name, group in self._groups.items():
+            if group.started and group.remaining > 0:
+                self._result(name, group)
+
+    def _result(self, name: str, group: _Group) -> None:
+        bad = any(group.totals.get(status) for status in (Status.FAIL, Status.ERROR))
+        self._emit(
+            EventType.GROUP_RESULT,
+            {
+                "groupName": name,
+                "parentNames": [],
+                "status": Status.FAIL if bad else Status.PASS,
+                "duration": round(group.duration, 3),
+                "totals": group.totals,
+                "remaining": max(group.remaining, 0),
+            },
+        )
+        group.totals = {}
+
+
+def _file_of(nodeid: str) -> str:
+    return nodeid.partition("::")[0]
