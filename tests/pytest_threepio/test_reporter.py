@@ -205,8 +205,8 @@ STOPPED: dict[str, tuple[Files, tuple[str, ...], int, str, int, int]] = {
         "import pytest\n@pytest.fixture\ndef stop(): raise KeyboardInterrupt\n"
         "def test_a(): pass\ndef test_b(stop): pass\ndef test_c(): pass", (), 2, "user", 1, 2),
     "SIGINT": (
-        "import os, signal\ndef test_a(): pass\ndef test_b(): os.kill(os.getpid(), signal.SIGINT)\n"
-        "def test_c(): pass", (), 2, "user", 1, 2),
+        "import os, signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)  # a caller may have it ignored\n"
+        "def test_a(): pass\ndef test_b(): os.kill(os.getpid(), signal.SIGINT)\ndef test_c(): pass", (), 2, "user", 1, 2),
     "session.shouldstop": (
         {SUITE: "def test_a(request): request.session.shouldstop = 'a plugin wants it'\ndef test_b(): pass"},
         (), 2, "stop", 1, 1),
