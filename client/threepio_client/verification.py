@@ -6,6 +6,7 @@ depend on what the daemon believes.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -93,7 +94,7 @@ def verify_run(archive: Archive, run_id: str) -> dict[str, Any]:
     return {
         "schema_version": VIEW_VERSION,
         "run_id": run_id,
-        "whole": not (missing or duplicates or corrupt or state.events_lost),
+        "whole": os.access(journal, os.R_OK) and not (missing or duplicates or corrupt or state.events_lost),
         "journal_events": len(by_seq),
         "stored_events": len(stored),
         "missing": missing,
