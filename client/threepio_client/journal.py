@@ -152,7 +152,9 @@ class JournalWriter:
             found = _fstat(self._fd)
             if (found.st_dev, found.st_ino) == self._file_id:
                 if not found.st_nlink and not self.damage:
-                    self.damage = f"the journal {self.path} was removed: events that were not stored by then are lost with it"
+                    self.damage = (
+                        f"the journal {self.path} was removed: events that were not stored by then are lost with it"
+                    )
                 return found.st_size
         except OSError:
             pass  # closed by the suite: opened again below
