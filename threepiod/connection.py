@@ -39,7 +39,7 @@ from threepiod.run import Run
 RECEIVE_SIZE: Final = 256 * 1024
 LARGE_READ: Final = 64 * 1024
 READ_PAUSE_S: Final = 0.005
-"""Between reads while little comes: waking for every frame cost five times the CPU. After a large read there is no pause."""
+"""Between reads while little comes: waking for every frame cost a prototype five times the CPU. After a large read: none."""
 HELLO_TIMEOUT_S: Final = 10.0
 SEND_TIMEOUT_S: Final = 30.0
 """A client that does not read for this long is let go; its run goes on in its journal."""

@@ -34,7 +34,7 @@ _getpid: Final = os.getpid
 READ_TRIES: Final = 20
 READ_PAUSE_S: Final = 0.001
 """A writer is inside a slot for about a microsecond, but on a busy machine it may lose the processor just there: with eight
-tries at once, 1 of 1,179 readings of a suite found nothing that way."""
+tries at once, 1 of 1,406 readings of a suite found nothing that way."""
 
 _PHASES: Final = (Phase.COLLECT, Phase.SETUP, Phase.CALL, Phase.TEARDOWN, Phase.SESSION_END)
 _CODE: Final = {phase: code for code, phase in enumerate(_PHASES, start=1)}
