@@ -28,6 +28,7 @@ from threepio_client.paths import StateDir, run_id_of
 from threepio_client.protocol import Hello
 from threepio_client.settings import RUN_ID, Settings
 from threepio_client.views import VIEW_VERSION
+from threepiod.admission import Admission
 from threepiod.connection import ClientConnection
 from threepiod.queries import Queries
 from threepiod.run import Run
@@ -55,6 +56,7 @@ class Daemon:
         self._state_dir = StateDir(settings.state_dir)
         self._committer = Committer(store)
         self._queries = Queries(self, Archive(self._state_dir))
+        self._admission = Admission()
         self._started = clock.monotonic()
         self._last_error: dict[str, Any] | None = None
         self._errors = 0
@@ -234,7 +236,9 @@ class Daemon:
     async def _serve_client(self, stream: trio.SocketStream) -> None:
         try:
             async with stream:
-                await ClientConnection(stream, self._state_dir.path, self._open_run, self._queries.answer).serve()
+                await ClientConnection(
+                    stream, self._state_dir.path, self._open_run, self._queries.answer, self._admission
+                ).serve()
         except RemoteProtocolError as error:
             self._note_error(f"refused a client: {error}")
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
