@@ -6,6 +6,7 @@ the order of starting (store, recovery, listening, ready) and stopping (no new c
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -64,6 +65,7 @@ class Daemon:
         self._rates: deque[int] = deque(maxlen=RATE_TICKS)
         self._taken_by_ended = 0
         self._scanned_at = -1
+        self._blind = ""
         self._ignored: set[str] = set()
         self._unreadable: set[str] = set()
         self._work: trio.Nursery | None = None
@@ -193,8 +195,16 @@ class Daemon:
 
     async def _scan(self) -> None:
         """Open every run of which there is more than the store has: at start, and when the directory changed."""
-        changed_at = self._state_dir.journals.stat().st_mtime_ns
-        if changed_at == self._scanned_at:
+        try:
+            changed_at = self._state_dir.journals.stat().st_mtime_ns
+            if changed_at == self._scanned_at:
+                return
+            paths = sorted(self._state_dir.journals.iterdir())
+            self._blind = ""
+        except OSError as error:  # no descriptor is left, or somebody removed the directory: the next tick looks again
+            if self._blind != str(error):
+                self._blind = str(error)
+                self._note_error(f"cannot look for journals: {error}")
             return
         try:
             known = {row[0]: row[1:] for row in await self._committer.call(Store.runs)}
@@ -202,7 +212,7 @@ class Daemon:
             self._note_error(str(error))
             return
         complete = True
-        for path in sorted(self._state_dir.journals.iterdir()):
+        for path in paths:
             run_id = run_id_of(path)
             if run_id is None or run_id in self.runs or run_id in self._ignored:
                 continue
@@ -216,6 +226,8 @@ class Daemon:
                 if run_id not in self._unreadable:  # said once, looked at again when the directory has changed
                     self._unreadable.add(run_id)
                     self._note_error(f"cannot read the journal {path}: {error.strerror}")
+                if error.errno in (errno.EMFILE, errno.ENFILE):
+                    complete = False  # no descriptor is left: look again at the next tick
                 continue
             if producer_id is None:
                 complete = False  # its first line is not there yet: look again at the next tick
@@ -260,7 +272,13 @@ class Daemon:
 
 
 def _producer_of(journal: Path) -> str | None:
-    """Return the producer that a journal's runStart names; the file's own identity where it has no readable runStart."""
+    """Return the producer that a journal's runStart names; the file's own identity where it has no readable runStart.
+
+    Raises:
+        OSError: it cannot be read, or another user made it: the directory was left open by mistake.
+    """
+    if journal.lstat().st_uid != os.getuid():
+        raise PermissionError(errno.EPERM, "it belongs to another user")
     for record in records(journal):
         if record.event is not None and record.event.type == EventType.RUN_START:
             return str(record.event.payload.get("producerId", ""))
