@@ -212,13 +212,17 @@ class ClientConnection:
     async def _serve_queries(self) -> None:
         while (message := await self._next()) is not None:
             assert isinstance(message, Ask)  # the table allows nothing else
-            start = time.perf_counter()
-            try:
-                result = await self._answer(message.name, message.params)
-                answer = {"result": result, "elapsed_ms": round((time.perf_counter() - start) * 1000, 3)}
-            except ThreepioError as error:
-                answer = {"error": str(error), "code": "no-such-run" if isinstance(error, NoSuchRun) else "error"}
-            await self._reply(message.id, msgpack.packb(answer))
+            await self._reply(message.id, await self._packed_answer(message))
+
+    async def _packed_answer(self, question: Ask) -> bytes:
+        start = time.perf_counter()
+        try:
+            result = await self._answer(question.name, question.params)
+            answer = {"result": result, "elapsed_ms": round((time.perf_counter() - start) * 1000, 3)}
+        except ThreepioError as error:
+            answer = {"error": str(error), "code": "no-such-run" if isinstance(error, NoSuchRun) else "error"}
+        data: bytes = msgpack.packb(answer)
+        return data
 
     async def _reply(self, number: int, data: bytes) -> None:
         if len(data) <= REPLY_PIECE:
