@@ -71,12 +71,12 @@ def _crowd(scale: Scale, place: Place) -> tuple[str, list[str]]:
     pid = place.start_daemon()
     _make_failures(place, FAILURES[scale])
     cost = Cost(pid)
-    with emitters(place, 1) as (emitter,), ExitStack() as clients:
+    patient = {"THREEPIO_BLOCK_TOTAL_MS": "inf", "THREEPIO_BLOCK_MS": "inf"}
+    with emitters(place, 1, **patient) as (emitter,), ExitStack() as clients:
         emitter.do(emit=EVENTS[scale])
-        with raw_query_closed(place) as asking:  # one answer as a matter of course, before memory is counted
+        with raw_query_closed(place) as asking:  # what one answer takes that is read is no client's fault
             size = len(repr(asking.ask("failures", run="failing")))
-        before = cost.rss()
-        cost.forget_peak()
+        before = cost.peak()
         for number in range(HALF_OPEN):
             _half_open(place, clients, number)
         for number in range(DEAF[scale]):
@@ -140,13 +140,14 @@ def _make_failures(place: Place, count: int) -> None:
     wait_until(lambda: stored_seq(place, "failing") >= count + 2)
 
 
-def _none_for_long(emitter: Emitter, pid: int) -> int:
+def _none_for_long(place: Place, emitter: Emitter, pid: int) -> int:
     """Leave the daemon without descriptors until it has tried again and failed again; return the events emitted."""
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (1, FEW))
     emitter.do(emit=1000)
     time.sleep(3 * RETRY_S)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (FEW, FEW))
-    emitter.do(emit=1000)
+    written = emitter.do(emit=1000)["written"]
+    wait_until(lambda: stored_seq(place, emitter.run_id) >= written)
     return 2000
 
 
@@ -177,14 +178,15 @@ def _few_descriptors(scale: Scale, place: Place) -> tuple[str, list[str]]:
         wait_until(lambda: stored_seq(place, emitter.run_id) >= written)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (1, FEW))  # not one more
         emitter.do(emit=EVENTS[scale])
+        emitted = 2 * EVENTS[scale]
+        if scale is Scale.LONG:
+            emitted += _none_for_long(place, emitter, pid)
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (1, FEW))
         with emitters(place, 1) as (newcomer,):  # its journal is a new one, which the daemon cannot open now
             newcomer.do(emit=10)
             time.sleep(2.5 * TICK_S)  # the daemon looks at its directory twice
             resource.prlimit(pid, resource.RLIMIT_NOFILE, (FEW, FEW))
             newcomer.do(close=0)
-        emitted = 2 * EVENTS[scale]
-        if scale is Scale.LONG:
-            emitted += _none_for_long(emitter, pid)
         emitter.do(close=0)
         wait_until(lambda: not differences(place, emitter.run_id, emitted))
         wait_until(lambda: not differences(place, newcomer.run_id, 10))
