@@ -272,6 +272,10 @@ class Connection:
             if isinstance(message, Hello) and self.role is Role.DAEMON and self.state is State.START:
                 self.peer_role = _client_role(message.role)
                 self._reader.limit = FRAME_LIMIT
+            if isinstance(message, Welcome) and message.version != VERSION:
+                raise RemoteProtocolError(
+                    "no-common-version", f"the daemon wants version {message.version} of the protocol, not {VERSION}"
+                )
             after = None if self.peer_role is None else TRANSITIONS[self.state].get((self.peer_role, type(message)))
             if after is None:
                 raise RemoteProtocolError(
