@@ -21,7 +21,7 @@ WANTED: Final = 10_000_000
 ADAPTERS: Final = {Scale.SHORT: 2, Scale.LONG: 8}
 ROUND: Final = {Scale.SHORT: 1_000, Scale.LONG: 5_000}
 """Small events of each adapter in a round, besides BIG of the biggest size."""
-BIG: Final = 8
+BIG: Final = {Scale.SHORT: 40, Scale.LONG: 8}
 BIGGEST: Final = LINE_LIMIT - 4_096
 """Bytes of text in an event whose line is nearly as long as a line may be."""
 SECONDS: Final = 600.0
@@ -42,9 +42,9 @@ def run(scale: Scale, seed: int, place: Place) -> Result:
     environ = {"THREEPIO_BLOCK_TOTAL_MS": "inf", "THREEPIO_BLOCK_MS": "inf"}
     failures: list[str] = []
     with _limited(pid, scale) as bound, emitters(place, ADAPTERS[scale], **environ) as all_of_them:
-        per_round = ADAPTERS[scale] * (ROUND[scale] + BIG)
+        per_round = ADAPTERS[scale] * (ROUND[scale] + BIG[scale])
         while True:
-            written = _round(all_of_them, ROUND[scale])
+            written = _round(all_of_them, ROUND[scale], BIG[scale])
             rounds += 1
             sizes.append(cost.rss())
             is_over = rounds * per_round >= WANTED or time.monotonic() - start > SECONDS
@@ -56,7 +56,7 @@ def run(scale: Scale, seed: int, place: Place) -> Result:
             emitter.do(close=0)
         peak = cost.peak()
     for emitter in all_of_them[:2]:  # the others' lines would take minutes and say the same
-        failures += differences(place, emitter.run_id, rounds * (ROUND[scale] + BIG))
+        failures += differences(place, emitter.run_id, rounds * (ROUND[scale] + BIG[scale]))
     if peak > MOST:
         failures.append(f"the daemon had {peak / MIB:.1f} MiB at its most")
     quarter = len(sizes) // 4
@@ -67,19 +67,19 @@ def run(scale: Scale, seed: int, place: Place) -> Result:
             failures.append(f"it grew by {slope / MIB:.1f} MiB between the second and the last quarter of the time")
     figures = (
         f"{rounds * per_round:,} events from {ADAPTERS[scale]} adapters in {seconds:.0f} s "
-        f"({rounds * per_round / seconds:,.0f}/s), {rounds * BIG * ADAPTERS[scale]:,} of {BIGGEST // 1024} KiB, {bound}: "
+        f"({rounds * per_round / seconds:,.0f}/s), {rounds * BIG[scale] * ADAPTERS[scale]:,} of {BIGGEST // 1024} KiB, {bound}: "
         f"RSS {peak / MIB:.1f} MiB at most, {slope / MIB:+.1f} MiB from the second to the last quarter"
     )
     return Result(figures=figures, failures=tuple(f"seed {seed}: {text}" for text in failures))
 
 
-def _round(all_of_them: list[Emitter], small: int) -> dict[str, int]:
+def _round(all_of_them: list[Emitter], small: int, big: int) -> dict[str, int]:
     """Let each emit its part; return up to which seq each run is written."""
     for emitter in all_of_them:
         emitter.order(emit=small)
     for emitter in all_of_them:
         emitter.answer()
-        emitter.order(emit=BIG, size=BIGGEST)
+        emitter.order(emit=big, size=BIGGEST)
     return {emitter.run_id: int(emitter.answer()["written"]) for emitter in all_of_them}
 
 
