@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +24,7 @@ from threepio_client.protocol import (
     Bye,
     ByeAck,
     Connection,
+    Credit,
     Hello,
     Lines,
     Message,
@@ -35,13 +35,13 @@ from threepio_client.protocol import (
     Unjournaled,
     Welcome,
 )
+from threepiod.admission import Admission
 from threepiod.run import Run
 
 RECEIVE_SIZE: Final = 256 * 1024
 LARGE_READ: Final = 64 * 1024
 READ_PAUSE_S: Final = 0.005
 """Between reads while little comes: waking for every frame cost a prototype five times the CPU. After a large read: none."""
-HELLO_TIMEOUT_S: Final = 10.0
 SEND_TIMEOUT_S: Final = 30.0
 """A client that does not read for this long is let go; its run goes on in its journal."""
 
@@ -51,21 +51,71 @@ Answer = Callable[[str, dict[str, Any]], Awaitable[Any]]
 OpenRun = Callable[[Hello], Awaitable[Run]]
 
 
+class Incoming:
+    """What an adapter sent over one connection, against what it may send.
+
+    No honest adapter can break these rules: it hears of an ack after it was sent, so what it takes for un-acked is never
+    less than what is un-acked here, and it sends each line once.
+    """
+
+    def __init__(self, acked: int) -> None:
+        """Begin behind `acked`, the seq that WELCOME tells."""
+        self._acked = acked
+        self._last = 0
+        self._credit = Credit(WINDOW, WINDOW)  # a line has at least a byte: the bytes bound the events too
+
+    def acked(self, seq: int) -> None:
+        """Note an ack. It is to be called before the ack can reach the adapter."""
+        self._acked = max(self._acked, seq)
+        self._credit.acked(seq)
+
+    def check_lines(self, lines: Lines | Unjournaled) -> None:
+        """Raise RemoteProtocolError if the adapter may not send these lines now."""
+        if lines.first_seq <= self._last:
+            raise RemoteProtocolError("regression", f"line {lines.first_seq} after line {self._last}")
+        size = 0
+        for seq, line in enumerate(lines.lines, start=lines.first_seq):
+            size += len(line) + 1
+            self._last = seq
+            if seq <= self._acked:
+                continue
+            if not self._credit.allows(len(line) + 1):
+                raise RemoteProtocolError("credit-overrun", f"more than {WINDOW} bytes beyond the ack of {self._acked}")
+            self._credit.sent(seq, len(line) + 1)
+        if isinstance(lines, Lines) and lines.end < size:
+            raise RemoteProtocolError("bad-message", f"{size} bytes of lines cannot end at byte {lines.end}")
+
+    def check_bye(self, last_seq: int) -> None:
+        """Raise RemoteProtocolError if BYE speaks of less than was sent."""
+        if last_seq < self._last:
+            raise RemoteProtocolError("regression", f"BYE at {last_seq} after line {self._last}")
+
+
 class ClientConnection:
     """The daemon's side of one connection."""
 
-    def __init__(self, stream: trio.SocketStream, state_dir: Path, open_run: OpenRun, answer: Answer) -> None:
+    def __init__(
+        self,
+        stream: trio.SocketStream,
+        state_dir: Path,
+        open_run: OpenRun,
+        answer: Answer,
+        admission: Admission,
+    ) -> None:
         self._stream = stream
         self._state_dir = state_dir
+        self._admission = admission
         self._open_run = open_run
         self._answer = answer
         self._protocol = Connection(Role.DAEMON)
         self._acked = 0
         self._sent_ack = 0
+        self._incoming = Incoming(0)
         self._bye_seq: int | None = None
         self._news = trio.Event()
-        self._inbox: deque[Message] = deque()
-        self._last_read = 0
+        self._messages: Iterator[Message] = iter(())
+        self._pause_below = 0
+        self._last_read = RECEIVE_SIZE
         self._in_frame = False
 
     async def serve(self) -> None:
@@ -79,7 +129,7 @@ class ClientConnection:
             log.warning("refused a connection of uid %d", uid)
             return
         try:
-            with trio.move_on_after(HELLO_TIMEOUT_S) as scope:
+            with self._admission.stranger() as scope:
                 hello = await self._next()
             if scope.cancelled_caught or hello is None:
                 return
@@ -88,12 +138,14 @@ class ClientConnection:
                 raise RemoteProtocolError(
                     "no-common-version", f"this threepiod speaks version {VERSION} of the protocol"
                 )
-            if self._protocol.peer_role is Role.QUERY:
-                self._check_place(hello)
-                await self._send(Welcome(version=VERSION, cursor=0, window=0))
-                await self._serve_queries()
-            else:
-                await self._serve_adapter(hello)
+            assert self._protocol.peer_role is not None
+            with self._admission.guest(self._protocol.peer_role):
+                if self._protocol.peer_role is Role.QUERY:
+                    self._check_place(hello)
+                    await self._send(Welcome(version=VERSION, cursor=0, window=0))
+                    await self._serve_queries()
+                else:
+                    await self._serve_adapter(hello)
         except RemoteProtocolError as error:
             with trio.move_on_after(1.0), suppress(trio.BrokenResourceError):  # it may have left
                 await self._send_refusal(error)
@@ -111,6 +163,8 @@ class ClientConnection:
     async def _serve_adapter(self, hello: Hello) -> None:
         run = await self._open_run(hello)
         self._acked = self._sent_ack = run.stored
+        self._incoming = Incoming(run.stored)
+        self._pause_below = LARGE_READ
         await self._send(Welcome(version=VERSION, cursor=run.stored, window=WINDOW))
         run.attach(self)
         log.info("run %s: connected, stored up to %d", run.run_id, run.stored)
@@ -132,17 +186,18 @@ class ClientConnection:
     async def _receive_lines(self, run: Run) -> None:
         while (message := await self._next()) is not None:
             if isinstance(message, Lines):
+                self._incoming.check_lines(message)
                 run.offer(message)
                 await run.room()
             elif isinstance(message, Unjournaled):
+                self._incoming.check_lines(message)
                 run.offer_unjournaled(message)
                 await run.room()
             elif isinstance(message, Bye):
+                self._incoming.check_bye(message.last_seq)
                 self._bye_seq = message.last_seq
                 run.bye(message.last_seq)
                 self.ack(run.stored)
-            if not self._inbox and self._last_read < LARGE_READ:
-                await trio.sleep(READ_PAUSE_S)
 
     async def _send_acks(self, scope: trio.CancelScope) -> None:
         try:
@@ -153,6 +208,7 @@ class ClientConnection:
                     await self._send(ByeAck(seq=self._acked))
                 elif self._acked > self._sent_ack:
                     self._sent_ack = self._acked
+                    self._incoming.acked(self._acked)
                     await self._send(Ack(seq=self._acked, window=WINDOW))
         except trio.BrokenResourceError:
             pass  # the adapter is gone, or does not read; its run goes on in its journal
@@ -161,26 +217,40 @@ class ClientConnection:
     async def _serve_queries(self) -> None:
         while (message := await self._next()) is not None:
             assert isinstance(message, Ask)  # the table allows nothing else
-            start = time.perf_counter()
-            try:
-                result = await self._answer(message.name, message.params)
-                answer = {"result": result, "elapsed_ms": round((time.perf_counter() - start) * 1000, 3)}
-            except ThreepioError as error:
-                answer = {"error": str(error), "code": "no-such-run" if isinstance(error, NoSuchRun) else "error"}
-            data: bytes = msgpack.packb(answer)
+            await self._reply(message.id, await self._packed_answer(message))
+
+    async def _packed_answer(self, question: Ask) -> bytes:
+        start = time.perf_counter()
+        try:
+            result = await self._answer(question.name, question.params)
+            answer = {"result": result, "elapsed_ms": round((time.perf_counter() - start) * 1000, 3)}
+        except ThreepioError as error:
+            answer = {"error": str(error), "code": "no-such-run" if isinstance(error, NoSuchRun) else "error"}
+        data: bytes = msgpack.packb(answer)
+        return data
+
+    async def _reply(self, number: int, data: bytes) -> None:
+        if len(data) <= REPLY_PIECE:
+            await self._send(Reply(id=number, last=True, data=data))
+            return
+        with self._admission.long_answer(len(data)) as has_room:
+            if not has_room:
+                data = msgpack.packb({"error": "too many long answers wait for their readers", "code": "busy"})
             for at in range(0, len(data), REPLY_PIECE):
                 last = at + REPLY_PIECE >= len(data)
-                await self._send(Reply(id=message.id, last=last, data=data[at : at + REPLY_PIECE]))
+                await self._send(Reply(id=number, last=last, data=data[at : at + REPLY_PIECE]))
 
     async def _next(self) -> Message | None:
         """Return the next message, or None when the stream has ended."""
-        while not self._inbox:
+        while (message := next(self._messages, None)) is None:
+            if self._last_read < self._pause_below:
+                await trio.sleep(READ_PAUSE_S)
             data = await self._stream.receive_some(RECEIVE_SIZE)
             if not data:
                 return None
             self._last_read = len(data)
-            self._inbox.extend(self._protocol.receive(data))
-        return self._inbox.popleft()
+            self._messages = self._protocol.receive(data)
+        return message
 
     async def _send(self, message: Message) -> None:
         data = self._protocol.send(message)

@@ -6,6 +6,7 @@ the order of starting (store, recovery, listening, ready) and stopping (no new c
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -29,6 +30,7 @@ from threepio_client.protocol import Hello
 from threepio_client.runfiles import all_records, runs_of
 from threepio_client.settings import RUN_ID, Settings
 from threepio_client.views import VIEW_VERSION
+from threepiod.admission import Admission
 from threepiod.connection import ClientConnection
 from threepiod.queries import Queries
 from threepiod.run import Run
@@ -56,6 +58,7 @@ class Daemon:
         self._state_dir = settings.places
         self._committer = Committer(store)
         self._queries = Queries(self, Archive(self._state_dir))
+        self._admission = Admission()
         self._started = clock.monotonic()
         self._last_error: dict[str, Any] | None = None
         self._errors = 0
@@ -63,6 +66,7 @@ class Daemon:
         self._rates: deque[int] = deque(maxlen=RATE_TICKS)
         self._taken_by_ended = 0
         self._scanned_at: tuple[int, int] | None = None
+        self._blind = ""
         self._ignored: set[str] = set()
         self._unreadable: set[str] = set()
         self._work: trio.Nursery | None = None
@@ -192,14 +196,21 @@ class Daemon:
 
     async def _scan(self) -> None:
         """Open every run of which there is more than the store has: at start, and when a directory changed."""
-        changed_at = (_changed_at(self._state_dir.journals), _changed_at(self._state_dir.spare))
-        if changed_at == self._scanned_at:
+        try:
+            changed_at = (_changed_at(self._state_dir.journals), _changed_at(self._state_dir.spare))
+            if changed_at == self._scanned_at:
+                return
+            found = await trio.to_thread.run_sync(runs_of, self._state_dir)
+            self._blind = ""
+        except OSError as error:  # no descriptor is left, or somebody removed the directory: the next tick looks again
+            if self._blind != str(error):
+                self._blind = str(error)
+                self._note_error(f"cannot look for journals: {error}")
             return
         try:
             known = await self._committer.call(Store.runs)
-            found = await trio.to_thread.run_sync(runs_of, self._state_dir)
-        except (StoreError, OSError) as error:
-            self._note_error(f"cannot look for new journals: {error}")
+        except StoreError as error:
+            self._note_error(str(error))
             return
         complete = True
         for run_id, files in found.items():
@@ -214,6 +225,8 @@ class Daemon:
                 if run_id not in self._unreadable:  # said once, looked at again when the directory has changed
                     self._unreadable.add(run_id)
                     self._note_error(f"cannot read the journal {files[min(files)]}: {error.strerror}")
+                if error.errno in (errno.EMFILE, errno.ENFILE):
+                    complete = False  # no descriptor is left: look again at the next tick
                 continue
             if producer_id is None:
                 complete = False  # its first line is not there yet: look again at the next tick
@@ -242,7 +255,9 @@ class Daemon:
     async def _serve_client(self, stream: trio.SocketStream) -> None:
         try:
             async with stream:
-                await ClientConnection(stream, self._state_dir.path, self._open_run, self._queries.answer).serve()
+                await ClientConnection(
+                    stream, self._state_dir.path, self._open_run, self._queries.answer, self._admission
+                ).serve()
         except RemoteProtocolError as error:
             self._note_error(f"refused a client: {error}")
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:

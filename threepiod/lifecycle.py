@@ -48,10 +48,12 @@ def run_daemon(settings: Settings, ready: Callable[[], None], *, to_stderr: bool
     """
     import trio
 
+    from threepiod.admission import raise_descriptor_limit
     from threepiod.daemon import Daemon
     from threepiod.store import Store
 
     state_dir = settings.places
+    raise_descriptor_limit()
     os.umask(0o077)
     for directory in (state_dir.path, state_dir.journals, state_dir.logs):
         make_private_dir(directory)

@@ -46,6 +46,7 @@ class Queries:
         self._daemon = daemon
         self._archive = archive
         self._limiter = trio.CapacityLimiter(QUERY_THREADS)
+        self._heavy = trio.Lock()
         self._answers: Final[dict[str, Callable[[dict[str, Any]], Any]]] = {
             "daemon": self._self_status,
             "status": self._status,
@@ -85,8 +86,9 @@ class Queries:
 
     async def _failures(self, params: dict[str, Any]) -> dict[str, Any]:
         run_id = await self._find(params)
-        bad = await self._in_thread(partial(self._archive.bad_results, run_id))
-        return {"status": await self._status({"run": run_id, "exact": True}), "failures": bad}
+        async with self._heavy:  # one at a time: each holds its whole answer in memory
+            status = await self._status({"run": run_id, "exact": True})
+            return {"status": status, "failures": await self._in_thread(partial(self._archive.bad_results, run_id))}
 
     async def _find(self, params: dict[str, Any]) -> str:
         reference = str(params.get("run", "latest"))

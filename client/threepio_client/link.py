@@ -41,6 +41,9 @@ READ_EVERY_S: Final = 0.050
 LONGEST_POLL_MS: Final = 60_000
 """poll(2) takes no more than 24 days; a longer wait is several polls."""
 
+TRANSIENT_REFUSALS: Final = frozenset({"busy", "store-trouble"})
+"""Codes after which it is worth asking again."""
+
 # Bound once: a test may replace what these modules hold while we run.
 _socket: Final = socket.socket
 _send: Final = socket.socket.send
@@ -206,8 +209,9 @@ class Link:
                     elif isinstance(message, Ack | ByeAck):
                         self._set_acked(message.seq)
                     elif isinstance(message, Refuse):
-                        self.refused = True
-                        self._fail(f"the daemon refused: {message.reason} [{message.code}]")
+                        self.refused = message.code not in TRANSIENT_REFUSALS
+                        self.trouble = f"the daemon refused: {message.reason} [{message.code}]"
+                        self._fail(self.trouble)
                         return
                 if len(data) < 4096:
                     return
@@ -293,7 +297,7 @@ class Link:
             self._credit.acked(seq)
 
     def _fail(self, trouble: str) -> None:
-        if self.refused or self._protocol.state is not State.CLOSED:
+        if self._protocol.state is not State.CLOSED:
             self.trouble = trouble
         self._out = b""
         self.close()

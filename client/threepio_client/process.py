@@ -47,11 +47,15 @@ class ProcessIdentity(NamedTuple):
 
     def liveness(self) -> Liveness:
         """Return whether this very process still runs; an ended process that nobody waited for is gone."""
-        if self.boot_id != _boot_id():
-            return Liveness.GONE if self.boot_id and _boot_id() else Liveness.UNKNOWN
+        boot_id = _boot_id()
+        if self.boot_id != boot_id:
+            return Liveness.GONE if self.boot_id and boot_id else Liveness.UNKNOWN
         if not self.start_ticks or self.pid_namespace != _pid_namespace():
             return Liveness.UNKNOWN
-        found = _state_and_start(self.pid)
+        try:
+            found = _state_and_start(self.pid)
+        except OSError:
+            return Liveness.UNKNOWN  # no descriptor is left to look with
         if found is None:
             return Liveness.GONE
         state, ticks = found
@@ -61,7 +65,10 @@ class ProcessIdentity(NamedTuple):
 def current() -> ProcessIdentity:
     """Return the identity of this process."""
     pid = os.getpid()
-    found = _state_and_start(pid)
+    try:
+        found = _state_and_start(pid)
+    except OSError:
+        found = None
     ticks = found[1] if found else 0
     return ProcessIdentity(pid=pid, start_ticks=ticks, boot_id=_boot_id(), pid_namespace=_pid_namespace())
 
@@ -81,9 +88,10 @@ def _pid_namespace() -> str:
 
 
 def _state_and_start(pid: int) -> tuple[str, int] | None:
+    """Return what /proc says of a process, or None if there is none of this pid; raise OSError if it cannot be seen."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):  # ESRCH: it ended between open and read
         return None
     # The second field is the command in parentheses and may hold anything, so count from the last one.
     fields = stat[stat.rindex(b")") + 2 :].split()

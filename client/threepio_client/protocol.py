@@ -13,7 +13,7 @@ from enum import Enum, auto
 from typing import Any, Final, NamedTuple
 
 from threepio_client.errors import LocalProtocolError, RemoteProtocolError
-from threepio_client.wire import FrameReader, frame
+from threepio_client.wire import FRAME_LIMIT, HELLO_LIMIT, FrameReader, frame
 
 VERSION: Final = 1
 WINDOW: Final = 1024 * 1024
@@ -256,7 +256,7 @@ class Connection:
         self.role = role
         self.peer_role = Role.DAEMON if role in _CLIENTS else None
         self.state = State.START
-        self._reader = FrameReader()
+        self._reader = FrameReader(HELLO_LIMIT if role is Role.DAEMON else FRAME_LIMIT)
 
     def send(self, message: Message) -> bytes:
         """Return the frame to be sent.
@@ -286,6 +286,11 @@ class Connection:
             message = from_array(array)
             if isinstance(message, Hello) and self.role is Role.DAEMON and self.state is State.START:
                 self.peer_role = _client_role(message.role)
+                self._reader.limit = FRAME_LIMIT
+            if isinstance(message, Welcome) and message.version != VERSION:
+                raise RemoteProtocolError(
+                    "no-common-version", f"the daemon wants version {message.version} of the protocol, not {VERSION}"
+                )
             after = None if self.peer_role is None else TRANSITIONS[self.state].get((self.peer_role, type(message)))
             if after is None:
                 raise RemoteProtocolError(

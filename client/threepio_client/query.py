@@ -20,7 +20,7 @@ ANSWER_TIMEOUT_S: Final = 10.0
 ANSWER_LIMIT: Final = 64 * 1024 * 1024
 """Bytes of one answer."""
 
-_ERRORS: Final[dict[str, type[ThreepioError]]] = {"no-such-run": NoSuchRun}
+_ERRORS: Final[dict[str, type[ThreepioError]]] = {"no-such-run": NoSuchRun, "busy": NoDaemon}
 
 
 class QueryClient:

@@ -6,6 +6,7 @@ the runStart again. Files that were compressed have `.gz` behind their name. Rea
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -73,14 +74,18 @@ def open_plain(path: Path) -> int:
     """Return a descriptor of the file's plain bytes; a compressed one is unpacked into a temporary file without a name.
 
     Raises:
-        OSError: it cannot be read, or is no whole compressed file.
+        OSError: it cannot be read, another user made it (the directory was left open by mistake), or it is no whole
+            compressed file.
     """
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    if os.fstat(fd).st_uid != os.getuid():
+        os.close(fd)
+        raise PermissionError(errno.EPERM, "it belongs to another user")
     if path.suffix != COMPRESSED:
-        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        return fd
     import gzip  # never in the tested process
 
-    packed = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with os.fdopen(packed, "rb") as file, gzip.open(file) as plain, tempfile.TemporaryFile() as room:
+    with os.fdopen(fd, "rb") as file, gzip.open(file) as plain, tempfile.TemporaryFile() as room:
         try:
             shutil.copyfileobj(plain, room)
         except (EOFError, zlib.error) as error:

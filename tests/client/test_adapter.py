@@ -396,6 +396,18 @@ def test_a_daemon_that_refuses_is_not_asked_again(start: Start, place: Path, at_
         assert types(made)[-1] == "runComplete"
 
 
+def test_a_daemon_that_is_busy_is_asked_again(start: Start, place: Path, at_once: None) -> None:
+    with FakeDaemon(place / "socket") as daemon:
+        daemon.refusal = ("busy", "64 runs are connected already")
+        made = start()
+        assert any("64 runs are connected already" in text for text in made.complaints)
+        daemon.refusal = None
+        while not made.is_connected:
+            made.emit(EventType.TEST_CASE, PASS)
+
+        assert made.close(DONE)
+
+
 def test_a_complaint_is_kept_in_the_log_once(start: Start, place: Path) -> None:
     made = start(THREEPIO_RUN_ID="noted")
     for n in range(3):

@@ -107,3 +107,22 @@ def test_without_proc_nothing_is_called_gone(monkeypatch: pytest.MonkeyPatch) ->
 )
 def test_another_payload_is_no_identity(payload: object) -> None:
     assert ProcessIdentity.from_payload(payload) is None
+
+
+def test_without_a_descriptor_to_look_with_nobody_is_called_dead() -> None:
+    script = """
+        import resource
+        from threepio_client import process
+        me = process.current()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+        boot_id, process._boot_id = process._boot_id(), lambda: boot_id  # as if a descriptor was left for that
+        print(me.liveness().name, process.current().start_ticks)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["UNKNOWN", "0"]

@@ -254,6 +254,17 @@ def test_nobody_has_another_role(role: str) -> None:
     assert caught.value.code == "bad-role"
 
 
+@pytest.mark.parametrize("client", HELLOS, ids=short)
+def test_a_version_that_was_not_offered_is_refused(client: Role) -> None:
+    side = brought_to(client, State.GREETED)[C]
+
+    with pytest.raises(RemoteProtocolError, match="version 2") as caught:
+        list(side.receive(to_frame(WELCOME._replace(version=2))))
+
+    assert caught.value.code == "no-common-version"
+    assert side.state is State.GREETED
+
+
 # Messages and arrays
 
 

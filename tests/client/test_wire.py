@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from typing import Any
 
 import msgpack
@@ -11,9 +12,11 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from threepio_client import wire
 from threepio_client.errors import RemoteProtocolError
 from threepio_client.events import LINE_LIMIT
-from threepio_client.wire import FRAME_LIMIT, FrameReader, frame
+from threepio_client.protocol import Ask, Connection, Hello, Role, Welcome, to_frame
+from threepio_client.wire import FRAME_LIMIT, HELLO_LIMIT, FrameReader, frame
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=20) | st.binary(max_size=20),
@@ -121,3 +124,58 @@ def test_random_bytes_raise_the_one_error_only(data: bytes, has_length: bool) ->
             assert message
     except RemoteProtocolError:
         pass
+
+
+PIECE = 0x3F00
+"""Elements of one list, below every limit of one."""
+GREEDY = {
+    "lists in each other, each said to be long": b"\xdc\x40\x00" * 1020,
+    "maps in each other": b"\x91\xde\x40\x00" * 1020,
+    "many empty lists": b"\xdc\x00\x40" + (b"\xdc\x3f\x00" + b"\x90" * PIECE) * 64,
+    "many empty maps": b"\xdc\x00\x40" + (b"\xdc\x3f\x00" + b"\x80" * PIECE) * 64,
+    "many short texts": b"\x9f" + (b"\xdc\x3f\x00" + b"\xa2ab" * PIECE) * 15,
+    "small enough not to be looked at": b"\xdc\x03\xff" * 340,
+}
+
+
+@pytest.mark.parametrize("name", GREEDY)
+def test_a_frame_takes_no_more_memory_than_a_few_of_its_size(name: str) -> None:
+    data = with_length(GREEDY[name])
+    tracemalloc.start()
+    try:
+        with pytest.raises(RemoteProtocolError):
+            list(FrameReader().feed(data))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 4 * 1024 * 1024
+
+
+@examples(max_examples=150, deadline=None)
+@given(array=arrays)
+def test_the_look_at_a_shape_lets_pass_what_the_decoder_takes(array: list[Any]) -> None:
+    wire._check_shape(msgpack.packb(array))
+
+
+@examples(max_examples=150, deadline=None)
+@given(st.binary(max_size=100))
+def test_the_look_at_a_shape_ends_for_any_bytes(data: bytes) -> None:
+    try:
+        wire._check_shape(data)
+    except (ValueError, IndexError):
+        with pytest.raises((ValueError, msgpack.exceptions.UnpackException)):
+            msgpack.unpackb(data, raw=True, ext_hook=wire._refuse_extension, strict_map_key=False)
+
+
+def test_a_daemon_takes_only_a_short_first_frame() -> None:
+    text = "x" * HELLO_LIMIT
+    with pytest.raises(RemoteProtocolError, match="limit") as caught:
+        list(Connection(Role.DAEMON).receive(to_frame(Hello(versions=[1], role="query", run={}, place=text))))
+    assert caught.value.code == "bad-frame"
+
+    daemon = Connection(Role.DAEMON)
+    list(daemon.receive(to_frame(Hello(versions=[1], role="query", run={}, place=""))))
+    daemon.send(Welcome(version=1, cursor=0, window=0))
+    (ask,) = daemon.receive(to_frame(Ask(id=1, name="find", params={"run": text})))
+    assert isinstance(ask, Ask)

@@ -4,32 +4,41 @@ from __future__ import annotations
 
 import os
 import struct
+from collections import deque
 from typing import Any
 
 import msgpack
 import pytest
 import trio
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
 
 from tests.daemon_here import Client, serving
 from tests.place import Place
 from tests.scripted import event, frame_of, in_trio, living, run_lines, until, write_journal
 from threepio_client.archive import Archive
-from threepio_client.events import EventType
+from threepio_client.events import LINE_LIMIT, EventType
 from threepio_client.protocol import (
     VERSION,
+    WINDOW,
     Ack,
     Ask,
     Bye,
     ByeAck,
+    Credit,
     Hello,
     Lines,
     Refuse,
+    Reply,
     Role,
     Welcome,
     to_frame,
 )
 from threepio_client.wire import FRAME_LIMIT, frame
+from threepiod import admission
 from threepiod import connection as connection_module
+from threepiod.connection import Incoming
 
 LINES = run_lines("offender", 3)
 LINES_CODE, REFUSE_CODE = 4, 3
@@ -72,6 +81,20 @@ VIOLATIONS: dict[str, tuple[list[Any], str]] = {
         "bad-line",
     ),
     "a line of another seq": (welcome_and(to_frame(frame_of([LINES[1], LINES[0]], 1))), "bad-line"),
+    "a line twice": (welcome_and(*[to_frame(frame_of(LINES, 1))] * 2), "regression"),
+    "a line zero": (welcome_and(to_frame(Lines(file=0, end=9, first_seq=0, lines=[b"x"]))), "regression"),
+    "BYE at less than was sent": (
+        welcome_and(to_frame(frame_of(LINES, 1, 3)), to_frame(Bye(last_seq=2))),
+        "regression",
+    ),
+    "an end before the lines": (
+        welcome_and(to_frame(Lines(file=0, end=9, first_seq=2, lines=[b"a line"] * 2))),
+        "bad-message",
+    ),
+    "more than the window": (
+        welcome_and(*[to_frame(Lines(file=0, end=2**21, first_seq=seq, lines=[b"x" * 2**19])) for seq in (2, 3)]),
+        "credit-overrun",
+    ),
     "lines after BYE": (welcome_and(to_frame(Bye(last_seq=9)), to_frame(frame_of(LINES, 1))), "bad-order"),
 }
 
@@ -249,7 +272,7 @@ async def test_a_second_connection_of_a_run_goes_on_where_the_first_one_ended(pl
 
 @in_trio
 async def test_a_client_that_says_nothing_is_let_go(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_module, "HELLO_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(admission, "HELLO_TIMEOUT_S", 0.05)
     async with serving(place) as served:
         client = await served.connect()
         assert await client.stream.receive_some(1) == b""
@@ -316,3 +339,122 @@ async def test_a_name_of_any_length_may_be_asked_for(place: Place) -> None:
 
         assert answer["code"] == "no-such-run"
         assert (await client.ask("daemon"))["result"]["runs_active"] == 0
+
+
+class Honest:
+    """An adapter and a daemon by their own accounts of what is out, with messages under way in both directions."""
+
+    def __init__(self, window: int, events: int, cursor: int) -> None:
+        self.credit = Credit(min(window, WINDOW), events)
+        self.incoming = Incoming(cursor)
+        self.sent: deque[Lines] = deque()
+        self.acks: deque[int] = deque()
+        self.seq = self.taken = self.acked = cursor
+        self.end = 0
+
+    def emit(self, size: int) -> None:
+        self.seq += 1
+        self.end += size + 1
+        if self.credit.allows(size + 1):  # else it is spilled
+            self.credit.sent(self.seq, size + 1)
+            self.sent.append(Lines(file=0, end=self.end, first_seq=self.seq, lines=[bytes(size)]))
+
+    def receive(self) -> None:
+        if self.sent:
+            lines = self.sent.popleft()
+            self.incoming.check_lines(lines)
+            self.taken = lines.first_seq
+
+    def ack(self, of: int) -> None:
+        seq = self.acked + (self.taken - self.acked) * of // 100
+        if seq > self.acked:
+            self.acked = seq
+            self.incoming.acked(seq)
+            self.acks.append(seq)
+
+    def hear(self) -> None:
+        if self.acks:
+            self.credit.acked(self.acks.popleft())
+
+
+@examples(max_examples=100, deadline=None)
+@given(
+    steps=st.lists(
+        st.tuples(st.just("emit"), st.sampled_from([1, 300, 200_000, LINE_LIMIT]))
+        | st.tuples(st.just("ack"), st.integers(1, 100))
+        | st.tuples(st.sampled_from(["receive", "hear"]), st.none()),
+        max_size=120,
+    ),
+    window=st.sampled_from([1, 1000, WINDOW, 2 * WINDOW]),
+    events=st.sampled_from([1, 3, 10_000_000]),
+    cursor=st.integers(0, 5),
+)
+def test_an_honest_adapter_never_overruns_its_credit(
+    steps: list[tuple[str, int | None]], window: int, events: int, cursor: int
+) -> None:
+    peers = Honest(window, events, cursor)
+    for name, value in steps:
+        getattr(peers, name)(*([] if value is None else [value]))
+    while peers.sent:
+        peers.receive()
+    peers.incoming.check_bye(peers.seq)
+
+
+@in_trio
+async def test_who_is_one_too_many_is_told_so_and_may_come_later(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "limits", lambda: admission.Limits(adapters=2, queries=1))
+    async with serving(place) as served:
+        first = await served.adapter("first")
+        await served.adapter("second")
+        third = await served.connect()
+        await third.say(served.hello("third"))
+        refusal = await third.hear()
+        assert isinstance(refusal, Refuse)
+        assert refusal.code == "busy"
+        assert "try again" in refusal.reason
+
+        asking = await served.query()
+        other = await served.connect(Role.QUERY)
+        await other.say(Hello(versions=[VERSION], role="query", run={}, place=""))
+        refusal = await other.hear()
+        assert isinstance(refusal, Refuse)
+        assert refusal.code == "busy"
+        assert (await asking.ask("daemon"))["result"]["runs_connected"] == 2
+
+        await first.stream.aclose()
+        await until(lambda: not served.daemon.runs["first"].is_connected)
+        await served.adapter("third")
+
+
+@in_trio
+async def test_of_those_that_say_nothing_the_oldest_makes_room(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "limits", lambda: admission.Limits(strangers=2))
+    async with serving(place) as served:
+        silent = [await served.connect() for _ in range(3)]
+        assert await silent[0].stream.receive_some(1) == b""
+        for client in silent[1:]:
+            await client.say(served.hello("run"))
+            assert isinstance(await client.hear(), Welcome)
+
+
+@in_trio
+async def test_long_answers_that_nobody_reads_do_not_pile_up(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "LONG_ANSWERS", 500_000)
+    async with serving(place) as served:
+        long = {"argv": ["x" * 50_000] * 8}
+        lines = [event(1, EventType.RUN_START, {**long, "producerId": "producer", "process": living().to_payload()})]
+        write_journal(served.state_dir, "long", lines)
+        await until(lambda: "long" in served.daemon.runs and served.daemon.runs["long"].stored == 1)
+        slow = await served.query()
+        for number in range(20):  # more than the socket holds, and nobody reads it
+            await slow.say(Ask(id=number, name="status", params={"run": "long"}))
+
+        other = await served.query()
+        await until(lambda: served.daemon._admission._long)
+        answer = await other.ask("status", run="long")
+
+        assert answer["code"] == "busy"
+        assert (await other.ask("daemon"))["result"]["pid"] == os.getpid()
+        while not isinstance(message := await slow.hear(), Reply) or message.id < 19 or not message.last:
+            pass
+        assert "result" in await other.ask("status", run="long")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from typing import Any
@@ -280,3 +281,33 @@ async def test_what_is_kept_of_a_run_does_not_grow_with_its_tests(place: Place) 
     stored = Archive(place.state_dir).stored("run")
     assert stored is not None
     assert len(str(stored.state.to_snapshot())) < 4_000
+
+
+@in_trio
+async def test_a_directory_of_journals_that_cannot_be_read_for_a_while_ends_nothing(place: Place) -> None:
+    async with serving(place) as served:
+        served.state_dir.journals.rename(place.path / "away")
+        await until(lambda: "cannot look for journals" in served.last_error())
+        errors = served.daemon.self_status()["errors"]
+        (place.path / "away").rename(served.state_dir.journals)
+        write_journal(served.state_dir, "run", run_lines("run", 1, identity=living(), exit_code=None))
+
+        await until(lambda: "run" in served.daemon.runs)
+
+        assert served.daemon.self_status()["errors"] == errors
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to make a file of another user")
+@in_trio
+async def test_a_journal_that_another_user_made_is_not_taken(place: Place) -> None:
+    async with serving(place) as served:
+        path = served.state_dir.journals / "planted.jsonl"
+        made = place.path / "made"
+        made.write_bytes(b"".join(run_lines("planted", 1)))
+        os.chown(made, 65534, 65534)
+        made.rename(path)
+        await until(lambda: "belongs to another user" in served.last_error())
+
+        write_journal(served.state_dir, "run", run_lines("run", 1, identity=living(), exit_code=None))
+        await until(lambda: "run" in served.daemon.runs)
+        assert "planted" not in served.daemon.runs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -221,3 +222,14 @@ def test_stop_returns_when_all_received_is_stored_and_the_process_is_gone(place:
         daemon.kill()
         daemon.wait()
     assert len(Archive(place.state_dir).stored_lines("run")) == 22
+
+
+def test_it_takes_as_many_descriptors_as_it_may_have(place: Place) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        pid = place.start_daemon()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert resource.prlimit(pid, resource.RLIMIT_NOFILE) == (hard, hard)
