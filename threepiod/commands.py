@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from threepio_client import __version__, settings
 from threepio_client.cli.output import guarded, say
+from threepio_client.cli.text import clock_time
 from threepio_client.errors import NoDaemon
 from threepiod import lifecycle
 from threepiod.listener import AlreadyRunning
@@ -20,6 +21,16 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+_TOTALS: Final = {
+    "received": "received",
+    "stored": "stored",
+    "duplicates": "duplicates discarded",
+    "conflicts": "conflicts",
+    "corrupt": "corrupt lines",
+    "kept": "journaled by the daemon itself",
+    "failures": "failures to write, sync or read",
+}
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON (docs/json.md).")]
 
@@ -71,9 +82,11 @@ def status(as_json: Json = False) -> None:
     say(f"  socket     {found['socket']}")
     say(f"  state      {found['state_dir']}")
     say(f"  runs       {found['runs_active']} active, {found['runs_connected']} connected")
+    events = found["events"]
     say(f"  events     {found['events_per_s']:.0f}/s, {found['backlog']} received and not stored yet")
+    say(f"  since then {', '.join(f'{count} {_TOTALS[name]}' for name, count in events.items() if count) or 'none'}")
     say(f"  memory     {found['rss_bytes'] / 2**20:.0f} MiB")
-    say(f"  last error {last['text'] if last else 'none'}")
+    say(f"  last error {clock_time(last['time']) + ': ' + last['text'] if last else 'none'}")
 
 
 def _print_version(wanted: bool) -> None:

@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -33,7 +33,7 @@ from threepio_client.views import VIEW_VERSION
 from threepiod.admission import Admission
 from threepiod.connection import ClientConnection
 from threepiod.queries import Queries
-from threepiod.run import Run
+from threepiod.run import TOTALS, Run
 from threepiod.store import Committer, KnownFiles, Store, StoreError
 
 TICK_S: Final = 0.250
@@ -65,6 +65,7 @@ class Daemon:
         self._taken_before = 0
         self._rates: deque[int] = deque(maxlen=RATE_TICKS)
         self._taken_by_ended = 0
+        self._ended: Counter[str] = Counter()
         self._scanned_at: tuple[int, int] | None = None
         self._blind = ""
         self._ignored: set[str] = set()
@@ -115,10 +116,18 @@ class Daemon:
             "runs_connected": sum(run.is_connected for run in active),
             "events_per_s": round(sum(self._rates) / (max(len(self._rates), 1) * TICK_S), 1),
             "backlog": sum(run.cursor - run.stored for run in active),
+            "events": self._event_totals(),
+            "commits": self._committer.commits,
             "rss_bytes": _rss_bytes(),
             "errors": self._errors,
             "last_error": self._last_error,
         }
+
+    def _event_totals(self) -> dict[str, int]:
+        totals = self._ended.copy()
+        for run in self.runs.values():
+            totals.update(run.totals)
+        return {name: totals[name] for name in TOTALS}
 
     async def observe(self, run_id: str, event_type: str, payload: dict[str, Any]) -> None:
         """Record an observation of a run, whether it is over or not."""
@@ -181,6 +190,7 @@ class Daemon:
         if self.runs.get(run.run_id) is run:
             del self.runs[run.run_id]
         self._taken_by_ended += run.taken
+        self._ended.update(run.totals)
         verdict = run.state.verdict()
         log.info("run %s: over, %s: %s; stored up to %d", run.run_id, verdict.state, verdict.text, run.stored)
 

@@ -127,6 +127,8 @@ def live_view(run: Run, archive: Archive) -> dict[str, Any]:
             journaled=max(journaled, run.cursor),
             received=run.cursor,
             stored=run.stored,
+            acked=run.acked,
+            trouble=run.trouble_note,
             detached=not run.is_connected,
             in_flight=slots,
             ingest=run.ingest,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
@@ -45,6 +46,9 @@ CONFLICTS_KEPT: Final = 100
 
 log = logging.getLogger("threepiod.run")
 
+TOTALS: Final = ("received", "stored", "duplicates", "conflicts", "corrupt", "kept", "failures")
+"""Of lines: received, stored, dropped because they came again, with other content, unreadable, journaled by the daemon
+itself; and how often something could not be written, synced or read."""
 _NO_INGEST: Final = {"from_socket": 0, "from_journal": 0, "duplicates": 0}
 
 
@@ -67,6 +71,8 @@ class Run:
         taken: lines taken since the daemon started.
         is_over: whether nothing more is expected, and everything is stored.
         trouble: why the run's events cannot be stored now; empty while they can.
+        acked: last line that a connected adapter was told is stored and synced.
+        totals: what happened to its lines since the daemon started, by the names of `TOTALS`.
     """
 
     def __init__(self, found: StoredRun, state_dir: StateDir, committer: Committer) -> None:
@@ -79,7 +85,10 @@ class Run:
         self.ingest = {**_NO_INGEST, **found.ingest}
         self.is_over = found.final
         self.trouble = ""
+        self.acked = 0
         self.taken = 0
+        self.totals: Counter[str] = Counter()
+        self._trouble_at = 0.0
         self._observed = found.observed
         self._state_dir = state_dir
         self._committer = committer
@@ -185,6 +194,11 @@ class Run:
             self._note(f"cannot open its journal: {error}")
 
     @property
+    def trouble_note(self) -> dict[str, object] | None:
+        """`trouble` with its time, or None."""
+        return {"time": round(self._trouble_at, 3), "text": self.trouble} if self.trouble else None
+
+    @property
     def liveness(self) -> Liveness:
         """Whether the run's process was alive when it was last looked at."""
         return self._liveness
@@ -242,6 +256,7 @@ class Run:
             self._batch.add_hole(self.cursor + 1, event.seq - 1, "unreadable", event.timestamp)
         self.cursor = event.seq
         self.taken += 1
+        self.totals["received"] += 1
         self.state.fold(event)
         self._batch.add(event, len(raw))
         self._checksums.add(event.seq, event.crc)
@@ -251,7 +266,9 @@ class Run:
     def _keep(self, raw: bytes, event: Event) -> int | None:
         """Journal a line in a file of our own; return the file's number, or None if that failed."""
         try:
-            return self._keeper.keep(raw, self.state if event.seq > 1 else None)
+            number = self._keeper.keep(raw, self.state if event.seq > 1 else None)
+            self.totals["kept"] += 1
+            return number
         except JournalError as error:
             self._note(f"{error}; its lines are not taken")
             return None
@@ -266,6 +283,7 @@ class Run:
             self._add_conflict(seq, raw, source)
             return False
         self.ingest["duplicates"] += 1
+        self.totals["duplicates"] += 1
         return True
 
     def _add_conflict(self, seq: int, raw: bytes, source: str) -> None:
@@ -274,6 +292,7 @@ class Run:
         if self.state.conflicts < CONFLICTS_KEPT:
             self._batch.add_conflict(seq, source, raw)
         self.state.fold_conflict()
+        self.totals["conflicts"] += 1
         self._changed = True
 
     async def _ask_store(self) -> None:
@@ -287,8 +306,10 @@ class Run:
     def _note(self, trouble: str) -> None:
         """Keep why the run's events cannot be stored now, logged once for each cause."""
         trouble = f"run {self.run_id}: {trouble}"
+        self.totals["failures"] += 1
         if trouble != self.trouble:
             log.error("%s", trouble)
+            self._trouble_at = clock.wall()
         self.trouble = trouble
 
     def _is_full(self) -> bool:
@@ -339,6 +360,7 @@ class Run:
                         step.reason,
                     )
                 self.state.fold_bad_line()
+                self.totals["corrupt"] += 1
                 self._changed = True
             elif step.event.seq <= self.cursor:
                 self._drop(step.event.seq, step.raw, "journal")
@@ -377,11 +399,13 @@ class Run:
             await self._start_over(error)
             return False
         self.trouble = ""
+        self.totals["stored"] += batch.seq - self.stored
         self.stored = batch.seq
         self.is_over = final
         self._make_room()
         for connection in list(self._connections):
             connection.ack(self.stored)
+            self.acked = self.stored
         return True
 
     async def _start_over(self, error: Exception) -> None:

@@ -83,7 +83,7 @@ class Adapter:
         self._next_file_at = 0.0
         self._stuck = ""
         # Up to which seq and byte of the file everything is known to be on the disk, and a later mark that an ack may reach.
-        self._synced_end = 0
+        self._synced_end = self._synced_seq = 0
         self._mark = (0, 0)
         self._connect_at = 0.0
         self._trouble = ""
@@ -93,6 +93,7 @@ class Adapter:
         self._stats_at = self._covered_at + STATS_EVERY_S
         self.warnings = 0
         self.complaints: list[str] = []
+        self._last_error: Payload | None = None
         for directory in (self._state_dir.path, self._state_dir.journals, self._state_dir.logs):
             make_private_dir(directory)
         self.run_id, self._journal, trouble = self._make_journal(settings.run_id or new_run_id())
@@ -168,6 +169,7 @@ class Adapter:
 
     def stats(self) -> Payload:
         """Return what adapterStats and runComplete carry; times in milliseconds."""
+        acked = self._link.acked if self._link is not None else 0
         return {
             "written": self._journal.seq,
             "writeFailures": self._write_failures,
@@ -178,12 +180,14 @@ class Adapter:
             - (self._journal.begun is not None)
             + (0 if self.is_connected else self._not_taken()),
             "syncs": self._syncs,
+            "synced": max(self._synced_seq, acked),
             "spilled": self._spilled,
-            "acked": self._link.acked if self._link is not None else 0,
+            "acked": acked,
             "connections": self._connections,
             "blockedMs": round(self._budget.blocked * 1000, 3),
             "reopened": self._journal.reopened,
             "warnings": self.warnings,
+            "lastError": self._last_error,
         }
 
     def close(self, complete: Payload) -> bool:
@@ -226,7 +230,9 @@ class Adapter:
             return
         self._said.add(key or text)
         self.complaints.append(text)
-        line = f"{clock.wall():.3f} run {self.run_id} pid {self._pid}: {plain_text(text)}\n"
+        now = clock.wall()
+        self._last_error = {"time": round(now, 3), "text": plain_text(text)}
+        line = f"{now:.3f} run {self.run_id} pid {self._pid}: {plain_text(text)}\n"
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
             fd = _open(self._state_dir.adapter_log, flags, 0o600)
@@ -340,6 +346,7 @@ class Adapter:
         old.close()
         self._journal = journal
         self._synced_end = journal.end
+        self._synced_seq = journal.seq
         self._mark = (journal.seq, journal.end)
         self.complain(f"{error}. The journal goes on in other files, the first of them {journal.path}", key="next file")
 
@@ -434,6 +441,7 @@ class Adapter:
             self._journal.sync()
             self._syncs += 1
             self._synced_end = self._journal.end
+            self._synced_seq = self._journal.seq
         except JournalError as error:
             self._write_failures += not was_poisoned
             self._go_on(error)

@@ -20,11 +20,13 @@ class Facts:
         run_id: the run's id.
         now: seconds since the epoch.
         source: `daemon` or `journal`.
-        journaled, received, stored: the last event that is in the journal, at the daemon, in the store.
+        journaled, received, stored, acked: the last event that is in the journal, at the daemon, in the store, and that
+            the adapter was told of.
         detached: whether the run is alive (or not to be seen from here) and not connected to the daemon that is asked.
         in_flight: what the now page says; only of a run that is not over.
         torn: bytes of a line that was begun and not finished.
         ingest: how the run's lines came to the daemon.
+        trouble: why the daemon cannot store the run's events now, with its time; None if it can.
     """
 
     run_id: str
@@ -33,10 +35,12 @@ class Facts:
     journaled: int
     received: int
     stored: int
+    acked: int = 0
     detached: bool = False
     in_flight: list[InFlight] = field(default_factory=list)
     torn: int = 0
     ingest: dict[str, int] = field(default_factory=dict)
+    trouble: dict[str, Any] | None = None
 
 
 def status_view(state: RunState, facts: Facts) -> dict[str, Any]:
@@ -63,15 +67,21 @@ def status_view(state: RunState, facts: Facts) -> dict[str, Any]:
         "verdict": {"kind": verdict.kind, "text": verdict.text},
         "events": {
             "journaled": max(facts.journaled, state.seq),
+            "synced": max(_number(state, "synced"), facts.stored),
             "received": facts.received,
             "stored": facts.stored,
-            "spilled": state.stats.get("spilled", 0),
+            "acked": max(_number(state, "acked"), facts.acked),
+            "spilled": _number(state, "spilled"),
+            "unjournaled": _number(state, "unjournaled"),
             "lost": state.events_lost,
             "unreadable": max(state.holes, state.bad_lines),
+            "conflicts": state.conflicts,
             "torn_bytes": facts.torn,
             **facts.ingest,
         },
-        "blocked_ms": state.stats.get("blockedMs", 0.0),
+        "write_failures": _number(state, "writeFailures"),
+        "blocked_ms": _number(state, "blockedMs"),
+        "last_error": facts.trouble or _last_error(state),
         "pid": state.pid,
         "rootdir": state.start.get("rootdir", ""),
         "argv": state.start.get("argv", []),
@@ -91,6 +101,20 @@ def is_good(view: dict[str, Any]) -> bool:
     counts = view["counts"]
     clean = not (counts["failed"] or counts["errors"] or counts["subtests_failed"])
     return view["state"] == State.PASSED or (view["state"] == State.RUNNING and clean)
+
+
+def _number(state: RunState, name: str) -> int | float:
+    """Return a number of the adapter's last statistics; a foreign writer may have put anything there."""
+    value = state.stats.get(name)
+    return value if isinstance(value, int | float) else 0
+
+
+def _last_error(state: RunState) -> dict[str, Any] | None:
+    found = state.stats.get("lastError")
+    if not isinstance(found, dict):
+        return None
+    time, text = found.get("time"), found.get("text")
+    return {"time": time, "text": text} if type(time) in (int, float) and isinstance(text, str) else None
 
 
 def _in_flight(state: RunState, facts: Facts, ended: float) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.commands import Call
 from tests.place import Place, wait_until
-from tests.scripted import STARTED, case, event, living, run_lines, sleeper, write_journal
+from tests.scripted import STARTED, case, event, living, made_state_dir, run_lines, sleeper, write_journal
 from threepio_client import process
 from threepio_client.events import EventType, Phase
 from threepio_client.line import decode, encode
@@ -255,3 +255,26 @@ def test_no_run_id_or_directory_acts_on_the_terminal(place: Place, call: Call) -
 
     assert is_harmless(result.stdout)
     assert len(result.stdout.splitlines()) == 1
+
+
+def test_what_went_wrong_with_events_is_in_the_status(place: Place, call: Call) -> None:
+    stats = {"writeFailures": 3, "unjournaled": 2, "blockedMs": 1500.0, "synced": 4, "acked": 4}
+    error = {"time": 1_700_000_000.0, "text": "the disk\x1b[2J is full"}
+    lines = run_lines("run", 2)
+    lines[-1] = event(
+        5,
+        "runComplete",
+        {"exitCode": 0, "totals": {"passed": 2}, "stopped": None, "stats": {**stats, "lastError": error}},
+    )
+    write_journal(made_state_dir(place.state_dir.path), "run", lines)
+
+    text = call(place, "status", "run")
+    view = json.loads(call(place, "status", "run", "--json").stdout)
+
+    assert text.exit_code == 0
+    assert "2 unjournaled, 3 write failures, blocked for 1.5 s (asked the journal)" in text.stdout
+    assert "last error, 2023-11-1" in text.stdout
+    assert "is full" in text.stdout
+    assert "\x1b" not in text.stdout
+    assert view["events"]["synced"] == view["events"]["acked"] == 4
+    assert (view["write_failures"], view["blocked_ms"], view["last_error"]) == (3, 1500.0, error)

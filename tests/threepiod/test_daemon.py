@@ -15,9 +15,10 @@ from tests.daemon_here import Client, Served, serving
 from tests.place import Place
 from tests.scripted import frame_of, in_trio, living, run_lines, until, write_journal
 from threepio_client.archive import Archive
-from threepio_client.protocol import Ack
+from threepio_client.protocol import Ack, Unjournaled
 from threepio_client.runjournal import RunJournal
 from threepio_client.verification import verify_run
+from threepiod.queries import live_view
 from threepiod.run import Run
 from threepiod.store import Batch, Store
 
@@ -154,6 +155,28 @@ async def test_a_trouble_with_the_journal_is_its_last_error(place: Place, monkey
         write_journal(place.state_dir, "run", run_lines("run", 3))
         await until(lambda: "Input/output error" in served.last_error())
         assert served.last_error().startswith("run run: ")
+
+
+@in_trio
+async def test_what_happened_to_events_is_counted_while_a_run_goes_on_and_after(place: Place) -> None:
+    lines = run_lines("run", 10, identity=living())
+    async with serving(place) as served:
+        write_journal(place.state_dir, "run", lines[:6])
+        client = await served.adapter("run")
+        await until(lambda: served.daemon.runs["run"].stored == 6)
+        await client.say(frame_of(lines, 5, 1))  # comes again
+        await client.say(Unjournaled(first_seq=7, lines=[lines[6][:-1]]))
+        await until(lambda: served.daemon.runs["run"].stored == 7)
+        during = served.daemon.self_status()["events"]
+        view = live_view(served.daemon.runs["run"], Archive(place.state_dir))
+        write_journal(place.state_dir, "run", lines[7:])
+        await until(lambda: not served.daemon.runs)
+        after = served.daemon.self_status()["events"]
+
+    expected = {"received": 7, "stored": 7, "duplicates": 2, "conflicts": 0, "corrupt": 0, "kept": 1, "failures": 0}
+    assert during == expected  # the file of the daemon's own begins with the runStart again
+    assert after == {**expected, "received": 13, "stored": 13}
+    assert view["events"].items() >= {"received": 7, "stored": 7, "synced": 7, "acked": 7, "duplicates": 2}.items()
 
 
 @in_trio

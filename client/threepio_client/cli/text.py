@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, Final
 
 from threepio_client.cli.output import one_line
@@ -9,6 +10,18 @@ from threepio_client.runstate import COUNTS, State
 
 IN_FLIGHT_SHOWN: Final = 4
 FAILURES_SHOWN: Final = 20
+WORTH_SAYING_MS: Final = 20.0
+"""Time blocked that is more than the scheduler's doing."""
+_EVENTS: Final = {
+    "spilled": "spilled",
+    "unjournaled": "unjournaled",
+    "duplicates": "duplicates discarded",
+    "conflicts": "conflicts",
+    "lost": "lost",
+    "unreadable": "unreadable",
+    "torn_bytes": "bytes torn",
+}
+"""What of a run's events is worth a word where it is not zero."""
 MESSAGE_SHOWN: Final = 200
 """Characters of a failure's message in a list."""
 
@@ -33,8 +46,16 @@ def status_lines(view: dict[str, Any]) -> list[str]:
         lines.append(f"  and {len(slots) - IN_FLIGHT_SHOWN} more in flight")
     events = view["events"]
     parts = [f"{events['journaled']} journaled", f"{events['received']} received", f"{events['stored']} stored"]
-    parts += [f"{events[name]} {name}" for name in ("spilled", "lost", "unreadable") if events[name]]
+    parts += [f"{events[name]} {_EVENTS[name]}" for name in _EVENTS if events.get(name)]
+    if view["write_failures"]:
+        parts.append(f"{view['write_failures']} write failures")
+    if view["blocked_ms"] >= WORTH_SAYING_MS:
+        parts.append(f"blocked for {duration(view['blocked_ms'] / 1000)}")
     lines.append(f"  events: {', '.join(parts)} (asked the {view['source']})")
+    if view["last_error"]:
+        lines.append(
+            f"  last error, {clock_time(view['last_error']['time'])}: {first_line(view['last_error']['text'])}"
+        )
     if any(view["counts"][name] for name in ("failed", "errors", "subtests_failed")):
         lines.append(f"  see why: threepio failures {run_id}")
     return [one_line(line) for line in lines]
@@ -74,6 +95,11 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def clock_time(seconds: float) -> str:
+    """Return the local date and time of seconds since the epoch."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def first_line(text: str) -> str:
