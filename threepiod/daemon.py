@@ -279,7 +279,7 @@ class Daemon:
     async def _stop_on_signal(self) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async for number in signals:
-                log.info("received %s", signal.Signals(number).name)
+                log.info("asked to stop by %s", signal.Signals(number).name)
                 self.stop()
 
     def _note_error(self, text: str) -> None:

@@ -34,6 +34,9 @@ LOG_FILES: Final = 3
 _READY: Final = b"ready\n"
 
 
+log = logging.getLogger("threepiod")
+
+
 def run_daemon(settings: Settings, ready: Callable[[], None], *, to_stderr: bool) -> None:
     """Be the daemon until a stop is asked for.
 
@@ -84,7 +87,7 @@ def run_daemon(settings: Settings, ready: Callable[[], None], *, to_stderr: bool
         store.close()
         for lock in locks:
             os.close(lock)
-        logging.getLogger("threepiod").info("stopped")
+        log.info("stopped")
 
 
 def start_background(settings: Settings) -> dict[str, Any]:

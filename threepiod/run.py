@@ -454,7 +454,7 @@ class Run:
         """The process is gone and its journal is read to the end: say so, and store that the run is over."""
         if self.state.complete is None and self.state.gone is None:
             log.warning(
-                "run %s: process %d is gone before its run was over; %d events stored, %d bytes of an unfinished line",
+                "run %s: process %d is gone before its run was over; stored up to %d, %d bytes of a line that was begun",
                 self.run_id,
                 self.state.pid,
                 self.stored,
