@@ -11,7 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -128,13 +128,11 @@ class RawClient:
         return self._inbox.pop(0)
 
     def last_word(self) -> list[Any]:
-        """Read to the end of the stream and return the array of the last message, whatever it is."""
+        """Read to the end of the stream, or as long as the timeout, and return the array of the last message."""
         data = b""
-        try:
+        with suppress(ConnectionError, TimeoutError):
             while piece := self.sock.recv(256 * 1024):
                 data += piece
-        except ConnectionError:
-            pass
         found: list[Any] = []
         while data:
             size = int.from_bytes(data[:4], "big")

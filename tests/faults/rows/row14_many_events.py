@@ -67,8 +67,7 @@ def run(scale: Scale, seed: int, place: Place) -> Result:
             failures.append(f"it grew by {slope / MIB:.1f} MiB between the second and the last quarter of the time")
     figures = (
         f"{rounds * per_round:,} events from {ADAPTERS[scale]} adapters in {seconds:.0f} s "
-        f"({rounds * per_round / seconds:,.0f}/s), "
-        f"{rounds * BIG[scale] * ADAPTERS[scale]:,} of {BIGGEST // 1024} KiB, {bound}: "
+        f"({rounds * per_round / seconds:,.0f}/s), {rounds * BIG[scale]:,} of each were {BIGGEST >> 10} KiB long, {bound}: "
         f"RSS {peak / MIB:.1f} MiB at most, {slope / MIB:+.1f} MiB from the second to the last quarter"
     )
     return Result(figures=figures, failures=tuple(f"seed {seed}: {text}" for text in failures))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import hypothesis
@@ -49,6 +50,7 @@ PASSES_WHEN = "typed refusal; only the offender is closed"
 EXAMPLES: Final = {Scale.SHORT: 20, Scale.LONG: 2_000}
 STEPS: Final = 50
 """Of one example: 10^5 in the long form."""
+REFUSED_WITHIN_S: Final = 10.0
 REFUSE: Final = 3
 """As on the wire."""
 
@@ -110,7 +112,7 @@ class Dialogue(RuleBasedStateMachine):
         self.sent[side].append(what)
         assert connection.state is after
 
-    @rule(side=st.sampled_from(["client", "daemon"]), share=st.integers(1, 100))
+    @rule(side=st.sampled_from(["client", "daemon"]), share=st.sampled_from([1, 50, 100, 100, 100]))
     def deliver(self, side: str, share: int) -> None:
         """Some bytes arrive: the messages that are whole come out as they were sent, or cross one that ended it all."""
         Dialogue.steps += 1
@@ -124,7 +126,8 @@ class Dialogue(RuleBasedStateMachine):
                 assert message == self.sent[side].popleft()
         except RemoteProtocolError as error:
             # Only what was on its way when the other side closed, left or answered may come out of order.
-            self._end(error)
+            self._check(error)
+            self.over = True
 
     @rule(side=st.sampled_from(["client", "daemon"]), message=st.none() | st.sampled_from(MESSAGES))
     def break_in(self, side: str, message: Message | None) -> None:
@@ -141,14 +144,13 @@ class Dialogue(RuleBasedStateMachine):
         try:
             list(receiver.receive(to_frame(what)))
         except RemoteProtocolError as error:
-            self._end(error)
+            self._check(error)
             assert receiver.state is before
-            return
+            return  # one that closed now would show nothing more: this one goes on where it was
         raise AssertionError(f"{what} of {peer} was taken in {before}")
 
-    def _end(self, error: RemoteProtocolError) -> None:
+    def _check(self, error: RemoteProtocolError) -> None:
         assert error.code == "bad-order", error
-        self.over = True
 
     @invariant()
     def both_know_the_same_when_nothing_is_on_its_way(self) -> None:
@@ -239,8 +241,9 @@ def _sockets(place: Place) -> tuple[int, list[str]]:
     with emitters(place, 1) as (bystander,):
         asking = raw_query(place)
         for number, (name, (violate, code)) in enumerate(VIOLATIONS.items()):
-            client = RawClient(place.settings.socket, Role.ADAPTER)
-            violate(place, client, f"offender-{number}")
+            client = RawClient(place.settings.socket, Role.ADAPTER, REFUSED_WITHIN_S)
+            with suppress(ConnectionError):  # it may be refused before it has said everything
+                violate(place, client, f"offender-{number}")
             word = client.last_word()
             if word[:2] != [REFUSE, code]:
                 failures.append(f"{name}: the last word was {word[:3]} instead of a refusal {code}")
@@ -268,11 +271,12 @@ def _what_is_no_violation(place: Place) -> list[str]:
     second = raw_adapter(place, "honest")
     second.sock.sendall(to_frame(frame_of(lines, 1, 6)))
     write_journal(place.state_dir, "honest", lines[6:])
-    second.sock.sendall(to_frame(frame_of(lines, 10, 2)))  # 7 to 9 were spilled
-    second.say(Bye(last_seq=len(lines)))
     heard = []
-    while (message := second.hear()) is not None:
-        heard.append(message)
+    with suppress(ConnectionError):
+        second.sock.sendall(to_frame(frame_of(lines, 10, 2)))  # 7 to 9 were spilled
+        second.say(Bye(last_seq=len(lines)))
+        while (message := second.hear()) is not None:
+            heard.append(message)
     first.close()
     second.close()
     stored = sorted(seq for seq, _, _ in Archive(place.state_dir).stored_lines("honest"))
