@@ -8,7 +8,10 @@ a sentence with its numbers. Not here: starting and killing (`scene.py`).
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import sqlite3
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
@@ -180,9 +183,9 @@ def read_report(path: Path, run_id: str, index: int) -> Reported:
 
 def journal_files(journals: Path, run_id: str) -> list[Path]:
     """Return the files of a run's journal in their order: `<run>.jsonl`, `<run>.1.jsonl`, `<run>.2.jsonl` ..."""
-    further = [path for path in journals.glob(f"{run_id}.*.jsonl") if path.name.split(".")[-2].isdigit()]
-    first = journals / f"{run_id}.jsonl"
-    return [first] * first.exists() + sorted(further, key=lambda path: int(path.name.split(".")[-2]))
+    name = re.compile(re.escape(run_id) + r"(?:\.([0-9]+))?\.jsonl")
+    found = [(match, path) for path in journals.glob("*.jsonl") if (match := name.fullmatch(path.name))]
+    return [path for _, path in sorted((int(match[1] or 0), path) for match, path in found)]
 
 
 def read_journal(journals: Path, run_id: str) -> Journaled:
@@ -289,9 +292,18 @@ def open_store(path: Path) -> Iterator[StoreReader]:
     if not path.exists():
         yield StoreReader(None)
         return
-    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=10.0)) as db:
-        has_tables = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'runs'").fetchone()
-        yield StoreReader(db if has_tables else None)
+    with tempfile.TemporaryDirectory() as directory:
+        if path.with_name(path.name + "-journal").exists():
+            # A write of a store that is no WAL yet was cut off: only who may write can open it, so we look at a copy.
+            for file in path.parent.glob(path.name + "*"):
+                shutil.copy(file, directory)
+            path = Path(directory, path.name)
+            address = path.as_uri()
+        else:
+            address = f"{path.as_uri()}?mode=ro"
+        with closing(sqlite3.connect(address, uri=True, timeout=10.0)) as db:
+            has_tables = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'runs'").fetchone()
+            yield StoreReader(db if has_tables else None)
 
 
 class Oracle:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from threepio_client.events import Payload
+from threepio_client.line import decode
 from threepio_client.protocol import Lines
 
 
@@ -38,22 +39,33 @@ def _ack_before_commit() -> None:
 
 
 def _no_duplicate_check() -> None:
-    """Lines from the socket that are taken already are taken again; nor does the store refuse them by a key."""
-    from threepiod import store
-    from threepiod.run import Run
+    """Lines that are taken already are taken again, from socket and journal; nor does the store refuse them by a key."""
+    import trio
 
-    offer = Run.offer
+    from threepiod import run, store
 
-    def forgetful(self: Run, lines: Lines) -> None:
+    offer = run.Run.offer
+
+    def offer_again(self: run.Run, lines: Lines) -> None:
         self.cursor = min(self.cursor, lines.first_seq - 1)
         offer(self, lines)
+
+    async def read_again(self: run.Run) -> None:
+        if self._offset < self._read_to and not self._is_full():
+            lines, more = await trio.to_thread.run_sync(run._read_batch, self.journal, self._offset, self._read_to)
+            for raw, end in lines:
+                self._take(decode(raw), len(raw))
+                self._offset = end
+            if not more:
+                self._read_to = self._offset
 
     def without_keys(statement: str) -> str:
         for key in ("run, test, seq", "run, seq"):
             statement = statement.replace(f",\n                PRIMARY KEY ({key})\n            ) WITHOUT ROWID", ")")
         return statement
 
-    Run.offer = forgetful  # type: ignore[method-assign]
+    run.Run.offer = offer_again  # type: ignore[method-assign]
+    run.Run._read_some = read_again  # type: ignore[method-assign]
     store.MIGRATIONS = tuple(  # type: ignore[assignment,misc]
         store.Migration(name=step.name, statements=tuple(without_keys(text) for text in step.statements))
         for step in store.MIGRATIONS

@@ -25,7 +25,7 @@ from typing import Final, Self
 from tests.faults.oracle import Oracle
 from tests.faults.producer import Job
 from tests.faults.row import NotHere
-from tests.place import Place
+from tests.place import Place, wait_until
 from threepio_client.errors import NoDaemon
 from threepio_client.query import QueryClient
 
@@ -52,6 +52,7 @@ class DaemonProcess:
     def __init__(self, place: Place, environ: dict[str, str], bug: str = "", wrapper: Sequence[str] = ()) -> None:
         self._place = place
         self._is_wrapped = bool(wrapper)
+        self._tracer: subprocess.Popen[bytes] | None = None
         self._ready_fd, write_end = os.pipe()
         module = ["tests.faults.planted", bug, "daemon"] if bug else ["threepiod.lifecycle"]
         self.started = time.monotonic()
@@ -83,6 +84,12 @@ class DaemonProcess:
     def has_ended(self) -> bool:
         return self._process.poll() is not None
 
+    def attach(self, tracer: Sequence[str]) -> None:
+        """Have strace trace it from now on; return when it does. It ends with the daemon."""
+        pid = self._process.pid
+        self._tracer = subprocess.Popen([*tracer, "-p", str(pid)])
+        wait_until(lambda: all(_is_traced(status) for status in Path(f"/proc/{pid}/task").glob("*/status")))
+
     def kill(self) -> None:
         """End it by SIGKILL and return when it is gone."""
         if self._is_wrapped and not self.has_ended:  # strace would leave it running
@@ -91,6 +98,8 @@ class DaemonProcess:
                 os.kill(int(child), signal.SIGKILL)
         self._process.kill()
         self._process.wait()
+        if self._tracer is not None:
+            self._tracer.wait()
 
     def stop(self) -> int:
         """Ask the daemon itself - it may be below strace - to stop; return its exit code when it is gone."""
@@ -105,6 +114,13 @@ class DaemonProcess:
         """Let go of it, ended or not."""
         self.kill()
         os.close(self._ready_fd)
+
+
+def _is_traced(status: Path) -> bool:
+    try:
+        return "TracerPid:\t0\n" not in status.read_text()
+    except OSError:
+        return True  # a thread that has just ended
 
 
 class Producer:

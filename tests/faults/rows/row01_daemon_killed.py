@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from tests.faults.row import Result, Scale
 from tests.faults.scene import Scene
@@ -13,19 +15,33 @@ PASSES_WHEN = "1,000 kills, 10^6 events: lost 0, doubled 0; listening again <= 1
 
 ADAPTERS = 4
 LISTENING_LIMIT_S = 1.0
-PACES = ((1, 0.002), (20, 0.040), (200, 0.300))
-"""Burst and pause: some 500 events a second of each adapter. An adapter tries to connect again once a second, so a run
-must last longer than that to live through a kill and be connected again."""
+
+
+class Suite(NamedTuple):
+    """A kind of run: how many events, how many between two pauses, seconds of a pause."""
+
+    events: int
+    burst: int
+    pause_s: float
+
+
+SUITES = (Suite(50, 1, 0.002), Suite(700, 20, 0.040), Suite(3_000, 200, 0.300), Suite(2_200, 1_000, 1.100))
+"""500 to 1,000 events a second of each adapter. An adapter tries to connect again once a second, so a run must last
+longer than that to live through a kill and be connected again; the last one goes on with a flood then."""
 TIME_LIMIT_S = 14 * 60.0
 LOOKS_FOR_ACKS_S = 0.060
 """A little more than link.READ_EVERY_S: by then a producer has told of an ack that was sent just before the kill."""
 
 
 def run(scale: Scale, seed: int, place: Place) -> Result:
-    return trial(seed, place, 3, 2_600) if scale is Scale.SHORT else trial(seed, place, 1_000, 1_000_000)
+    if scale is Scale.SHORT:
+        return trial(seed, place, kills=2, events=4_000, suites=SUITES[1::2])
+    return trial(seed, place, kills=1_000, events=1_000_000)
 
 
-def trial(seed: int, place: Place, kills: int, events: int, bug: str = "") -> Result:
+def trial(
+    seed: int, place: Place, *, kills: int, events: int, suites: Sequence[Suite] = SUITES, bug: str = ""
+) -> Result:
     """Kill the daemon again and again; return what the oracle found."""
     listening: list[float] = []
     end = time.monotonic() + TIME_LIMIT_S
@@ -38,15 +54,15 @@ def trial(seed: int, place: Place, kills: int, events: int, bug: str = "") -> Re
             scene.forget_ended()
             now_due = min(events * (killed + 1) // kills, events)
             while len(scene.producers) < ADAPTERS and begun < now_due:
-                size = min(events // ADAPTERS, rng.choice((50, 700, 700, 3_000)))
-                begun += size
-                burst, pause_s = rng.choice(PACES)
+                suite = rng.choice(suites)
+                begun += suite.events
                 job = scene.oracle.new_job(
-                    size,
+                    suite.events,
                     rng.getrandbits(32),
-                    burst=burst,
-                    pause_s=pause_s,
+                    burst=suite.burst,
+                    pause_s=suite.pause_s,
                     THREEPIO_EVENT_BUFFER_SIZE=rng.choice(("10000", "64")),
+                    THREEPIO_BLOCK_TOTAL_MS=rng.choice(("2000", "0")),
                 )
                 scene.start_producer(job)
 
@@ -68,6 +84,7 @@ def trial(seed: int, place: Place, kills: int, events: int, bug: str = "") -> Re
             if rng.random() < 0.5:
                 time.sleep(LOOKS_FOR_ACKS_S)
             scene.check_acks()
+        scene.start_daemon()
         while begun < events and time.monotonic() < end:
             keep_adapters_going()
             time.sleep(0.01)

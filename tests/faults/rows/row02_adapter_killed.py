@@ -40,6 +40,7 @@ def trial(seed: int, place: Place, kills: int, bug: str = "") -> Result:
                     burst=burst,
                     pause_s=pause_s,
                     THREEPIO_EVENT_BUFFER_SIZE=rng.choice(("10000", "64")),
+                    THREEPIO_BLOCK_TOTAL_MS=rng.choice(("2000", "0")),
                     THREEPIO_SYNC=rng.choice(("group", "group", "always", "exit")),
                 )
                 scene.start_producer(job)
