@@ -1,0 +1,33 @@
+"""The oracle goes red for every planted bug, by the sentence that belongs to it, and stays green without the bug."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults.planted import BUGS
+from tests.faults.proofs import PROOFS, findings
+from tests.faults.row import NotHere
+
+SEED = 20261123
+
+
+def test_every_bug_has_a_proof() -> None:
+    assert PROOFS.keys() == BUGS.keys()
+
+
+@pytest.mark.parametrize("name", PROOFS)
+def test_the_bug_is_found(name: str) -> None:
+    try:
+        failures = findings(name, SEED, with_bug=True)
+    except NotHere as reason:
+        pytest.skip(str(reason))
+    assert any(PROOFS[name].sentence in failure for failure in failures), f"seed {SEED}: {failures}"
+
+
+@pytest.mark.parametrize("name", {proof.trial: name for name, proof in PROOFS.items()}.values())
+def test_nothing_is_found_without_the_bug(name: str) -> None:
+    try:
+        failures = findings(name, SEED, with_bug=False)
+    except NotHere as reason:
+        pytest.skip(str(reason))
+    assert not failures, f"seed {SEED}"
