@@ -70,7 +70,7 @@ def record(
         else:
             producer.wait(60)
             assert producer.returncode == 0, scene.output("emitter1")
-        wait_until(lambda: (scene.daemon_status() or {"runs_active": 1})["runs_active"] == 0)
+        scene.wait_until_over(told_in(out).run_id)
         scene.stop_daemon(served)
         found = read_steps(steps)
     return Recording(log=CrashLog(place.state_dir.path, found), acks=acks_sent(found, pids))

@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 
 from tests.faults.row import NotHere
 from tests.place import Place, wait_until
+from threepio_client.archive import Archive
 from threepio_client.errors import NoDaemon
 from threepio_client.query import QueryClient
 
@@ -104,6 +105,11 @@ class Scene:
                 return dict(client.ask("daemon"))
         except NoDaemon:
             return None
+
+    def wait_until_over(self, run_id: str) -> None:
+        """Return when a daemon has stored all of a run whose process has ended."""
+        archive = Archive(self.place.state_dir)
+        wait_until(lambda: (stored := archive.stored(run_id)) is not None and stored.final)
 
     def stop_daemon(self, daemon: subprocess.Popen[bytes]) -> None:
         """Have a daemon stop by itself; return when it is gone."""
