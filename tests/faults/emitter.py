@@ -4,7 +4,7 @@
 
 COUNT events and the run's end; COUNT 0: events until it is killed. On standard output, a line for each step:
 
-    run RUN_ID
+    run RUN_ID SEQ SYNCS                  the adapter is made; the journal's last seq, syncs so far
     a NUMBER TIME                       attempted: emit is called now
     r NUMBER TIME SEQ ACKED SYNCS WINDOW  emit returned; the journal's last seq, the acked one, syncs so far, seconds
     end STORED                          the run is over; 1 if the daemon said that it has stored everything
@@ -45,7 +45,8 @@ def main() -> None:
     seed, count = int(sys.argv[1]), int(sys.argv[2])
     pause_s = float(sys.argv[3]) / 1000 if len(sys.argv) > 3 else 0.0
     adapter = Adapter(load(), {"argv": ["emitter"], "rootdir": "/", "runner": "emitter"})
-    _tell(f"run {adapter.run_id}")
+    made = adapter.stats()
+    _tell(f"run {adapter.run_id} {made['written']} {made['syncs']}")
     number = 0
     while number < count or not count:
         number += 1

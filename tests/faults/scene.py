@@ -31,21 +31,20 @@ class Told:
 
     Attributes:
         run_id: its run; empty if it did not come so far.
+        seq, syncs: the journal's last seq, and how often it was synced, when the adapter was made.
         attempted: number of the last event that it began to emit.
+        attempted_at: when it began to emit each.
         returned: number, time, seq, acked seq, syncs and sync window of each emit that returned.
         stored: what the end of the run said; None if it did not end.
     """
 
     run_id: str
+    seq: int
+    syncs: int
     attempted: int
     attempted_at: dict[int, float]
     returned: list[tuple[int, float, int, int, int, float]]
     stored: bool | None
-
-    @property
-    def acked(self) -> int:
-        """The highest seq that the adapter was told to be stored and synced."""
-        return self.returned[-1][3] if self.returned else 0
 
 
 class Scene:
@@ -162,7 +161,7 @@ class Scene:
 
 def told_in(path: Path) -> Told:
     """Return what an emitter has told so far; a line that it was killed in does not count."""
-    run_id, attempted, stored = "", 0, None
+    run_id, seq, syncs, attempted, stored = "", 0, 0, 0, None
     attempted_at: dict[int, float] = {}
     returned = []
     for line in path.read_text().splitlines(keepends=True):
@@ -170,13 +169,21 @@ def told_in(path: Path) -> Told:
             break
         kind, *fields = line.split()
         if kind == "run":
-            run_id = fields[0]
+            run_id, seq, syncs = fields[0], int(fields[1]), int(fields[2])
         elif kind == "a":
             attempted = int(fields[0])
             attempted_at[attempted] = float(fields[1])
         elif kind == "r":
-            number, at, seq, acked, syncs, window = fields
-            returned.append((int(number), float(at), int(seq), int(acked), int(syncs), float(window)))
+            number, at, last, acked, done, window = fields
+            returned.append((int(number), float(at), int(last), int(acked), int(done), float(window)))
         else:
             stored = fields[0] == "1"
-    return Told(run_id=run_id, attempted=attempted, attempted_at=attempted_at, returned=returned, stored=stored)
+    return Told(
+        run_id=run_id,
+        seq=seq,
+        syncs=syncs,
+        attempted=attempted,
+        attempted_at=attempted_at,
+        returned=returned,
+        stored=stored,
+    )

@@ -137,11 +137,12 @@ def _check(kind: str, told: Told, cut_at: float, state_dir: StateDir, seed: int,
 
 def _promised(told: Told, until: float) -> list[int]:
     """Return the seqs up to which a daemon has acked, or the adapter itself has synced, as told until a time."""
-    found, syncs = [], 0
+    found, before, syncs = [], told.seq, told.syncs
     for _, at, seq, acked, synced, _ in told.returned:
         if at < until:
-            found += [acked, seq] if synced > syncs else [acked]
-            syncs = synced
+            # An emit writes its line, then syncs; statistics may have followed that are not synced yet.
+            found += [acked, before + 1] if synced > syncs else [acked]
+            before, syncs = seq, synced
     return found
 
 
