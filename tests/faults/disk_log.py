@@ -96,3 +96,19 @@ def acks_sent(steps: list[Step], daemon_pids: set[int]) -> list[AckSent]:
                 elif isinstance(message, Welcome) and runs[key]:
                     found.append(AckSent(index, runs[key], message.cursor))
     return found
+
+
+def acks_of_syncs(steps: list[Step], pid: int) -> list[AckSent]:
+    """Return what a process without a daemon may rely on: a sync of its journal that returned covers the lines before it."""
+    found = []
+    lines = covered = 0
+    for index, step in enumerate(steps):
+        if step.pid == pid and step.path.endswith(".jsonl"):
+            if step.kind == WRITE:
+                lines += step.data.count(b"\n")
+            elif step.kind == SYNC_BEGIN:
+                covered = lines
+            elif step.kind == SYNC_END and step.result == 0:
+                run_id = step.path.rpartition("/")[2].removesuffix(".jsonl")
+                found.append(AckSent(index, run_id, covered))
+    return found

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 
 from tests.faults.crash_states import CrashLog
-from tests.faults.disk_log import AckSent, acks_sent, read_steps
+from tests.faults.disk_log import AckSent, acks_of_syncs, acks_sent, read_steps
 from tests.faults.recovery import Judge, emitted_lines, judge_states
 from tests.faults.scene import Scene, told_in
 from tests.place import Place, wait_until
 
 EVENTS = 200
+
+
+class Kind(Enum):
+    """How a recorded run goes."""
+
+    WHOLE = "whole"
+    """To its end, with a daemon."""
+    KILLED = "killed"
+    """Both are killed in the middle; a new daemon recovers."""
+    ALONE = "alone"
+    """Without a daemon, each event synced; a daemon that is started later takes the journal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +48,7 @@ def record(
     place: Place,
     seed: int,
     *,
-    killed: bool = False,
+    kind: Kind = Kind.WHOLE,
     daemon: tuple[str, ...] = (),
     emitter: tuple[str, ...] = (),
     daemon_faults: Mapping[str, str] | None = None,
@@ -47,7 +59,7 @@ def record(
     Args:
         place: an empty place.
         seed: of what is emitted.
-        killed: kill both in the middle of the run, then let a new daemon recover.
+        kind: how the run goes.
         daemon, emitter: other commands than the real ones.
         daemon_faults, emitter_faults: what the library is to do besides noting, as for `Scene.shim`.
     """
@@ -56,10 +68,14 @@ def record(
     with Scene(place, seed) as scene:
         daemon_environ = scene.shim(log=str(steps), **(daemon_faults or {}))
         emitter_environ = scene.shim(log=str(steps), **(emitter_faults or {}))
-        served = scene.start_daemon(daemon_environ, *daemon)
-        pids = {served.pid}
-        producer, out = scene.start_emitter(0 if killed else EVENTS, emitter_environ, pause_ms=2, command=emitter)
-        if killed:
+        if kind is Kind.ALONE:
+            emitter_environ["THREEPIO_SYNC"] = "always"
+        else:
+            served = scene.start_daemon(daemon_environ, *daemon)
+            pids = {served.pid}
+        events = 0 if kind is Kind.KILLED else EVENTS
+        producer, out = scene.start_emitter(events, emitter_environ, pause_ms=2, command=emitter)
+        if kind is Kind.KILLED:
             wait_until(lambda: producer.poll() is not None or told_in(out).attempted >= EVENTS // 2)
             served.kill()
             producer.kill()
@@ -70,7 +86,13 @@ def record(
         else:
             producer.wait(60)
             assert producer.returncode == 0, scene.output("emitter1")
+        if kind is Kind.ALONE:
+            served = scene.start_daemon(daemon_environ, *daemon)
+            pids = {served.pid}
         scene.wait_until_over(told_in(out).run_id)
         scene.stop_daemon(served)
         found = read_steps(steps)
-    return Recording(log=CrashLog(place.state_dir.path, found), acks=acks_sent(found, pids))
+    promised = acks_sent(found, pids)
+    if kind is Kind.ALONE:
+        promised += acks_of_syncs(found, producer.pid)
+    return Recording(log=CrashLog(place.state_dir.path, found), acks=promised)
