@@ -78,7 +78,12 @@ def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
 def test_each_directory_just_made_is_synced_into_its_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
     fsync = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.readlink(f"/proc/self/fd/{fd}")), fsync(fd)))
+
+    def noting(fd: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{fd}"))
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", noting)
 
     make_private_dir(tmp_path / "state" / "journals")
     assert sorted(synced) == [str(tmp_path), str(tmp_path / "state")]
