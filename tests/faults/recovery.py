@@ -131,15 +131,24 @@ class Judge:
 
 
 def judge_states(
-    log: CrashLog, judge: Judge, acks: list[AckSent], count: int, seed: int, *, enough: int = 3
+    log: CrashLog,
+    judge: Judge,
+    acks: list[AckSent],
+    count: int,
+    seed: int,
+    *,
+    enough: int = 3,
+    within: tuple[int, int] | None = None,
 ) -> tuple[int, list[str]]:
     """Recover `count` crash states; return how many were tried and what does not hold.
 
     First come the hardest ones, a cut right after each ack and at the end; the others are chosen by the seed. It ends
-    early at `enough` failures: more say no more.
+    early at `enough` failures: more say no more. `within` names the steps between which all cuts are to lie.
     """
     chance = random.Random(seed)
     cuts = [*((ack.at + 1, True) for ack in acks), (len(log.steps), True)]
+    if within is not None:
+        cuts = [(chance.randint(*within), chance.random() < LOSE_ALL) for _ in range(count)]
     while len(cuts) < count:
         near_ack = bool(acks) and chance.random() < 0.5
         cut = chance.choice(acks).at + 1 if near_ack else chance.randrange(len(log.steps) + 1)

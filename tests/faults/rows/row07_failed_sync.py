@@ -119,7 +119,9 @@ def _try(case: Case, place: Place, seed: int, states: int) -> tuple[int, list[st
             failures.append(f"not whole at the end: {found['problems']}")
     acks = acks_sent(steps, {daemon.pid})
     judge = Judge(emitted_lines(steps), acks)
-    tried, found_wrong = judge_states(CrashLog(place.state_dir.path, steps), judge, acks, states, seed, enough=2)
+    within = _until_store_is_synced(steps) if case.large else None
+    disk = CrashLog(place.state_dir.path, steps)
+    tried, found_wrong = judge_states(disk, judge, acks, states, seed, enough=2, within=within)
     return tried, failures + found_wrong
 
 
@@ -139,3 +141,11 @@ def _retries(steps: list[Step]) -> list[str]:
     if not failed:
         return ["no sync failed, so nothing is shown"]
     return [f"{name} was synced {times} times again after a failed sync" for name, times in again.items()]
+
+
+def _until_store_is_synced(steps: list[Step]) -> tuple[int, int]:
+    """Return from where to where the store rests on what a failed sync has left: until its next good sync."""
+    ends = [(index, step) for index, step in enumerate(steps) if step.kind == SYNC_END]
+    first = next((index for index, step in ends if step.result), 0)
+    good = (index for index, step in ends if index > first and not step.result and step.path.endswith("store.sqlite3"))
+    return first, next(good, len(steps))
