@@ -27,6 +27,7 @@ from threepio_client.protocol import (
     Message,
     Refuse,
     Role,
+    Unjournaled,
     Welcome,
 )
 
@@ -42,6 +43,7 @@ class FakeDaemon:
         refusal: code and reason with which HELLO is answered instead, or None.
         stored: what it acks at most and names as cursor; it follows the lines that come.
         hellos, events, byes: what came, over all connections.
+        unjournaled: those of the events that stand in no journal.
         ended: connections that the other side ended.
         errors: what broke the protocol.
     """
@@ -54,6 +56,7 @@ class FakeDaemon:
         self.stored = 0
         self.hellos: list[Hello] = []
         self.events: list[Event] = []
+        self.unjournaled: list[Event] = []
         self.byes: list[Bye] = []
         self.ended = 0
         self.errors: list[Exception] = []
@@ -203,8 +206,10 @@ class FakeDaemon:
                 answer = Refuse(code=self.refusal[0], reason=self.refusal[1])
             elif self.welcomes:
                 answer = Welcome(version=VERSION, cursor=self.stored, window=self.window)
-        elif isinstance(message, Lines):
+        elif isinstance(message, Lines | Unjournaled):
             events = [decode(line) for line in message.lines]
+            if isinstance(message, Unjournaled):
+                self.unjournaled += events
             assert [event.seq for event in events] == [message.first_seq + n for n in range(len(events))]
             self.events += events
             self.stored = max(self.stored, events[-1].seq)

@@ -47,7 +47,7 @@ class Place:
 
     @property
     def state_dir(self) -> StateDir:
-        return StateDir(self.settings.state_dir)
+        return self.settings.places
 
     def command(self, module: str, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         """Run `python -m module arguments...` to its end."""

@@ -356,7 +356,7 @@ def test_a_journal_that_is_damaged(place: Place, call: Call, with_daemon: bool) 
     assert "run flipped: incomplete" in incomplete.stdout
     assert "1 unreadable" in incomplete.stdout
     assert "1 corrupt" in verified.stdout
-    assert "line 5 of the journal is corrupt: checksum does not match" in verified.stdout
+    assert "line 5 of flipped.jsonl is corrupt: checksum does not match" in verified.stdout
     assert path.read_bytes() == before
 
 

@@ -32,6 +32,7 @@ from threepio_client.protocol import (
     Reply,
     Role,
     State,
+    Unjournaled,
     Welcome,
 )
 from threepiod.run import Run
@@ -132,6 +133,9 @@ class ClientConnection:
         while (message := await self._next()) is not None:
             if isinstance(message, Lines):
                 run.offer(message)
+                await run.room()
+            elif isinstance(message, Unjournaled):
+                run.offer_unjournaled(message)
                 await run.room()
             elif isinstance(message, Bye):
                 self._bye_seq = message.last_seq

@@ -23,15 +23,16 @@ from threepio_client import __version__, clock
 from threepio_client.archive import Archive
 from threepio_client.errors import NoSuchRun, RemoteProtocolError
 from threepio_client.events import EventType
-from threepio_client.journal import append_observation, records
-from threepio_client.paths import StateDir, run_id_of
+from threepio_client.journal import append_observation
+from threepio_client.paths import COMPRESSED
 from threepio_client.protocol import Hello
+from threepio_client.runfiles import all_records, runs_of
 from threepio_client.settings import RUN_ID, Settings
 from threepio_client.views import VIEW_VERSION
 from threepiod.connection import ClientConnection
 from threepiod.queries import Queries
 from threepiod.run import Run
-from threepiod.store import Committer, Store, StoreError
+from threepiod.store import Committer, KnownFiles, Store, StoreError
 
 TICK_S: Final = 0.250
 STOP_PATIENCE_S: Final = 30.0
@@ -52,7 +53,7 @@ class Daemon:
     def __init__(self, settings: Settings, store: Store) -> None:
         self.runs: dict[str, Run] = {}
         self._settings = settings
-        self._state_dir = StateDir(settings.state_dir)
+        self._state_dir = settings.places
         self._committer = Committer(store)
         self._queries = Queries(self, Archive(self._state_dir))
         self._started = clock.monotonic()
@@ -61,7 +62,7 @@ class Daemon:
         self._taken_before = 0
         self._rates: deque[int] = deque(maxlen=RATE_TICKS)
         self._taken_by_ended = 0
-        self._scanned_at = -1
+        self._scanned_at: tuple[int, int] | None = None
         self._ignored: set[str] = set()
         self._unreadable: set[str] = set()
         self._work: trio.Nursery | None = None
@@ -125,7 +126,7 @@ class Daemon:
             raise NoSuchRun(f"no run {run_id} is stored")
         path = self._state_dir.observed(run_id)
         await trio.to_thread.run_sync(append_observation, path, event_type, payload, clock.wall())
-        self._scanned_at = -1  # the next tick takes it in
+        self._scanned_at = None  # the next tick takes it in
 
     # Runs
 
@@ -134,7 +135,7 @@ class Daemon:
         run_id, producer_id = hello.run.get("run_id"), hello.run.get("producer_id")
         if not isinstance(run_id, str) or not RUN_ID.fullmatch(run_id) or not isinstance(producer_id, str):
             raise RemoteProtocolError("bad-message", "Hello.run has no run_id and producer_id")
-        if Path(hello.place) != self._state_dir.journal(run_id):
+        if Path(hello.place).parent not in (self._state_dir.journals, self._state_dir.spare):
             raise RemoteProtocolError(
                 "other-state-dir",
                 f"the journal {hello.place} is not in this daemon's state directory {self._state_dir.path}",
@@ -190,30 +191,29 @@ class Daemon:
             self._taken_before = taken
 
     async def _scan(self) -> None:
-        """Open every run of which there is more than the store has: at start, and when the directory changed."""
-        changed_at = self._state_dir.journals.stat().st_mtime_ns
+        """Open every run of which there is more than the store has: at start, and when a directory changed."""
+        changed_at = (_changed_at(self._state_dir.journals), _changed_at(self._state_dir.spare))
         if changed_at == self._scanned_at:
             return
         try:
-            known = {row[0]: row[1:] for row in await self._committer.call(Store.runs)}
-        except StoreError as error:
-            self._note_error(str(error))
+            known = await self._committer.call(Store.runs)
+            found = await trio.to_thread.run_sync(runs_of, self._state_dir)
+        except (StoreError, OSError) as error:
+            self._note_error(f"cannot look for new journals: {error}")
             return
         complete = True
-        for path in sorted(self._state_dir.journals.iterdir()):
-            run_id = run_id_of(path)
-            if run_id is None or run_id in self.runs or run_id in self._ignored:
+        for run_id, files in found.items():
+            if run_id in self.runs or run_id in self._ignored:
                 continue
-            offset, observed, final = known.get(run_id, (0, 0, False))
-            grown = _size(path) > offset or _size(self._state_dir.observed(run_id)) > observed
-            if run_id in known and final and not grown:
+            stored = known.get(run_id)
+            if stored is not None and stored.final and not self._has_grown(run_id, files, stored):
                 continue
             try:
-                producer_id = await trio.to_thread.run_sync(_producer_of, path)
+                producer_id = await trio.to_thread.run_sync(_producer_of, files[min(files)])
             except OSError as error:
                 if run_id not in self._unreadable:  # said once, looked at again when the directory has changed
                     self._unreadable.add(run_id)
-                    self._note_error(f"cannot read the journal {path}: {error.strerror}")
+                    self._note_error(f"cannot read the journal {files[min(files)]}: {error.strerror}")
                 continue
             if producer_id is None:
                 complete = False  # its first line is not there yet: look again at the next tick
@@ -225,9 +225,17 @@ class Daemon:
                 continue
             if run.producer_id != producer_id:
                 self._ignored.add(run_id)
-                self._note_error(f"the journal {path} is of another run than the one that is stored as {run_id}")
+                self._note_error(
+                    f"the journal {files[min(files)]} is of another run than the one that is stored as {run_id}"
+                )
         if complete:
             self._scanned_at = changed_at
+
+    def _has_grown(self, run_id: str, files: dict[int, Path], stored: KnownFiles) -> bool:
+        """Whether there is more of a run that was over; what is compressed does not grow."""
+        return _size(self._state_dir.observed(run_id)) > stored.observed or any(
+            path.suffix != COMPRESSED and _size(path) > stored.offsets.get(number, 0) for number, path in files.items()
+        )
 
     # Clients
 
@@ -257,11 +265,18 @@ class Daemon:
 
 def _producer_of(journal: Path) -> str | None:
     """Return the producer that a journal's runStart names; the file's own identity where it has no readable runStart."""
-    for record in records(journal):
+    for record in all_records(journal):
         if record.event is not None and record.event.type == EventType.RUN_START:
             return str(record.event.payload.get("producerId", ""))
         return f"file-{journal.stat().st_ino}"  # its first line is bad or something else
     return None
+
+
+def _changed_at(directory: Path | None) -> int:
+    try:
+        return directory.stat().st_mtime_ns if directory is not None else 0
+    except OSError:
+        return 0
 
 
 def _size(path: Path) -> int:

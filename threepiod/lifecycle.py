@@ -19,7 +19,7 @@ from typing import Any, Final, NoReturn
 
 from threepio_client import settings as settings_module
 from threepio_client.errors import NoDaemon, NoPlace, SettingsError, ThreepioError, WaitedTooLong
-from threepio_client.paths import StateDir, make_private_dir
+from threepio_client.paths import make_private_dir
 from threepio_client.query import QueryClient
 from threepio_client.settings import Settings, check_socket_path
 from threepiod.listener import AlreadyRunning, activated_socket, listen, notify, take_lock
@@ -51,7 +51,7 @@ def run_daemon(settings: Settings, ready: Callable[[], None], *, to_stderr: bool
     from threepiod.daemon import Daemon
     from threepiod.store import Store
 
-    state_dir = StateDir(settings.state_dir)
+    state_dir = settings.places
     os.umask(0o077)
     for directory in (state_dir.path, state_dir.journals, state_dir.logs):
         make_private_dir(directory)

@@ -2,15 +2,15 @@
 
 Lines come over the socket (`offer`) or from the journal (read by this task); whichever way, a line is taken only if it
 is the next one. One loop does the rest: read what is missing, sync the journal, commit, ack. The order matters: the
-store is never ahead of the journal's synced part.
+store is never ahead of the journal's synced part. What the journal's own files cannot hold - a file whose sync failed, a
+line that the adapter could not write - goes into a file of our own before it is taken (`Keeper`).
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -20,12 +20,14 @@ from threepio_client import clock
 from threepio_client.archive import StoredRun, believable, gone_payload, now_page, observations
 from threepio_client.errors import BadLine, RemoteProtocolError
 from threepio_client.events import ObservationType
-from threepio_client.journal import append_observation, parse, tail_size, whole_lines
-from threepio_client.line import Event, decode
+from threepio_client.journal import JournalError, append_observation
+from threepio_client.line import Event, checksum, decode
 from threepio_client.paths import StateDir
 from threepio_client.process import Liveness, ProcessIdentity
-from threepio_client.protocol import Lines
-from threepiod.store import Batch, Committer, StoreError
+from threepio_client.protocol import Lines, Unjournaled
+from threepio_client.runjournal import RunJournal
+from threepiod.keeper import Checksums, Keeper
+from threepiod.store import Batch, Committer, Store, StoreError
 
 BATCH_BYTES: Final = 1024 * 1024
 BATCH_EVENTS: Final = 10_000
@@ -36,6 +38,10 @@ waits for one. Not waited when the batch is half full or the run is ending."""
 SETTLE_POLL_S: Final = 0.005
 RETRY_S: Final = 1.0
 """Pause after the store refused a batch."""
+DOUBTFUL_LIMIT: Final = 1_000
+"""Repeated lines whose checksum waits to be asked of the store; `verify` compares all of them anyway."""
+CONFLICTS_KEPT: Final = 100
+"""Conflicting lines of a run that are kept, 512 KiB each at most; all are counted."""
 
 log = logging.getLogger("threepiod.run")
 
@@ -66,7 +72,7 @@ class Run:
     def __init__(self, found: StoredRun, state_dir: StateDir, committer: Committer) -> None:
         self.run_id = found.run_id
         self.producer_id = found.producer_id
-        self.journal = state_dir.journal(found.run_id)
+        self.journal = RunJournal(state_dir, found.run_id, found.offsets)
         self.key = found.key
         self.cursor = self.stored = found.seq
         self.state = found.state
@@ -74,13 +80,14 @@ class Run:
         self.is_over = found.final
         self.trouble = ""
         self.taken = 0
-        self._offset = found.offset
         self._observed = found.observed
         self._state_dir = state_dir
         self._committer = committer
         self._batch = Batch(key=found.key)
-        self._read_to = 0
-        self._size_at_tick = 0
+        self._keeper = Keeper(state_dir, self.journal)
+        self._checksums = Checksums(found.seq)
+        self._doubtful: list[tuple[int, bytes, str]] = []
+        self._sizes_at_tick: dict[int, int] = {}
         self._gone = False
         self._gone_at: float | None = None
         self._wake = trio.Event()
@@ -89,7 +96,6 @@ class Run:
         self._fold_later = self._observed < _size(state_dir.observed(found.run_id))
         self._connections: set[Acks] = set()
         self._liveness = Liveness.UNKNOWN
-        self.read_journal()
 
     # For connections
 
@@ -111,7 +117,7 @@ class Run:
         """Take the lines that are next; drop those that are taken already; read the journal for what lies between.
 
         Raises:
-            RemoteProtocolError: a line is bad, or has another seq than its place says.
+            RemoteProtocolError: a line is bad, has another seq than its place says, or other content than before.
         """
         seq = lines.first_seq - 1
         end = lines.end - sum(len(raw) + 1 for raw in lines.lines)
@@ -119,21 +125,32 @@ class Run:
             seq += 1
             end += len(raw) + 1
             if seq <= self.cursor:
-                self.ingest["duplicates"] += 1
+                if not self._drop(seq, raw, "socket"):
+                    raise RemoteProtocolError("conflict", f"line {seq} came before, with other content")
                 continue
             if seq > self.cursor + 1:
                 self.read_journal()
                 return
-            try:
-                event = decode(raw)
-            except BadLine as error:
-                raise RemoteProtocolError("bad-line", f"line {seq} is bad: {error}") from error
-            if event.seq != seq:
-                raise RemoteProtocolError("bad-line", f"line {seq} says that it is {event.seq}")
-            self._take(event, len(raw))
-            self._offset = end
+            if not self._take(_checked(raw, seq), raw, lines.file):
+                return
+            self.journal.offsets[lines.file] = end
             self.ingest["from_socket"] += 1
         self._wake.set()
+
+    def offer_unjournaled(self, lines: Unjournaled) -> None:
+        """Journal the lines that the adapter could not write; they are taken from there, in their turn.
+
+        Raises:
+            RemoteProtocolError: as for `offer`.
+        """
+        for seq, raw in enumerate(lines.lines, start=lines.first_seq):
+            event = _checked(raw, seq)
+            if seq <= self.cursor:
+                if not self._drop(seq, raw, "socket"):
+                    raise RemoteProtocolError("conflict", f"line {seq} came before, with other content")
+            else:
+                self._keep(raw, event)
+        self.read_journal()
 
     def bye(self, last_seq: int) -> None:
         """The adapter says that it wrote up to `last_seq` and waits for it to be stored."""
@@ -150,15 +167,22 @@ class Run:
 
     def read_journal(self) -> None:
         """Have everything read that is in the journal now."""
-        self._read_to = max(self._read_to, _size(self.journal))
+        try:
+            self.journal.targets = self.journal.look()
+        except OSError as error:
+            self._note(f"cannot open its journal: {error}")
         self._wake.set()
 
     def tick(self) -> None:
         """Notice what did not come over the socket: bytes that were there a tick ago and are not taken yet."""
-        if self._offset < self._size_at_tick:
-            self._read_to = self._size_at_tick
+        offsets = self.journal.offsets
+        if any(offsets.get(number, 0) < size for number, size in self._sizes_at_tick.items()):
+            self.journal.targets = self._sizes_at_tick
             self._wake.set()
-        self._size_at_tick = _size(self.journal)
+        try:
+            self._sizes_at_tick = self.journal.look()
+        except OSError as error:
+            self._note(f"cannot open its journal: {error}")
 
     @property
     def liveness(self) -> Liveness:
@@ -171,7 +195,7 @@ class Run:
         What the journal holds now is taken first: an end that is told of early must not look like a death in mid-run.
         """
         self.read_journal()
-        while self._offset < self._read_to and not self.trouble:
+        while self.journal.is_behind and not self.trouble:
             await trio.sleep(SETTLE_POLL_S)
         await self._append_observation(event_type, payload, clock.wall())
 
@@ -183,32 +207,89 @@ class Run:
 
     async def serve(self) -> None:
         """Do the run's work until it is over and everything is stored."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch_process)
-            while not self.is_over or self.has_work:
-                await self._wake.wait()
-                self._wake = trio.Event()
-                await self._gather()
-                while self.has_work:
-                    await self._read_some()
-                    if self._fold_later and self._offset >= self._read_to:
-                        self._fold_observations()
-                    if not await self._store_batch():
-                        break
-                if self._gone and not self.has_work and not self.is_over:
-                    await self._pronounce_dead()
-            nursery.cancel_scope.cancel()
+        self.read_journal()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch_process)
+                while not self.is_over or self.has_work:
+                    await self._wake.wait()
+                    self._wake = trio.Event()
+                    await self._gather()
+                    while self.has_work:
+                        await self._read_some()
+                        if self._fold_later and not self.journal.is_behind:
+                            self._fold_observations()
+                        if not await self._store_batch():
+                            break
+                    if self._gone and not self.has_work and not self.is_over:
+                        await self._pronounce_dead()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._keeper.close()
+            self.journal.close()
 
     # Inside
 
-    def _take(self, event: Event, size: int) -> None:
+    def _take(self, event: Event, raw: bytes, file: int) -> bool:
+        """Take the next line; return False if it cannot be journaled where it would survive."""
+        if not self._keeper.is_sound(file):
+            kept = self._keep(raw, event)
+            if kept is None:
+                return False
+            file = kept
         if event.seq > self.cursor + 1:
             log.error("run %s: lines %d to %d cannot be read", self.run_id, self.cursor + 1, event.seq - 1)
             self._batch.add_hole(self.cursor + 1, event.seq - 1, "unreadable", event.timestamp)
         self.cursor = event.seq
         self.taken += 1
         self.state.fold(event)
-        self._batch.add(event, size)
+        self._batch.add(event, len(raw))
+        self._checksums.add(event.seq, event.crc)
+        self._keeper.unsynced.add(file)
+        return True
+
+    def _keep(self, raw: bytes, event: Event) -> int | None:
+        """Journal a line in a file of our own; return the file's number, or None if that failed."""
+        try:
+            return self._keeper.keep(raw, self.state if event.seq > 1 else None)
+        except JournalError as error:
+            self._note(f"{error}; its lines are not taken")
+            return None
+
+    def _drop(self, seq: int, raw: bytes, source: str) -> bool:
+        """Drop a line that was taken before; return False if that one had other content: a conflict, which is kept."""
+        known = self._checksums.get(seq)
+        if known is None:
+            if len(self._doubtful) < DOUBTFUL_LIMIT:
+                self._doubtful.append((seq, raw, source))  # asked of the store by the run's task
+        elif known != checksum(raw):
+            self._add_conflict(seq, raw, source)
+            return False
+        self.ingest["duplicates"] += 1
+        return True
+
+    def _add_conflict(self, seq: int, raw: bytes, source: str) -> None:
+        if not self.state.conflicts:
+            log.error("run %s: line %d came again from the %s with other content", self.run_id, seq, source)
+        if self.state.conflicts < CONFLICTS_KEPT:
+            self._batch.add_conflict(seq, source, raw)
+        self.state.fold_conflict()
+        self._changed = True
+
+    async def _ask_store(self) -> None:
+        """Compare lines that came again long after the first time with what is stored."""
+        doubtful, self._doubtful = self._doubtful, []
+        for seq, raw, source in doubtful:
+            known = await self._committer.call(partial(_checksum, self.key, seq))
+            if known is not None and known != checksum(raw):
+                self._add_conflict(seq, raw, source)
+
+    def _note(self, trouble: str) -> None:
+        """Keep why the run's events cannot be stored now, logged once for each cause."""
+        trouble = f"run {self.run_id}: {trouble}"
+        if trouble != self.trouble:
+            log.error("%s", trouble)
+        self.trouble = trouble
 
     def _is_full(self) -> bool:
         return self._batch.size >= BATCH_BYTES or len(self._batch) >= BATCH_EVENTS
@@ -216,7 +297,7 @@ class Run:
     @property
     def has_work(self) -> bool:
         """Whether something is taken and not stored, or in the journal and not taken."""
-        return bool(len(self._batch) or self._changed or self._fold_later or self._offset < self._read_to)
+        return bool(len(self._batch) or self._changed or self._fold_later or self._doubtful or self.journal.is_behind)
 
     async def _gather(self) -> None:
         """Let a group come together, unless it is large already or the run is ending."""
@@ -225,7 +306,7 @@ class Run:
             self.state.complete is None
             and not self._gone
             and self._batch.size < BATCH_BYTES // 2
-            and self._offset >= self._read_to
+            and not self.journal.is_behind
         ):
             with trio.move_on_at(deadline) as scope:
                 await self._wake.wait()
@@ -235,51 +316,62 @@ class Run:
 
     async def _read_some(self) -> None:
         """Take the next lines of the journal, at most one batch."""
-        if self._offset >= self._read_to or self._is_full():
+        if not self.journal.is_behind or self._is_full():
             return
-        offset = self._offset
-        lines, more = await trio.to_thread.run_sync(_read_batch, self.journal, offset, self._read_to)
-        if self._offset != offset:
-            return  # a connection took lines meanwhile; the loop comes again if something is still missing
-        for number, (raw, end) in enumerate(lines):
-            record = parse(raw, end)
-            if record.event is None:
-                if number == len(lines) - 1 and not more and not self._gone:
-                    break  # the last line: judged when another one follows, or when its writer is gone
-                log.error(
-                    "run %s: a line of its journal that ends at byte %d is bad: %s", self.run_id, end, record.reason
-                )
+        journal, targets = self.journal, self.journal.targets
+        try:
+            steps, more = await trio.to_thread.run_sync(
+                partial(journal.read, self.cursor, final=self._gone, size=BATCH_BYTES // 4, count=BATCH_EVENTS // 4)
+            )
+        except OSError as error:
+            self._note(f"cannot read its journal: {error.strerror}")
+            await trio.sleep(RETRY_S)
+            return
+        for step in steps:
+            if step.end <= journal.offsets.get(step.file, 0):
+                continue  # a connection took it meanwhile
+            if step.event is None:
+                if not self.state.bad_lines:
+                    log.error(
+                        "run %s: a line of its journal that ends at byte %d is bad: %s",
+                        self.run_id,
+                        step.end,
+                        step.reason,
+                    )
                 self.state.fold_bad_line()
                 self._changed = True
-            elif record.event.seq <= self.cursor:
-                self.ingest["duplicates"] += 1
-            else:
-                self._take(record.event, len(raw))
+            elif step.event.seq <= self.cursor:
+                self._drop(step.event.seq, step.raw, "journal")
+            elif self._take(step.event, step.raw, step.file):
                 self.ingest["from_journal"] += 1
-            self._offset = end
-        if not more:
-            self._read_to = self._offset  # what is behind is no whole line yet; the next tick looks again
+            else:
+                await trio.sleep(RETRY_S)
+                return
+            journal.offsets[step.file] = step.end
+        if not more and journal.targets is targets:
+            journal.targets = {}  # what is behind is no whole line yet; the next tick looks again
 
     async def _store_batch(self) -> bool:
         """Sync the journal, commit, ack. Return False if that failed; the batch is dropped then."""
+        if self._doubtful:
+            await self._ask_store()
         if not len(self._batch) and not self._changed:
             return True
         batch, self._batch = self._batch, Batch(key=self.key)
         self._changed = False
         # A parent may tell of the end before the journal is read to its end: that alone ends nothing.
-        is_dead = self._gone and self.state.gone is not None and self._offset >= self._read_to
+        is_dead = self._gone and self.state.gone is not None and not self.journal.is_behind
         final = self.is_over or self.state.complete is not None or is_dead
         batch.close(
             seq=self.cursor,
-            offset=self._offset,
+            offsets=self.journal.offsets,
             observed=self._observed,
             final=final,
             ingest=self.ingest,
             state=self.state,
         )
         try:
-            if len(batch):
-                await trio.to_thread.run_sync(_sync, self.journal)
+            await self._keeper.sync()
             await self._committer.commit(batch)
         except (OSError, StoreError) as error:
             await self._start_over(error)
@@ -294,8 +386,7 @@ class Run:
 
     async def _start_over(self, error: Exception) -> None:
         """After a failed sync or commit: what is stored is asked anew, and the journal is read from there."""
-        self.trouble = f"run {self.run_id}: {error}"
-        log.error("%s; trying again from the journal", self.trouble)
+        self._note(f"{error}; trying again from the journal")
         self._make_room()
         found = None
         while found is None:  # going on without knowing would leave out what was in the batch
@@ -303,9 +394,10 @@ class Run:
             try:
                 found = await self._committer.call(lambda store: store.find_run(self.run_id))
             except StoreError as again:
-                self.trouble = f"run {self.run_id}: {again}"
+                self._note(f"{again}; trying again from the journal")
         self.stored = self.cursor = found.seq
-        self._offset = found.offset
+        self.journal.offsets = dict(found.offsets)
+        self._keeper.unsynced.clear()
         self._observed = found.observed
         self.state = found.state
         self.ingest = {**_NO_INGEST, **found.ingest}
@@ -337,13 +429,12 @@ class Run:
     async def _pronounce_dead(self) -> None:
         """The process is gone and its journal is read to the end: say so, and store that the run is over."""
         if self.state.complete is None and self.state.gone is None:
-            torn = _tail(self.journal)
             log.warning(
                 "run %s: process %d is gone before its run was over; %d events stored, %d bytes of an unfinished line",
                 self.run_id,
                 self.state.pid,
                 self.stored,
-                torn,
+                self.journal.torn(),
             )
             slots = believable(now_page(self._state_dir, self.run_id)[1], self.state.seq)
             # A process that was gone when first looked at ended some time after its last line.
@@ -383,41 +474,22 @@ async def _wait_for_end(identity: ProcessIdentity) -> None:
         os.close(pidfd)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+def _checksum(key: int, seq: int, store: Store) -> int | None:
+    return store.checksum(key, seq)
+
+
+def _checked(raw: bytes, seq: int) -> Event:
     try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-def _read_batch(path: Path, offset: int, read_to: int) -> tuple[list[tuple[bytes, int]], bool]:
-    """Return (line, offset behind it) from `offset`, a quarter of a batch at most, and whether a whole line follows."""
-    found: list[tuple[bytes, int]] = []
-    with _opened(path) as fd, closing(whole_lines(fd, offset)) as lines:
-        for raw, end in lines:
-            found.append((raw, end))
-            if end >= read_to or end - offset >= BATCH_BYTES // 4 or len(found) >= BATCH_EVENTS // 4:
-                break
-        return found, next(lines, None) is not None
-
-
-def _sync(path: Path) -> None:
-    """Sync the journal through a descriptor of our own: the tested process does not wait for the disk."""
-    with _opened(path) as fd:
-        os.fdatasync(fd)
+        event = decode(raw)
+    except BadLine as error:
+        raise RemoteProtocolError("bad-line", f"line {seq} is bad: {error}") from error
+    if event.seq != seq:
+        raise RemoteProtocolError("bad-line", f"line {seq} says that it is {event.seq}")
+    return event
 
 
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except OSError:
-        return 0
-
-
-def _tail(path: Path) -> int:
-    try:
-        return tail_size(path)
     except OSError:
         return 0

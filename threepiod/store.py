@@ -11,11 +11,11 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import trio
 
-from threepio_client.archive import RUN_COLUMNS, StoredRun, stored_run
+from threepio_client.archive import RUN_COLUMNS, StoredRun, offsets_of, stored_run
 from threepio_client.errors import ThreepioError
 from threepio_client.events import EventType, Payload
 from threepio_client.line import Event
@@ -88,6 +88,17 @@ MIGRATIONS: Final = (
             ) WITHOUT ROWID""",
         ),
     ),
+    Migration(
+        name="0002-journal-of-several-files",
+        statements=(
+            "ALTER TABLE runs ADD COLUMN offsets TEXT NOT NULL DEFAULT '{}'",
+            """UPDATE runs SET offsets = '{"0":' || offset || '}'""",
+            "ALTER TABLE runs DROP COLUMN offset",
+            # Lines that came with the seq of another line and other content: kept to be looked at, never shown as results.
+            "CREATE TABLE conflicts (run INTEGER NOT NULL, seq INTEGER NOT NULL, source TEXT NOT NULL, line BLOB NOT NULL)",
+            "CREATE INDEX conflicts_by_run ON conflicts (run, seq)",
+        ),
+    ),
 )
 
 _IN_COLUMNS: Final = frozenset(
@@ -96,14 +107,28 @@ _IN_COLUMNS: Final = frozenset(
 """Payload keys of a testCase that have a column, or that the node id says."""
 
 
+class KnownFiles(NamedTuple):
+    """What is stored of a run's files.
+
+    Attributes:
+        offsets: bytes of each journal file, by number.
+        observed: bytes of the observation file.
+        final: whether nothing more is expected.
+    """
+
+    offsets: dict[int, int]
+    observed: int
+    final: bool
+
+
 @dataclass(kw_only=True, slots=True)
 class Batch:
     """What one transaction adds to one run.
 
     Attributes:
         key: the run's number in the store.
-        seq, offset, observed, final, ingest, state: as in `StoredRun`, after this batch.
-        nodeids, results, events: rows for the tables.
+        seq, offsets, observed, final, ingest, state: as in `StoredRun`, after this batch.
+        nodeids, results, events, conflicts: rows for the tables.
         size: bytes of the lines in it.
     """
 
@@ -111,9 +136,10 @@ class Batch:
     nodeids: list[tuple[str]] = field(default_factory=list)
     results: list[tuple[Any, ...]] = field(default_factory=list)
     events: list[tuple[Any, ...]] = field(default_factory=list)
+    conflicts: list[tuple[Any, ...]] = field(default_factory=list)
     size: int = 0
     seq: int = 0
-    offset: int = 0
+    offsets: str = "{}"
     observed: int = 0
     final: bool = False
     ingest: str = "{}"
@@ -152,9 +178,16 @@ class Batch:
         """Add that the lines `first` to `last` cannot be read."""
         self.events.append((self.key, first, HOLE, timestamp, 0, _json({"last": last, "reason": reason})))
 
-    def close(self, *, seq: int, offset: int, observed: int, final: bool, ingest: Payload, state: RunState) -> None:
+    def add_conflict(self, seq: int, source: str, line: bytes) -> None:
+        """Add a line that came with the seq of another one; `source` is `socket` or `journal`."""
+        self.conflicts.append((self.key, seq, source, line))
+
+    def close(
+        self, *, seq: int, offsets: dict[int, int], observed: int, final: bool, ingest: Payload, state: RunState
+    ) -> None:
         """State where the run stands after this batch."""
-        self.seq, self.offset, self.observed, self.final = seq, offset, observed, final
+        self.seq, self.observed, self.final = seq, observed, final
+        self.offsets = _json(offsets)
         self.ingest = _json(ingest)
         self.started = state.started
         self.state = state.verdict().state
@@ -193,8 +226,8 @@ class Store:
         if found is None:
             self._do(
                 lambda: self._db.execute(
-                    "INSERT INTO runs (run_id, producer_id, seq, offset, observed, started, state, final, ingest, snapshot) "
-                    "VALUES (?, ?, 0, 0, 0, 0, 'running', 0, '{}', '{}')",
+                    "INSERT INTO runs (run_id, producer_id, seq, observed, started, state, final, ingest, snapshot) "
+                    "VALUES (?, ?, 0, 0, 0, 'running', 0, '{}', '{}')",
                     (run_id, producer_id),
                 )
             )
@@ -209,10 +242,23 @@ class Store:
         )
         return None if row is None else stored_run(row)
 
-    def runs(self) -> list[tuple[str, int, int, bool]]:
-        """Return (run id, bytes of journal stored, bytes of observations stored, final) of every run."""
-        rows = self._do(lambda: self._db.execute("SELECT run_id, offset, observed, final FROM runs").fetchall())
-        return [(run_id, offset, observed, bool(final)) for run_id, offset, observed, final in rows]
+    def runs(self) -> dict[str, KnownFiles]:
+        """Return of every run what is stored of its files."""
+        rows = self._do(lambda: self._db.execute("SELECT run_id, offsets, observed, final FROM runs").fetchall())
+        return {
+            run_id: KnownFiles(offsets_of(offsets), observed, bool(final)) for run_id, offsets, observed, final in rows
+        }
+
+    def checksum(self, key: int, seq: int) -> int | None:
+        """Return the checksum of a stored line of run number `key`, or None if it is not stored."""
+        row = self._do(
+            lambda: self._db.execute(
+                "SELECT crc FROM events WHERE run = :run AND seq = :seq AND type <> :hole "
+                "UNION ALL SELECT crc FROM results WHERE run = :run AND seq = :seq",
+                {"run": key, "seq": seq, "hole": HOLE},
+            ).fetchone()
+        )
+        return None if row is None else int(row[0])
 
     def write(self, batches: list[Batch]) -> None:
         """Commit the batches in one transaction: this is the point at which events are stored.
@@ -243,12 +289,16 @@ class Store:
                         "INSERT INTO events (run, seq, type, timestamp, crc, payload) VALUES (?, ?, ?, ?, ?, ?)",
                         batch.events,
                     )
+                if batch.conflicts:
+                    db.executemany(
+                        "INSERT INTO conflicts (run, seq, source, line) VALUES (?, ?, ?, ?)", batch.conflicts
+                    )
                 db.execute(
-                    "UPDATE runs SET seq = ?, offset = ?, observed = ?, started = ?, state = ?, final = ?, ingest = ?, "
+                    "UPDATE runs SET seq = ?, offsets = ?, observed = ?, started = ?, state = ?, final = ?, ingest = ?, "
                     "snapshot = ? WHERE id = ?",
                     (
                         batch.seq,
-                        batch.offset,
+                        batch.offsets,
                         batch.observed,
                         batch.started,
                         batch.state,

@@ -8,24 +8,32 @@ from __future__ import annotations
 
 import os
 import weakref
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from threepio_client import clock, process
+from threepio_client.continuation import make_next_file
 from threepio_client.errors import NoDaemon, NoPlace, SettingsError
 from threepio_client.events import SCHEMA_VERSION, EventType, Payload
-from threepio_client.journal import JournalError, JournalWriter
+from threepio_client.journal import JournalError, JournalWriter, MakeLine
 from threepio_client.line import encode, plain_text
 from threepio_client.link import Budget, Link
 from threepio_client.nowpage import NowPage
-from threepio_client.paths import ID_TRIES, StateDir, make_private_dir, new_run_id, numbered
+from threepio_client.paths import COMPRESSED, ID_TRIES, SPARE_FROM, make_private_dir, new_run_id, numbered
 from threepio_client.settings import Mode, Settings, SyncPolicy, check_socket_path
 
 SYNC_WINDOW_S: Final = 0.100
 """Without a daemon, what was written in this time may be lost in a power cut ..."""
 SYNC_SHARE: Final = 100
 """... or in this many times the disk's own sync time, if that is longer: so that syncing costs about 1 %."""
+CONNECTED_SYNC_WINDOW_S: Final = 1.0
+"""While a daemon is connected, it syncs: only after this long without an ack - several of its ticks, commits and syncs -
+the adapter does so itself."""
 RECONNECT_EVERY_S: Final = 1.0
+NEXT_FILE_EVERY_S: Final = 1.0
+"""How often another file is tried where the journal cannot be written."""
 STATS_EVERY_EVENTS: Final = 1_000
 STATS_EVERY_S: Final = 10.0
 
@@ -63,7 +71,7 @@ class Adapter:
         """
         self._settings = settings
         self._pid = _getpid()
-        self._state_dir = StateDir(settings.state_dir)
+        self._state_dir = settings.places
         self._process = process.current()
         self._producer_id = os.urandom(8).hex()
         self._budget = Budget(settings.block_s, settings.block_total_s)
@@ -71,6 +79,12 @@ class Adapter:
         self._said: set[str] = set()
         self._closed = False
         self._emitted = self._syncs = self._write_failures = self._spilled = self._connections = 0
+        self._unjournaled = self._unjournaled_to = 0
+        self._next_file_at = 0.0
+        self._stuck = ""
+        # Up to which seq and byte of the file everything is known to be on the disk, and a later mark that an ack may reach.
+        self._synced_end = 0
+        self._mark = (0, 0)
         self._connect_at = 0.0
         self._trouble = ""
         self._covered_at = clock.monotonic()
@@ -81,9 +95,11 @@ class Adapter:
         self.complaints: list[str] = []
         for directory in (self._state_dir.path, self._state_dir.journals, self._state_dir.logs):
             make_private_dir(directory)
-        self._journal = self._make_journal(settings.run_id or new_run_id())
+        self.run_id, self._journal, trouble = self._make_journal(settings.run_id or new_run_id())
         self.journal_path: Path = self._journal.path
-        self.run_id: str = self.journal_path.name.removesuffix(".jsonl")
+        if trouble:
+            self._write_failures += 1
+            self.complain(trouble)
         if settings.run_id not in (None, self.run_id):
             self.complain(f"the run id {settings.run_id} is taken already: this run is {self.run_id}")
         self.now: NowPage | None = self._make_now_page()
@@ -121,19 +137,24 @@ class Adapter:
             return
         self._emitted += 1
         timestamp = clock.wall()
+
+        def make_line(seq: int) -> bytes:
+            return encode(seq, event_type, payload, timestamp)
+
         try:
-            seq, line = self._journal.append(lambda seq: encode(seq, event_type, payload, timestamp))
+            seq, line = self._journal.append(make_line)
         except JournalError as error:
-            self._write_failures += 1
-            self.complain(f"{error}. Events are being lost, so this run can never be called green", key="journal")
-            return
+            found = self._append_elsewhere(error, make_line)
+            if found is None:
+                return
+            seq, line = found
         if self.now is not None:
             self.now.set_seq(seq)
         now = clock.monotonic()
         link = self._link
         if link is None or not link.is_alive:
             link = self._reconnect(now)
-        if link is None or not link.offer(self._journal.end, seq, line, now):
+        if link is None or not link.offer(self._journal.number, self._journal.end, seq, line, now):
             self._spilled += 1
             if link is not None and link.trouble:
                 self.complain(f"the connection to threepiod ended: {link.trouble}", key="connection")
@@ -142,6 +163,7 @@ class Adapter:
         if event_type != EventType.RUN_COMPLETE and (seq >= self._stats_at_seq or now >= self._stats_at):
             self._stats_at_seq = seq + STATS_EVERY_EVENTS
             self._stats_at = now + STATS_EVERY_S
+            self._note_synced()
             self.emit(EventType.ADAPTER_STATS, self.stats())
 
     def stats(self) -> Payload:
@@ -149,8 +171,12 @@ class Adapter:
         return {
             "written": self._journal.seq,
             "writeFailures": self._write_failures,
+            "unjournaled": self._unjournaled,
             # A begun line is not lost: nothing can be written, this statement included, before it is finished.
-            "eventsLost": self._emitted - self._journal.seq - self._journal.has_begun,
+            "eventsLost": self._emitted
+            - self._journal.seq
+            - (self._journal.begun is not None)
+            + (0 if self.is_connected else self._not_taken()),
             "syncs": self._syncs,
             "spilled": self._spilled,
             "acked": self._link.acked if self._link is not None else 0,
@@ -174,6 +200,10 @@ class Adapter:
         self._sync()
         if self._link is not None:
             stored = self._link.finish(self._journal.seq)
+        if self._not_taken():
+            self.complain(
+                f"{self._not_taken()} events that could not be journaled were sent, and nobody says that they are stored"
+            )
         if self._journal.damage:
             self.complain(self._journal.damage)
         if self._journal.reopened:
@@ -213,17 +243,116 @@ class Adapter:
         if self._link is not None:
             self._link.close()
 
-    def _make_journal(self, wanted: str) -> JournalWriter:
+    def _make_journal(self, wanted: str) -> tuple[str, JournalWriter, str]:
+        """Return the run's id, its journal, and why that is not where it should be (empty if it is)."""
         for number in range(1, ID_TRIES):
+            run_id = numbered(wanted, number)
+            path = self._state_dir.journal(run_id)
+            if path.with_name(path.name + COMPRESSED).exists():  # a run that is over
+                continue
             try:
-                return JournalWriter(self._state_dir.journal(numbered(wanted, number)))
+                return run_id, JournalWriter(path), ""
             except FileExistsError:
                 continue
             except JournalError as error:
-                raise NoPlace(str(error)) from error
+                journal = self._make_spare_journal(run_id, error)
+                return run_id, journal, f"{error}: this run's journal is {journal.path}"
         raise SettingsError(
             f"the run id {wanted} and {ID_TRIES} ids after it are taken: choose another THREEPIO_RUN_ID"
         )
+
+    def _make_spare_journal(self, run_id: str, error: JournalError) -> JournalWriter:
+        spare = self._state_dir.spare
+        try:
+            if spare is not None:
+                make_private_dir(spare, "THREEPIO_SOCKET")
+                return JournalWriter(self._state_dir.journal(run_id, SPARE_FROM), SPARE_FROM)
+        except (JournalError, NoPlace, FileExistsError):
+            pass  # the first place's trouble is the one to be mended
+        raise NoPlace(str(error)) from error
+
+    def _append_elsewhere(self, error: JournalError, make_line: MakeLine) -> tuple[int, bytes] | None:
+        """Append a line that the journal's file does not take to the next file; where there is none, send it unjournaled.
+
+        Returns:
+            The line and its seq if it is journaled, as `JournalWriter.append` does; None if it went another way.
+        """
+        self._write_failures += 1
+        old, begun = self._journal, self._journal.begun
+        self._go_on(error)
+        if self._journal is not old:
+            if begun is not None and error.is_begun:
+                return self._journal.seq, begun
+            try:
+                return self._journal.append(make_line)
+            except JournalError as again:
+                error = again
+        journal, link = self._journal, self._link
+        # The begun line, which may be an earlier one, and then the one that was to follow it.
+        waiting = [] if journal.begun is None else [journal.begun]
+        if not error.is_begun:
+            waiting.append(make_line(journal.seq + 1 + len(waiting)))
+        for line in waiting:
+            if link is None or not link.offer_unjournaled(journal.seq + 1, line):
+                break
+            journal.leave_at(journal.seq + 1)
+            self._unjournaled += 1
+            self._unjournaled_to = journal.seq
+        else:
+            self.complain(
+                f"{error}{self._stuck}. Events are sent to threepiod instead, which journals them", key="unjournaled"
+            )
+            return None
+        self.complain(
+            f"{error}{self._stuck}. Events are being lost, so this run can never be called green", key="journal"
+        )
+        return None
+
+    def _go_on(self, error: JournalError) -> None:
+        """Go on in the next file of the journal, at most one try in NEXT_FILE_EVERY_S; `_stuck` says why it is not possible.
+
+        Not before the daemon has all that was sent unjournaled: a later line would make these look like a hole.
+        """
+        now = clock.monotonic()
+        if self._link is not None:
+            self._link.hear()
+        if now < self._next_file_at or (self._not_taken() and self.is_connected):
+            return
+        old = self._journal
+        again: list[bytes] = []
+        with suppress(JournalError):  # then what was not synced is written again
+            if not old.is_poisoned:
+                old.sync()
+        try:
+            if old.is_poisoned:
+                again = [line for seq, line in old.read_back(self._synced_end) if seq > 1]
+            header = [line for seq, line in islice(old.read_back(0), 1) if seq == 1]
+            begun = [old.begun] if old.begun is not None else []
+            journal = make_next_file(self._state_dir, self.run_id, [*header, *again, *begun])
+        except (JournalError, OSError) as trouble:
+            self._next_file_at = now + NEXT_FILE_EVERY_S
+            self._stuck = f"; and the journal cannot go on in another file: {trouble}"
+            return
+        self._stuck = ""
+        self._syncs += 1
+        journal.start_at(old.seq + len(begun))
+        journal.reopened, journal.damage = old.reopened, old.damage
+        old.close()
+        self._journal = journal
+        self._synced_end = journal.end
+        self._mark = (journal.seq, journal.end)
+        self.complain(f"{error}. The journal goes on in other files, the first of them {journal.path}", key="next file")
+
+    def _not_taken(self) -> int:
+        """Return how many of the events that were sent unjournaled are not known to be stored."""
+        acked = self._link.acked if self._link is not None else 0
+        return min(max(self._unjournaled_to - acked, 0), self._unjournaled)
+
+    def _note_synced(self) -> None:
+        """Note up to where the file is known to be on the disk, by acks: from there it would be written again."""
+        if self._link is not None and self._link.acked >= self._mark[0]:
+            self._synced_end = max(self._synced_end, self._mark[1])
+            self._mark = (self._journal.seq, self._journal.end)
 
     def _make_now_page(self) -> NowPage | None:
         path = self._state_dir.now_page(self.run_id)
@@ -285,21 +414,31 @@ class Adapter:
         if policy is SyncPolicy.EXIT:
             return
         if policy is SyncPolicy.GROUP:
+            window = self._sync_window
             link = self._link
-            if link is not None and link.is_open and link.heard > self._covered_at:
-                self._covered_at = link.heard
-            if now - self._covered_at < self._sync_window:
+            if link is not None and link.is_open:
+                window = max(window, CONNECTED_SYNC_WINDOW_S)
+                # The daemon's word, or nothing before this line that it could have spoken of.
+                if link.heard > self._covered_at:
+                    self._covered_at = link.heard
+                if link.acked >= self._journal.seq - 1:
+                    self._covered_at = now
+            if now - self._covered_at < window:
                 return
         self._sync()
 
     def _sync(self) -> None:
         start = clock.monotonic()
+        was_poisoned = self._journal.is_poisoned
         try:
             self._journal.sync()
             self._syncs += 1
+            self._synced_end = self._journal.end
         except JournalError as error:
-            self._write_failures += 1
-            self.complain(f"{error}. What was not synced may be lost in a power cut", key="sync")
+            self._write_failures += not was_poisoned
+            self._go_on(error)
+            if self._stuck:
+                self.complain(f"{error}{self._stuck}. What is not synced may be lost in a power cut", key="sync")
         self._covered_at = clock.monotonic()
         self._sync_window = max(SYNC_WINDOW_S, SYNC_SHARE * (self._covered_at - start))
 

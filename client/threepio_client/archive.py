@@ -17,10 +17,12 @@ from typing import Any, Final
 from threepio_client import clock, nowpage
 from threepio_client.errors import NoPlace, NoSuchRun
 from threepio_client.events import EventType, ObservationType, Phase, Status
-from threepio_client.journal import Record, records, tail_size
+from threepio_client.journal import Record, records
 from threepio_client.line import Event
-from threepio_client.paths import StateDir, run_id_of
+from threepio_client.paths import StateDir
 from threepio_client.process import Liveness, ProcessIdentity
+from threepio_client.runfiles import all_records, runs_of
+from threepio_client.runjournal import RunJournal, Step
 from threepio_client.runstate import RunState
 from threepio_client.views import Facts, status_view
 
@@ -37,7 +39,7 @@ class StoredRun:
         key: the run's number in the store.
         run_id, producer_id: the run's identity.
         seq: the last event stored.
-        offset: bytes of the journal up to it.
+        offsets: bytes of each file of the journal up to it, by number.
         observed: bytes of the observation file that are in `state`.
         final: whether nothing more is expected.
         ingest: counters of how its lines came: see docs/protocol.md.
@@ -48,25 +50,30 @@ class StoredRun:
     run_id: str
     producer_id: str
     seq: int
-    offset: int
+    offsets: dict[int, int]
     observed: int
     final: bool
     ingest: dict[str, int]
     state: RunState
 
 
-RUN_COLUMNS: Final = "id, run_id, producer_id, seq, offset, observed, final, ingest, snapshot"
+RUN_COLUMNS: Final = "id, run_id, producer_id, seq, offsets, observed, final, ingest, snapshot"
+
+
+def offsets_of(text: str) -> dict[int, int]:
+    """Return what the column `offsets` holds."""
+    return {int(number): offset for number, offset in json.loads(text).items()}
 
 
 def stored_run(row: tuple[Any, ...]) -> StoredRun:
     """Return the run of a row of RUN_COLUMNS."""
-    key, run_id, producer_id, seq, offset, observed, final, ingest, snapshot = row
+    key, run_id, producer_id, seq, offsets, observed, final, ingest, snapshot = row
     return StoredRun(
         key=key,
         run_id=run_id,
         producer_id=producer_id,
         seq=seq,
-        offset=offset,
+        offsets=offsets_of(offsets),
         observed=observed,
         final=bool(final),
         ingest=json.loads(ingest),
@@ -116,10 +123,9 @@ class Archive:
         with self._store() as store:
             if store is not None:
                 started = dict(store.execute("SELECT run_id, started FROM runs"))
-        for path in self._journal_dir():
-            run_id = run_id_of(path)
-            if run_id is not None and not started.get(run_id):
-                started[run_id] = _started(path)
+        for run_id, files in self._files().items():
+            if not started.get(run_id):
+                started[run_id] = _started(files[min(files)])
         return sorted(started, key=lambda run_id: (started[run_id], run_id), reverse=True)
 
     def find(self, reference: str) -> str:
@@ -146,9 +152,9 @@ class Archive:
         known = KnownRun(run_id=run_id, state=state, stored=stored.seq if stored else 0)
         known.ingest = dict(stored.ingest) if stored is not None else {}
         if stored is None or not stored.final:
-            for record in self._records(run_id, stored.offset if stored else 0):
-                if record.event is not None:
-                    state.fold(record.event)
+            for step in self._steps(run_id, stored):
+                if step.event is not None:
+                    state.fold(step.event)
                 else:
                     state.fold_bad_line()
         known.journaled = state.seq
@@ -182,6 +188,7 @@ class Archive:
         """Return what failed or broke in a run, in the order in which it happened: see docs/json.md, `failures`."""
         found: list[dict[str, Any]] = []
         stored = self.stored(run_id)
+        seen = stored.seq if stored else 0
         with self._store() as store:
             if store is not None and stored is not None:
                 rows = store.execute(
@@ -198,10 +205,11 @@ class Archive:
                 )
                 found += [_collection_error(seq, json.loads(payload)) for seq, payload in collection]
         if stored is None or not stored.final:
-            for record in self._records(run_id, stored.offset if stored else 0):
-                event = record.event
-                if event is None:
+            for step in self._steps(run_id, stored):
+                event = step.event
+                if event is None or event.seq <= seen:
                     continue
+                seen = event.seq
                 if event.type == EventType.COLLECTION_ERROR:
                     found.append(_collection_error(event.seq, event.payload))
                 elif event.type == EventType.TEST_CASE and event.payload.get("status") in BAD:
@@ -238,7 +246,7 @@ class Archive:
         known.in_flight = now_page(self.state_dir, known.run_id)[1]
         if known.liveness is Liveness.GONE:
             known.in_flight = believable(known.in_flight, state.seq)
-            known.torn = _torn(self.state_dir.journal(known.run_id))
+            known.torn = self._torn(known.run_id)
             if state.gone is None:
                 payload = gone_payload(state, known.in_flight)
                 state.observe(Event(1, ObservationType.PROCESS_GONE, payload, state.updated, 0))
@@ -252,7 +260,7 @@ class Archive:
             return
         try:
             store = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
-            store.execute("SELECT 1 FROM runs LIMIT 1").fetchone()
+            store.execute("SELECT offsets FROM runs LIMIT 1").fetchone()  # also: is it of this version?
         except sqlite3.Error as error:
             self.trouble = f"the store {path} cannot be read ({error}); this answer comes from the journals alone"
             yield None
@@ -260,20 +268,27 @@ class Archive:
         with closing(store):
             yield store
 
-    def _journal_dir(self) -> list[Path]:
+    def _files(self) -> dict[str, dict[int, Path]]:
         try:
-            return sorted(self.state_dir.journals.iterdir())
+            return runs_of(self.state_dir)
         except FileNotFoundError:
-            return []
+            return {}
         except OSError as error:
             place = self.state_dir.journals
             raise NoPlace(
                 f"cannot read {place}: {error.strerror}. Set THREEPIO_STATE_DIR to the right directory"
             ) from error
 
-    def _records(self, run_id: str, offset: int) -> Iterator[Record]:
-        path = self.state_dir.journal(run_id)
-        return records(path, offset) if path.exists() else iter(())
+    def _steps(self, run_id: str, stored: StoredRun | None) -> Iterator[Step]:
+        """Yield the lines of a run's journal beyond what is stored."""
+        with closing(RunJournal(self.state_dir, run_id, stored.offsets if stored else None)) as journal:
+            journal.look()
+            yield from journal.steps(stored.seq if stored else 0, final=True)
+
+    def _torn(self, run_id: str) -> int:
+        with closing(RunJournal(self.state_dir, run_id)) as journal:
+            journal.look()
+            return journal.torn()
 
 
 def find_run(run_ids: list[str], reference: str) -> str:
@@ -334,19 +349,12 @@ def observations(path: Path, offset: int = 0) -> list[Record]:
 def _started(journal: Path) -> float:
     """Return when a run that is not in the store began: by its first line, else by the file's own time."""
     try:
-        first = next(records(journal), None)
+        first = next(all_records(journal), None)
         if first is not None and first.event is not None:
             return first.event.timestamp
         return journal.stat().st_mtime
     except OSError:
         return 0.0
-
-
-def _torn(journal: Path) -> int:
-    try:
-        return tail_size(journal)
-    except OSError:
-        return 0
 
 
 def _bad_result(

@@ -1,7 +1,8 @@
-"""The journal: one file a run, one `write` a line, the truth about what happened.
+"""One file of a journal: one `write` a line, the truth about what happened.
 
 Owned here: making the file, appending without ever leaving half a line behind, syncing, and reading whole lines.
-Not here: what a line says (`line.py`), when the adapter syncs because no daemon does (`adapter.py`).
+Not here: what a line says (`line.py`), when the adapter syncs because no daemon does (`adapter.py`), which files make
+up a run's journal (`runfiles.py`), and how they go on from each other (`continuation.py`).
 """
 
 import fcntl
@@ -18,16 +19,28 @@ from threepio_client.line import Event, decode, encode
 READ_SIZE: Final = 256 * 1024
 """Bytes asked of the file at once: some 900 lines of a usual suite, so a reader's memory stays small."""
 
+MakeLine = Callable[[int], bytes]
+"""Makes the line of the next seq, with its newline."""
+
 # Bound once: a test may replace what `os` holds while we run.
 _write: Final = os.write
 _fstat: Final = os.fstat
 _fdatasync: Final = os.fdatasync
 _open: Final = os.open
 _close: Final = os.close
+_unlink: Final = os.unlink
 
 
 class JournalError(ThreepioError):
-    """The journal cannot be made or written; the event that was to be written is not in it."""
+    """The journal cannot be made or written; the event that was to be written is not in it.
+
+    Attributes:
+        is_begun: whether its line was begun, so that it has its seq and is to be finished before any other.
+    """
+
+    def __init__(self, text: str, *, is_begun: bool = False) -> None:
+        super().__init__(text)
+        self.is_begun = is_begun
 
 
 class JournalWriter:
@@ -39,27 +52,38 @@ class JournalWriter:
 
     Attributes:
         path: the file.
+        number: which file of the run's journal it is, 0 for the first.
+        is_poisoned: whether a sync of it failed. What was not synced by then may never reach the disk, whatever a later
+            sync says: it is not tried again.
         reopened: how often the descriptor had to be opened again because the suite closed or replaced it.
         damage: what else the suite did to the file, in words; empty if nothing.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, number: int = 0) -> None:
         """Make the file, which must not exist yet, mode 0600, and sync its directory.
 
         Raises:
             FileExistsError: there is a journal of this name.
-            JournalError: the file cannot be made.
+            JournalError: the file cannot be made; none is left behind.
         """
         self.path = path
+        self.number = number
+        self.is_poisoned = False
+        self._is_left = False
         self.reopened = 0
         self.damage = ""
         try:
-            self._fd = _open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
-            found = _fstat(self._fd)
-            sync_directory(path.parent)
+            self._fd = _open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
         except FileExistsError:
             raise
         except OSError as error:
+            raise JournalError(f"cannot make the journal {path}: {error.strerror}") from error
+        try:
+            found = _fstat(self._fd)
+            sync_directory(path.parent)
+        except OSError as error:
+            _close(self._fd)
+            _unlink(path)
             raise JournalError(f"cannot make the journal {path}: {error.strerror}") from error
         self._file_id = (found.st_dev, found.st_ino)
         # (last whole seq, bytes of whole lines, begun line): replaced as one, so an exception finds no half-made state.
@@ -76,18 +100,30 @@ class JournalWriter:
         return self._state[1]
 
     @property
-    def has_begun(self) -> bool:
-        """Whether a line was begun that the next call finishes first."""
-        return self._state[2] is not None
+    def begun(self) -> bytes | None:
+        """The line that was begun and that the next call finishes first."""
+        return self._state[2]
 
-    def append(self, make_line: Callable[[int], bytes]) -> tuple[int, bytes]:
+    def start_at(self, seq: int) -> None:
+        """Say that the line to come is the one after `seq`: the lines up to it stand in the files before."""
+        self._state = (seq, self._state[1], self._state[2])
+
+    def leave_at(self, seq: int) -> None:
+        """Write nothing more: lines up to `seq` went another way. What is there of a begun line stays, as a torn tail."""
+        self._state = (seq, self._state[1], None)
+        self._is_left = True
+
+    def append(self, make_line: MakeLine) -> tuple[int, bytes]:
         """Write the next line and return its number and bytes; `make_line` gets the number.
 
         Raises:
             JournalError: the line is not in the journal; either it was not begun, or the next call finishes it first.
         """
+        is_begun = False
         try:
             size = self._check_file()
+            if self._is_left:
+                raise JournalError(f"the journal {self.path} was given up")
             if self._state[2] is not None:
                 self._finish_begun(size)
                 size = self._check_file()
@@ -95,12 +131,13 @@ class JournalWriter:
             line = make_line(seq + 1)
             begun = line if size == end else self._behind_damage(line, size)
             self._state = (seq, size, begun)
+            is_begun = True
             if _write(self._fd, begun) == len(begun):
                 self._state = (seq + 1, size + len(begun), None)
             else:
                 self._finish_begun(self._check_file())
         except OSError as error:
-            raise JournalError(f"cannot write the journal {self.path}: {error.strerror}") from error
+            raise JournalError(f"cannot write the journal {self.path}: {error.strerror}", is_begun=is_begun) from error
         return seq + 1, line
 
     def sync(self) -> None:
@@ -109,11 +146,25 @@ class JournalWriter:
         Raises:
             JournalError: the sync failed. What was written since the last one may be lost in a power cut.
         """
+        if self.is_poisoned:
+            raise JournalError(f"the journal {self.path} is not synced again after a sync that failed")
         try:
             self._check_file()
             _fdatasync(self._fd)
         except OSError as error:
+            self.is_poisoned = True
             raise JournalError(f"cannot sync the journal {self.path}: {error.strerror}") from error
+
+    def read_back(self, offset: int) -> Iterator[tuple[int, bytes]]:
+        """Yield (seq, line with its newline) of the whole lines from `offset` on, bad ones left out.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        for raw, end in whole_lines(self._fd, offset):
+            event = parse(raw, end).event
+            if event is not None:
+                yield event.seq, raw + b"\n"
 
     def close(self) -> None:
         """Close the descriptor, if it is still ours. Writes and syncs nothing."""
@@ -158,7 +209,7 @@ class JournalWriter:
                 return found.st_size
         except OSError:
             pass  # closed by the suite: opened again below
-        self._fd = _open(self.path, os.O_WRONLY | _FLAGS)
+        self._fd = _open(self.path, os.O_RDWR | _FLAGS)
         found = _fstat(self._fd)
         if (found.st_dev, found.st_ino) != self._file_id:
             _close(self._fd)
@@ -264,16 +315,13 @@ def append_observation(path: Path, event_type: str, payload: Payload, timestamp:
     sync_directory(path.parent)
 
 
-def tail_size(path: Path) -> int:
+def tail_size(fd: int) -> int:
     """Return the bytes behind the last newline: 0, or the size of a line that was begun and not finished."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        position = size
-        while position > 0:
-            step = min(READ_SIZE, position)
-            file.seek(position - step)
-            newline = file.read(step).rfind(b"\n")
-            if newline >= 0:
-                return size - (position - step + newline + 1)
-            position -= step
+    size = position = os.fstat(fd).st_size
+    while position > 0:
+        step = min(READ_SIZE, position)
+        newline = os.pread(fd, step, position - step).rfind(b"\n")
+        if newline >= 0:
+            return size - (position - step + newline + 1)
+        position -= step
     return size

@@ -93,6 +93,11 @@ def decode(line: bytes) -> Event:
     return Event(seq, event_type, payload, timestamp, crc)
 
 
+def checksum(line: bytes) -> int:
+    """Return the checksum that a line without its newline should state."""
+    return crc32(line[:-_TAIL_SIZE])
+
+
 def clip(text: str, limit: int = FIELD_LIMIT) -> str:
     """Return the text, cut in the middle to about `limit` characters with the original length stated."""
     if len(text) <= limit:

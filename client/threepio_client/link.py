@@ -28,6 +28,7 @@ from threepio_client.protocol import (
     Refuse,
     Role,
     State,
+    Unjournaled,
     Welcome,
 )
 
@@ -152,11 +153,12 @@ class Link:
         """Wait within the budget until the daemon has answered; return whether it said WELCOME."""
         return self._wait(lambda: self.is_open)
 
-    def offer(self, end: int, seq: int, line: bytes, now: float) -> bool:
+    def offer(self, file: int, end: int, seq: int, line: bytes, now: float) -> bool:
         """Send one line, waiting for credit within the budget; return False if it is left to the journal.
 
         Args:
-            end: byte offset in the journal behind the line.
+            file: number of the journal's file that it stands in.
+            end: byte offset in that file behind the line.
             seq: the line's number.
             line: the line with its newline.
             now: `clock.monotonic`, read by the caller anyway.
@@ -165,81 +167,29 @@ class Link:
             return False
         if now - self._read_at > READ_EVERY_S or self._credit.mostly_used:
             self._read_at = now
-            self._read()
+            self.hear()
         if not self.is_open:
             return False
         if seq <= self.acked:
             return True
-        size = len(line)
-        if (self._out or not self._credit.allows(size)) and not self._wait(
-            lambda: self._flush() and self._credit.allows(size)
-        ):
+        if not self._has_room(len(line)):
             return False
-        self._credit.sent(seq, size)
-        self._out = self._protocol.send_lines(0, end, seq, [line[:-1]])
+        self._credit.sent(seq, len(line))
+        self._out = self._protocol.send_lines(file, end, seq, [line[:-1]])
         self._flush()
         return self.is_alive
 
-    def finish(self, last_seq: int) -> bool:
-        """Say BYE and wait within the budget; return whether the daemon has stored everything. Ends the connection."""
-        try:
-            if self.is_open and self._wait(self._flush):
-                self._out = self._protocol.send(Bye(last_seq=last_seq))
-                self._flush()
-                self._wait(lambda: self._flush() and self.acked >= last_seq and self._protocol.state is State.CLOSED)
-            return self.acked >= last_seq
-        finally:
-            self.close()
-
-    def close(self) -> None:
-        """Close the socket, if the descriptor is still ours."""
-        sock, self._sock = self._sock, None
-        if sock is not None:
-            if self._is_ours(sock):
-                sock.close()
-            else:
-                sock.detach()  # the suite closed it, and the number may be a file of its own by now
-
-    def _wait(self, ready: Callable[[], bool]) -> bool:
-        """Read and write until `ready`, at most as long as the budget allows; return whether it is."""
-        start = clock.monotonic()
-        deadline = start + self._budget.left
-        in_vain = False
-        try:
-            while self._sock is not None:
-                if ready():
-                    return True
-                left = deadline - clock.monotonic()
-                if left <= 0 or self._sock is None:
-                    in_vain = True
-                    return False
-                poll = _poll()
-                poll.register(self._sock.fileno(), _POLL_IN | (_POLL_OUT if self._out else 0))
-                poll.poll(min(max(left * 1000, 1), LONGEST_POLL_MS))
-                self._read()
-            return ready()
-        finally:
-            self._budget.spend(clock.monotonic() - start, in_vain=in_vain)
-
-    def _flush(self) -> bool:
-        """Send what the kernel takes of a begun frame; return whether nothing of it is left."""
-        sock = self._sock
-        if sock is None:
+    def offer_unjournaled(self, seq: int, line: bytes) -> bool:
+        """Send one line that stands in no journal, waiting likewise; return False if it is lost."""
+        self.hear()
+        if not self.is_open or not self._has_room(len(line)):
             return False
-        try:
-            while self._out:
-                if not self._is_ours(sock):
-                    self._fail("the suite closed the connection's descriptor")
-                    return False
-                self._out = self._out[_send(sock, self._out, _SEND_FLAGS) :]
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            self._fail(f"{error.strerror}")
-            return False
-        return True
+        self._credit.sent(seq, len(line))
+        self._out = self._protocol.send(Unjournaled(first_seq=seq, lines=[line[:-1]]))
+        self._flush()
+        return self.is_alive
 
-    def _read(self) -> None:
+    def hear(self) -> None:
         """Take in what the daemon has said so far, without waiting."""
         sock = self._sock
         if sock is None:
@@ -270,6 +220,71 @@ class Link:
             self._fail(f"{error.strerror}")
             return
         self._fail("the daemon closed the connection")
+
+    def finish(self, last_seq: int) -> bool:
+        """Say BYE and wait within the budget; return whether the daemon has stored everything. Ends the connection."""
+        try:
+            if self.is_open and self._wait(self._flush):
+                self._out = self._protocol.send(Bye(last_seq=last_seq))
+                self._flush()
+                self._wait(lambda: self._flush() and self.acked >= last_seq and self._protocol.state is State.CLOSED)
+            return self.acked >= last_seq
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close the socket, if the descriptor is still ours."""
+        sock, self._sock = self._sock, None
+        if sock is not None:
+            if self._is_ours(sock):
+                sock.close()
+            else:
+                sock.detach()  # the suite closed it, and the number may be a file of its own by now
+
+    def _has_room(self, size: int) -> bool:
+        """Wait within the budget until the frame before is out and there is credit for a line of so many bytes."""
+        if not self._out and self._credit.allows(size):
+            return True
+        return self._wait(lambda: self._flush() and self._credit.allows(size))
+
+    def _wait(self, ready: Callable[[], bool]) -> bool:
+        """Read and write until `ready`, at most as long as the budget allows; return whether it is."""
+        start = clock.monotonic()
+        deadline = start + self._budget.left
+        in_vain = False
+        try:
+            while self._sock is not None:
+                if ready():
+                    return True
+                left = deadline - clock.monotonic()
+                if left <= 0 or self._sock is None:
+                    in_vain = True
+                    return False
+                poll = _poll()
+                poll.register(self._sock.fileno(), _POLL_IN | (_POLL_OUT if self._out else 0))
+                poll.poll(min(max(left * 1000, 1), LONGEST_POLL_MS))
+                self.hear()
+            return ready()
+        finally:
+            self._budget.spend(clock.monotonic() - start, in_vain=in_vain)
+
+    def _flush(self) -> bool:
+        """Send what the kernel takes of a begun frame; return whether nothing of it is left."""
+        sock = self._sock
+        if sock is None:
+            return False
+        try:
+            while self._out:
+                if not self._is_ours(sock):
+                    self._fail("the suite closed the connection's descriptor")
+                    return False
+                self._out = self._out[_send(sock, self._out, _SEND_FLAGS) :]
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            self._fail(f"{error.strerror}")
+            return False
+        return True
 
     def _set_acked(self, seq: int) -> None:
         self.heard = clock.monotonic()

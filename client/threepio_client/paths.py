@@ -20,10 +20,25 @@ ID_TRIES: Final = 1_000
 """How many runs may want the same id."""
 
 
+SPARE_FROM: Final = 1_000
+"""Numbers of journal files in the spare directory begin here, so that no number stands for two files."""
+COMPRESSED: Final = ".gz"
+"""Behind the name of a journal file that was compressed after its run was over."""
+FILES_LIMIT: Final = 100
+"""Files that a run's journal may have in one directory: a disk that fails for ever must not fill it."""
+
+
 class StateDir(NamedTuple):
-    """The state directory and the files in it. Only names: nothing is made or looked at."""
+    """The state directory and the files in it. Only names: nothing is made or looked at.
+
+    Attributes:
+        path: the state directory.
+        spare: where journals go on when they cannot be written in the state directory: on another file system, if
+            there is one. None if there is no such place.
+    """
 
     path: Path
+    spare: Path | None = None
 
     @property
     def journals(self) -> Path:
@@ -49,8 +64,10 @@ class StateDir(NamedTuple):
     def adapter_log(self) -> Path:
         return self.logs / "adapter.log"
 
-    def journal(self, run_id: str) -> Path:
-        return self.journals / f"{run_id}.jsonl"
+    def journal(self, run_id: str, number: int = 0) -> Path:
+        """Return a file of a run's journal: the first one, or the `number`th continuation."""
+        directory = self.journals if number < SPARE_FROM or self.spare is None else self.spare
+        return directory / (f"{run_id}.{number}.jsonl" if number else f"{run_id}.jsonl")
 
     def now_page(self, run_id: str) -> Path:
         return self.journals / f"{run_id}.now"
@@ -61,14 +78,6 @@ class StateDir(NamedTuple):
     def output(self, run_id: str) -> Path:
         """What a command started by `threepio run` printed."""
         return self.path / "output" / f"{run_id}.log"
-
-
-def run_id_of(journal: Path) -> str | None:
-    """Return the run id that a journal's file name stands for, or None if it is another file."""
-    name = journal.name
-    if not name.endswith(".jsonl") or name.endswith(".observed.jsonl"):
-        return None
-    return name.removesuffix(".jsonl")
 
 
 def new_run_id() -> str:

@@ -1,6 +1,6 @@
 """The wire protocol: its messages, and who may send which one when. No socket and no clock.
 
-    adapter   HELLO ►  ◄ WELCOME | REFUSE   LINES ► ...  ◄ ACK ...   BYE ►  ◄ BYE_ACK
+    adapter   HELLO ►  ◄ WELCOME | REFUSE   LINES | UNJOURNALED ► ...  ◄ ACK ...   BYE ►  ◄ BYE_ACK
     query     HELLO ►  ◄ WELCOME | REFUSE   ASK ►  ◄ REPLY (in pieces, the last one marked) ...
 
 `docs/protocol.md` describes each field. A new message is a new class here and a row in each of the three
@@ -77,6 +77,18 @@ class Lines(NamedTuple):
     lines: list[bytes]
 
 
+class Unjournaled(NamedTuple):
+    """Lines of the run that the adapter could not write to its journal: the daemon journals them before it takes them.
+
+    Attributes:
+        first_seq: seq of the first line.
+        lines: the lines, without newlines.
+    """
+
+    first_seq: int
+    lines: list[bytes]
+
+
 class Ack(NamedTuple):
     """Everything up to `seq` is stored and synced."""
 
@@ -118,7 +130,7 @@ class Reply(NamedTuple):
     data: bytes
 
 
-Message = Hello | Welcome | Refuse | Lines | Ack | Bye | ByeAck | Ask | Reply
+Message = Hello | Welcome | Refuse | Lines | Ack | Bye | ByeAck | Ask | Reply | Unjournaled
 
 _CODES: Final[dict[type[Message], int]] = {
     Hello: 1,
@@ -130,6 +142,7 @@ _CODES: Final[dict[type[Message], int]] = {
     ByeAck: 7,
     Ask: 8,
     Reply: 9,
+    Unjournaled: 10,
 }
 """First element of a message's array on the wire."""
 
@@ -143,6 +156,7 @@ _FIELD_TYPES: Final[dict[type[Message], tuple[type, ...]]] = {
     ByeAck: (int,),
     Ask: (int, str, dict),
     Reply: (int, bool, bytes),
+    Unjournaled: (int, list),
 }
 """What each further element must be; integers are never negative."""
 
@@ -182,6 +196,7 @@ TRANSITIONS: Final[dict[State, dict[tuple[Role, type[Message]], State]]] = {
     },
     State.OPEN: {
         (Role.ADAPTER, Lines): State.OPEN,
+        (Role.ADAPTER, Unjournaled): State.OPEN,
         (Role.DAEMON, Ack): State.OPEN,
         (Role.ADAPTER, Bye): State.LEAVING,
         (Role.QUERY, Ask): State.ASKING,
@@ -223,8 +238,8 @@ def from_array(array: list[Any]) -> Message:
     for name, wanted, value in zip(kind._fields, types, values, strict=True):
         if type(value) is not wanted or (type(value) is int and value < 0):
             raise RemoteProtocolError("bad-message", f"{kind.__name__}.{name} is not a {wanted.__name__}")
-    if kind is Lines and not all(type(line) is bytes for line in values[3]):
-        raise RemoteProtocolError("bad-message", "Lines.lines holds something else than bytes")
+    if kind in (Lines, Unjournaled) and not all(type(line) is bytes for line in values[-1]):
+        raise RemoteProtocolError("bad-message", f"{kind.__name__}.lines holds something else than bytes")
     message: Message = kind(*values)
     return message
 

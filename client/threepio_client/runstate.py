@@ -156,6 +156,10 @@ class RunState:
         """Take in that there is a line in the journal that nobody can read; the gap in `seq` shows what it was."""
         self.bad_lines += 1
 
+    def fold_conflict(self) -> None:
+        """Take in that a line came with the seq of another line and other content; the first one stands."""
+        self.conflicts += 1
+
     def observe(self, event: Event) -> None:
         """Take in an observation; a later one of the same type replaces the earlier."""
         payload = event.payload

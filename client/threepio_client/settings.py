@@ -9,9 +9,13 @@ import re
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from zlib import crc32
 
 from threepio_client.errors import SettingsError
+
+if TYPE_CHECKING:
+    from threepio_client.paths import StateDir
 
 RUN_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SOCKET_PATH_LIMIT: Final = 107
@@ -75,6 +79,16 @@ class Settings(NamedTuple):
     block_s: float
     block_total_s: float
     nested: bool
+
+    @property
+    def places(self) -> "StateDir":
+        """The state directory, with a spare one beside the socket: by default that is the user's runtime directory."""
+        from threepio_client.paths import StateDir  # not in a process that reports nothing
+
+        if self.state_dir in self.socket.parents:
+            return StateDir(self.state_dir)  # the same disk: no help
+        owner = crc32(os.fsencode(self.state_dir))  # several state directories may share a socket's directory
+        return StateDir(self.state_dir, self.socket.with_name(f"{self.socket.name}.{owner:08x}.journals"))
 
 
 def load(environ: Mapping[str, str] | None = None, ini: Mapping[str, str] | None = None) -> Settings:

@@ -6,16 +6,17 @@ depend on what the daemon believes.
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import closing
 from typing import Any, Final
 
 from threepio_client.archive import Archive
-from threepio_client.journal import Record, records, tail_size
+from threepio_client.paths import StateDir
 from threepio_client.process import Liveness
+from threepio_client.runfiles import journal_files
+from threepio_client.runjournal import RunJournal, Step
 from threepio_client.runstate import RunState
 from threepio_client.views import VIEW_VERSION
 
@@ -48,19 +49,25 @@ def verify_run(archive: Archive, run_id: str) -> dict[str, Any]:
     state = RunState()
     problems: list[str] = []
     types: Counter[str] = Counter()
-    corrupt = repeated = last = 0
-    journal = archive.state_dir.journal(run_id)
-    for record in _records(journal, problems):
-        event = record.event
+    numbers: Counter[int] = Counter()
+    corrupt = repeated = conflicts = last = 0
+    files = journal_files(archive.state_dir, run_id)
+    for step in _steps(archive.state_dir, run_id, problems):
+        event = step.event
+        numbers[step.file] += 1
+        place = f"line {numbers[step.file]} of {files[step.file].name if step.file in files else 'the journal'}"
         if event is None:
             corrupt += 1
             state.fold_bad_line()
-            problems.append(f"line {record.number} of the journal is corrupt: {record.reason}")
+            problems.append(f"{place} is corrupt: {step.reason}")
             continue
         if event.seq in by_seq:
-            repeated += 1
             if by_seq[event.seq] != event.crc:
-                problems.append(f"line {record.number} has seq {event.seq} again, with other content")
+                conflicts += 1
+                problems.append(f"{place} has seq {event.seq} again, with other content")
+            elif not step.file:  # a continuation begins with lines that stand in the files before it, too
+                repeated += 1
+                problems.append(f"{place} has seq {event.seq} again")
             continue
         by_seq[event.seq] = event.crc
         types[event.type] += 1
@@ -86,7 +93,7 @@ def verify_run(archive: Archive, run_id: str) -> dict[str, Any]:
         problems.append(f"{state.events_lost} events lost, because nothing could be written")
     if state.complete is None and not live:
         problems.append("note: the run was cut short, so there are no totals of the runner to compare with")
-    torn = 0 if live else _tail(journal)
+    torn = 0 if live else _torn(archive.state_dir, run_id)
     if torn:
         problems.append(f"note: {torn} bytes of a last line that was never finished: its writer was killed or cut off")
     missing = gaps + len(absent) - pending + different + invented + not_counted
@@ -94,12 +101,13 @@ def verify_run(archive: Archive, run_id: str) -> dict[str, Any]:
     return {
         "schema_version": VIEW_VERSION,
         "run_id": run_id,
-        "whole": os.access(journal, os.R_OK) and not (missing or duplicates or corrupt or state.events_lost),
+        "whole": bool(by_seq) and not (missing or duplicates or corrupt or conflicts or state.events_lost),
         "journal_events": len(by_seq),
         "stored_events": len(stored),
         "missing": missing,
         "duplicates": duplicates,
         "corrupt": corrupt,
+        "conflicts": conflicts,
         "pending": pending,
         "torn_bytes": torn,
         "events_lost": state.events_lost,
@@ -108,13 +116,15 @@ def verify_run(archive: Archive, run_id: str) -> dict[str, Any]:
     }
 
 
-def _records(journal: Path, problems: list[str]) -> Iterator[Record]:
-    try:
-        yield from records(journal)
-    except FileNotFoundError:
-        problems.append(f"the journal {journal} is not there: what is stored cannot be proved")
-    except OSError as error:
-        problems.append(f"the journal {journal} cannot be read: {error.strerror}")
+def _steps(state_dir: StateDir, run_id: str, problems: list[str]) -> Iterator[Step]:
+    with closing(RunJournal(state_dir, run_id)) as journal:
+        try:
+            if not journal.look():
+                place = state_dir.journal(run_id)
+                problems.append(f"the journal {place} is not there: what is stored cannot be proved")
+            yield from journal.steps(0, final=True)
+        except OSError as error:
+            problems.append(f"the journal {state_dir.journal(run_id)} cannot be read: {error.strerror}")
 
 
 def _by_type(journal: Counter[str], stored: Counter[str]) -> dict[str, dict[str, int]]:
@@ -140,8 +150,10 @@ def _advice(stored_seq: int) -> str:
     return "" if stored_seq else ": no daemon has taken this run yet, start one with: threepiod start"
 
 
-def _tail(journal: Path) -> int:
-    try:
-        return tail_size(journal)
-    except OSError:
-        return 0
+def _torn(state_dir: StateDir, run_id: str) -> int:
+    with closing(RunJournal(state_dir, run_id)) as journal:
+        try:
+            journal.look()
+            return journal.torn()
+        except OSError:
+            return 0  # said above

@@ -73,7 +73,7 @@ def say_other(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "field", "sentence"),
     [
-        (lambda path: flip_bit(path, 700), "corrupt", "of the journal is corrupt: checksum does not match"),
+        (lambda path: flip_bit(path, 700), "corrupt", "whole.jsonl is corrupt: checksum does not match"),
         (cut_out, "missing", "1 events up to number 8 are not in the journal"),
         (repeat, "duplicates", ""),
         (say_other, "missing", "1 events are stored with other content than the journal's"),

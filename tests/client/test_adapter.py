@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import resource
@@ -13,7 +14,8 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +24,22 @@ import pytest
 from tests.fake_daemon import FakeDaemon
 from threepio_client import adapter as adapter_module
 from threepio_client import clock, journal, nowpage
-from threepio_client.adapter import STATS_EVERY_EVENTS, STATS_EVERY_S, SYNC_WINDOW_S, Adapter
+from threepio_client.adapter import (
+    CONNECTED_SYNC_WINDOW_S,
+    STATS_EVERY_EVENTS,
+    STATS_EVERY_S,
+    SYNC_WINDOW_S,
+    Adapter,
+)
 from threepio_client.errors import NoDaemon, NoPlace, SettingsError
 from threepio_client.events import EventType, Phase
 from threepio_client.journal import records
 from threepio_client.line import Event
 from threepio_client.link import Link
+from threepio_client.paths import SPARE_FROM
+from threepio_client.protocol import WINDOW, Ack
+from threepio_client.runfiles import journal_files
+from threepio_client.runjournal import RunJournal
 from threepio_client.runstate import RunState, State
 from threepio_client.settings import load
 
@@ -80,12 +92,14 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def events(made: Adapter) -> list[Event]:
     """Return the events of a run's journal; it must be whole and numbered without gaps."""
-    found = []
-    for record in records(made.journal_path):
-        assert record.event is not None, record
-        found.append(record.event)
-    assert [event.seq for event in found] == list(range(1, len(found) + 1))
-    return found
+    found: dict[int, Event] = {}
+    with closing(RunJournal(made._state_dir, made.run_id)) as read:
+        read.look()
+        for step in read.steps(0, final=True):
+            assert step.event is not None, step
+            assert found.setdefault(step.event.seq, step.event) == step.event
+    assert list(found) == list(range(1, len(found) + 1))
+    return list(found.values())
 
 
 def types(made: Adapter) -> list[str]:
@@ -493,7 +507,7 @@ def test_a_daemon_that_acks_saves_the_syncs(
         made_syncs: list[int] = []
         while len(made_syncs) < 10:
             daemon.wait_until(lambda: len(daemon.seqs) > len(made_syncs))
-            made_syncs.append(syncs.after(made, SYNC_WINDOW_S * 0.6))
+            made_syncs.append(syncs.after(made, CONNECTED_SYNC_WINDOW_S * 0.6))
 
     assert made_syncs == ([0] * 10 if acks else [0, 1] * 5)
 
@@ -511,7 +525,8 @@ def test_a_failed_sync_is_said_once_and_the_run_goes_on(start: Start, monkeypatc
     assert types(made) == ["runStart", *["testCase"] * 3, "runComplete"]
     assert len(made.complaints) == 1
     assert "power cut" in made.complaints[0]
-    assert final_stats(made)["writeFailures"] == 4
+    assert final_stats(made)["writeFailures"] == 1  # not tried again: what a later sync says means nothing
+    assert not made.journal_path.with_name(f"{made.run_id}.1.jsonl").exists()
 
 
 # What suites do
@@ -552,11 +567,27 @@ def file_size_limit(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@contextmanager
+def no_other_file(made: Adapter) -> Iterator[None]:
+    """Let no other file of the journal be made: files of its name are in the way."""
+    assert made._state_dir.spare is not None
+    directories = {1: made._state_dir.journals, SPARE_FROM: made._state_dir.spare}
+    made._state_dir.spare.mkdir(mode=0o700, exist_ok=True)
+    paths = [
+        directory / f"{made.run_id}.{first + n}.jsonl" for first, directory in directories.items() for n in range(100)
+    ]
+    for path in paths:
+        path.touch()
+    yield
+    for path in paths:
+        path.unlink()
+
+
 def test_events_that_nobody_could_write_are_counted_said_once_and_never_green(start: Start) -> None:
     made = start()
     for _ in range(100):
         made.emit(EventType.TEST_CASE, PASS)
-    with file_size_limit(made.journal_path.stat().st_size):
+    with file_size_limit(10):
         for n in range(10):
             made.emit(EventType.TEST_CASE, {**PASS, "n": n})
     made.close(DONE)
@@ -572,16 +603,16 @@ def test_events_that_nobody_could_write_are_counted_said_once_and_never_green(st
 
 
 def test_a_disk_that_fails_in_several_ways_is_said_once(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    codes = [errno.ENOSPC, errno.EIO, errno.EDQUOT]
+    codes = itertools.cycle([errno.ENOSPC, errno.EIO, errno.EDQUOT])
 
     def write(fd: int, data: bytes) -> int:
-        code = codes.pop(0)
+        code = next(codes)
         raise OSError(code, os.strerror(code))
 
     made = start()
     with monkeypatch.context() as patched:
         patched.setattr(journal, "_write", write)
-        while codes:
+        for _ in range(3):
             made.emit(EventType.TEST_CASE, PASS)
     made.close(DONE)
 
@@ -594,7 +625,7 @@ def test_a_line_that_the_next_event_finishes_is_not_lost(start: Start) -> None:
     made = start()
     for _ in range(100):
         made.emit(EventType.TEST_CASE, PASS)
-    with file_size_limit(made.journal_path.stat().st_size + 30):
+    with file_size_limit(made.journal_path.stat().st_size + 30), no_other_file(made):
         made.emit(EventType.TEST_CASE, {**PASS, "n": "begun"})
     made.emit(EventType.TEST_CASE, PASS)
     made.close(DONE)
@@ -603,11 +634,173 @@ def test_a_line_that_the_next_event_finishes_is_not_lost(start: Start) -> None:
     assert folded(made).events_lost == 0
 
 
+def test_after_a_failed_sync_the_journal_goes_on_in_another_file_with_what_was_not_synced(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = start(THREEPIO_SYNC="exit")
+    for n in range(3):
+        made.emit(EventType.TEST_CASE, {**PASS, "n": n})
+    made._sync()
+    for n in range(3, 6):
+        made.emit(EventType.TEST_CASE, {**PASS, "n": n})
+    synced: list[int] = []
+    poisoned = made._journal._fd
+
+    def sync(fd: int) -> None:
+        synced.append(fd)
+        if fd == poisoned:
+            raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(journal, "_fdatasync", sync)
+        made._sync()
+        made.emit(EventType.TEST_CASE, {**PASS, "n": 6})
+        made.close(DONE)
+
+    assert synced.count(poisoned) == 1
+    second = made._state_dir.journal(made.run_id, 1)
+    in_second = [record.event for record in records(second) if record.event is not None]
+    assert [event.seq for event in in_second] == [1, 5, 6, 7, 8, 9]
+    assert [event.payload.get("n") for event in events(made)] == [None, *range(7), None]
+    assert folded(made).verdict().state is State.PASSED
+    assert len(made.complaints) == 1
+    assert "cannot sync the journal" in made.complaints[0]
+    assert str(second) in made.complaints[0]
+    assert final_stats(made)["writeFailures"] == 1
+
+
+@pytest.mark.parametrize("more", [300, 330])
+def test_a_journal_that_may_not_grow_goes_on_in_other_files(start: Start, more: int) -> None:
+    made = start()
+    made.emit(EventType.TEST_CASE, PASS)
+    with file_size_limit(made.journal_path.stat().st_size + more):
+        for n in range(40):
+            made.emit(EventType.TEST_CASE, {**PASS, "n": n})
+    made.close(DONE)
+
+    assert [event.payload["n"] for event in events(made) if "n" in event.payload] == list(range(40))
+    assert len(journal_files(made._state_dir, made.run_id)) > 3
+    assert final_stats(made)["eventsLost"] == 0
+    assert folded(made).verdict().state is State.PASSED
+    assert len(made.complaints) == 1
+
+
+def test_where_the_state_directory_takes_nothing_the_journal_goes_on_beside_the_socket(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = start()
+    full = made._state_dir.journals.stat().st_dev, str(made._state_dir.journals)
+
+    def write(fd: int, data: bytes) -> int:
+        if os.readlink(f"/proc/self/fd/{fd}").startswith(full[1]):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real_write(fd, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(journal, "_write", write)
+        for n in range(5):
+            made.emit(EventType.TEST_CASE, {**PASS, "n": n})
+        made.close(DONE)
+
+    files = journal_files(made._state_dir, made.run_id)
+    assert list(files) == [0, SPARE_FROM]
+    assert files[SPARE_FROM].parent == made._state_dir.spare
+    assert stat.S_IMODE(files[SPARE_FROM].parent.stat().st_mode) == 0o700
+    assert [event.payload["n"] for event in events(made) if "n" in event.payload] == list(range(5))
+    assert "No space left on device" in made.complaints[0]
+
+
+def has_unjournaled(daemon: FakeDaemon, count: int) -> bool:
+    return len(daemon.unjournaled) >= count
+
+
+@pytest.mark.parametrize("begun", [0, 30], ids=["nothing begun", "half a line begun"])
+def test_what_no_file_takes_is_sent_unjournaled(
+    start: Start, place: Path, monkeypatch: pytest.MonkeyPatch, begun: int
+) -> None:
+    def write(fd: int, data: bytes) -> int:
+        nonlocal begun
+        if begun:
+            size, begun = begun, 0
+            return real_write(fd, data[:size])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with FakeDaemon(place / "socket") as daemon:
+        made = start()
+        made.emit(EventType.TEST_CASE, PASS)
+        with monkeypatch.context() as patched:
+            patched.setattr(journal, "_write", write)
+            for n in range(5):
+                made.emit(EventType.TEST_CASE, {**PASS, "n": n})
+                daemon.wait_until(partial(has_unjournaled, daemon, n + 1))
+            assert made.close(DONE)
+        daemon.wait_until(lambda: daemon.byes)
+
+    assert daemon.seqs == list(range(1, 9))
+    assert [event.seq for event in daemon.unjournaled] == list(range(3, 9))
+    assert [event.payload.get("n") for event in daemon.unjournaled] == [*range(5), None]
+    assert daemon.events[-1].payload["stats"]["unjournaled"] == 5
+    assert daemon.events[-1].payload["stats"]["eventsLost"] == 0
+    assert len(made.complaints) == 1
+    assert "sent to threepiod instead" in made.complaints[0]
+
+
+def test_the_journal_goes_on_when_the_daemon_has_what_was_sent_unjournaled(
+    start: Start, place: Path, monkeypatch: pytest.MonkeyPatch, at_once: None
+) -> None:
+    def write(fd: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(adapter_module, "NEXT_FILE_EVERY_S", 0.0)
+    with FakeDaemon(place / "socket") as daemon:
+        made = start()
+        daemon.wait_until(lambda: daemon.seqs)
+        daemon.acks = False
+        with monkeypatch.context() as patched:
+            patched.setattr(journal, "_write", write)
+            made.emit(EventType.TEST_CASE, {**PASS, "n": 1})
+        made.emit(EventType.TEST_CASE, {**PASS, "n": 2})
+        daemon.wait_until(
+            lambda: len(daemon.unjournaled) == 2
+        )  # a journaled line would make the first look like a hole
+        daemon.acks = True
+        daemon.send(Ack(seq=3, window=WINDOW))
+        made.emit(EventType.TEST_CASE, {**PASS, "n": 3})
+        assert made.close(DONE)
+
+    assert [event.seq for event in daemon.unjournaled] == [2, 3]
+    assert [record.event.seq for record in records(made._state_dir.journal(made.run_id, 1)) if record.event] == [
+        1,
+        4,
+        5,
+    ]
+
+
+def test_what_was_sent_unjournaled_and_is_not_stored_is_said(
+    start: Start, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(fd: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with FakeDaemon(place / "socket", acks=False) as daemon:
+        made = start(THREEPIO_BLOCK_MS="10")
+        with monkeypatch.context() as patched:
+            patched.setattr(journal, "_write", write)
+            made.emit(EventType.TEST_CASE, PASS)
+            daemon.wait_until(lambda: daemon.unjournaled)
+            daemon.hang_up()
+            made.emit(EventType.TEST_CASE, PASS)
+            assert not made.close(DONE)
+
+    assert any("nobody says that they are stored" in text for text in made.complaints)
+    assert made.stats()["eventsLost"] == 3
+
+
 def test_a_run_that_cannot_write_its_end_is_never_green(start: Start) -> None:
     made = start()
     for _ in range(100):
         made.emit(EventType.TEST_CASE, PASS)
-    with file_size_limit(made.journal_path.stat().st_size + 30):
+    with file_size_limit(made.journal_path.stat().st_size + 30), no_other_file(made):
         made.close(DONE)
 
     state = RunState()

@@ -9,19 +9,8 @@ from pathlib import Path
 import pytest
 
 from threepio_client.errors import NoPlace
-from threepio_client.paths import StateDir, make_private_dir, new_run_id, run_id_of
+from threepio_client.paths import make_private_dir, new_run_id
 from threepio_client.settings import load
-
-
-def test_a_run_s_files_lie_side_by_side_and_only_the_journal_stands_for_the_run() -> None:
-    state_dir = StateDir(Path("/state"))
-
-    for run_id in ("abc", "a.b", "a.jsonl", "observed"):
-        assert state_dir.journal(run_id).parent == state_dir.now_page(run_id).parent == state_dir.journals
-        assert run_id_of(state_dir.journal(run_id)) == run_id
-        assert run_id_of(state_dir.observed(run_id)) is None
-        assert run_id_of(state_dir.now_page(run_id)) is None
-    assert run_id_of(Path("/state/journals/notes.txt")) is None
 
 
 def test_new_run_ids_are_short_and_may_be_chosen_by_hand_too() -> None:

@@ -293,7 +293,7 @@ def test_lines_are_bytes(lines: list[Any]) -> None:
         from_array([4, 0, 1, 1, lines])
 
 
-@pytest.mark.parametrize("number", [0, 10, -1, True, "1", None, 1.0, [], {}])
+@pytest.mark.parametrize("number", [0, 11, -1, True, "1", None, 1.0, [], {}])
 def test_an_unknown_message_is_refused(number: object) -> None:
     with pytest.raises(RemoteProtocolError, match="unknown message type"):
         from_array([number, 1, 2, 3, 4])

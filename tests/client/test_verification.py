@@ -62,7 +62,7 @@ class Kept:
         for event in events:
             batch.add(event, 0)
             state.fold(event)
-        batch.close(seq=state.seq, offset=0, observed=0, final=True, ingest={}, state=state)
+        batch.close(seq=state.seq, offsets={}, observed=0, final=True, ingest={}, state=state)
         store.write([batch])
         store.close()
 
@@ -77,7 +77,7 @@ def kept(tmp_path: Path) -> Kept:
 
 def numbers(result: dict[str, Any]) -> dict[str, int]:
     """Return what is not as it should be."""
-    names = ("missing", "duplicates", "corrupt", "pending", "torn_bytes", "events_lost")
+    names = ("missing", "duplicates", "corrupt", "conflicts", "pending", "torn_bytes", "events_lost")
     return {name: result[name] for name in names if result[name]}
 
 
@@ -145,7 +145,7 @@ def test_a_corrupt_line_is_told_with_its_number(kept: Kept, number: int) -> None
     assert not result["whole"]
     assert result["corrupt"] == 1
     (problem,) = [text for text in result["problems"] if "corrupt" in text]
-    assert problem.startswith(f"line {number} of the journal is corrupt: ")
+    assert problem.startswith(f"line {number} of {RUN}.jsonl is corrupt: ")
     assert "checksum" in problem
 
 
@@ -156,8 +156,11 @@ def test_a_repeated_line_is_a_duplicate_and_other_content_is_told(kept: Kept) ->
     result = kept.verify()
 
     assert not result["whole"]
-    assert numbers(result) == {"duplicates": 2}
-    assert result["problems"] == ["line 5 has seq 3 again, with other content"]
+    assert numbers(result) == {"duplicates": 1, "conflicts": 1}
+    assert result["problems"] == [
+        f"line 4 of {RUN}.jsonl has seq 3 again",
+        f"line 5 of {RUN}.jsonl has seq 3 again, with other content",
+    ]
 
 
 def test_a_stored_event_of_other_content_is_missing(kept: Kept) -> None:

@@ -11,14 +11,15 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from tests.place import COMMAND_TIMEOUT_S, QUICK, Place
 from threepio_client.archive import Archive
-from threepio_client.journal import records
 from threepio_client.query import QueryClient
+from threepio_client.runjournal import RunJournal
 from threepio_client.verification import settle_and_verify
 
 SUITE: Final = "test_it.py"
@@ -160,9 +161,12 @@ class Comparison:
         return found
 
     def _fill(self, result: Compared, run_id: str) -> None:
-        journal = [record.event for record in records(self.place.state_dir.journal(run_id))]
-        events = [event for event in journal if event is not None]
-        assert len(events) == len(journal), "a line of the journal is bad"
+        with closing(RunJournal(self.place.state_dir, run_id)) as journal:
+            journal.look()
+            found = [step.event for step in journal.steps(0, final=True)]
+        assert None not in found, "a line of the journal is bad"
+        # A continuation begins with the first line again.
+        events = [event for number, event in enumerate(found) if event and (event.seq > 1 or not number)]
         assert [event.seq for event in events] == list(range(1, len(events) + 1))
         verified = settle_and_verify(Archive(self.place.state_dir), run_id, wait=True)
         assert verified["whole"], verified

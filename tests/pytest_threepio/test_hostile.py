@@ -216,20 +216,41 @@ def test_after(): pass
     assert done.status["state"] == "passed"
 
 
-def test_a_file_size_limit_is_said_and_never_green(compare: Comparison) -> None:
-    suite = """
+FILE_SIZE_LIMIT = """
 import resource
 def test_before(): pass
 def test_limit():
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 def test_after(): pass
 """
+FOR_A_WHILE = """
+import resource
+def test_before(): pass
+def test_limit():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+def test_not_written(): pass
+def test_lift():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+def test_after(): pass
+"""
+
+
+@pytest.mark.parametrize("suite", [FILE_SIZE_LIMIT, FOR_A_WHILE], ids=["for ever", "for a while"])
+def test_what_a_suite_keeps_from_being_written_the_daemon_journals(compare: Comparison, suite: str) -> None:
+    done = compare.run(suite, "-s", complaints=("cannot write the journal",), may_say=(*AFTERWARDS, "cannot write "))
+
+    assert done.status["state"] == "passed"
+    assert compare.place.state_dir.journal(done.run_id, 1).exists()
+
+
+def test_a_file_size_limit_without_a_daemon_is_said_and_never_green(compare: Comparison) -> None:
     done = compare.run(
-        suite,
+        FILE_SIZE_LIMIT,
         "-s",
         loses=True,
         complaints=("cannot write the journal",),
         may_say=(*AFTERWARDS, "cannot write ", "cannot sync"),
+        environ={"THREEPIO_SOCKET": str(compare.place.path / "none")},
     )
 
     assert done.exit_code == 0
@@ -239,21 +260,18 @@ def test_after(): pass
 
 
 def test_events_that_were_lost_for_a_while_are_counted(compare: Comparison) -> None:
-    suite = """
-import resource
-def test_before(): pass
-def test_limit():
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
-def test_lost(): pass
-def test_lift():
-    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-def test_after(): pass
-"""
     done = compare.run(
-        suite, "-s", loses=True, complaints=("cannot write the journal",), may_say=(*AFTERWARDS, "cannot write ")
+        FOR_A_WHILE,
+        "-s",
+        loses=True,
+        complaints=("cannot write the journal",),
+        may_say=(*AFTERWARDS, "cannot write "),
+        environ={"THREEPIO_SOCKET": str(compare.place.path / "none")},
     )
 
     assert done.exit_code == 0
+    wait_until(lambda: compare.answer(done.run_id)["state"] not in {"running", "detached"})
+    done.status = compare.answer(done.run_id)
     assert done.status["state"] == "incomplete"
     assert done.status["events"]["lost"] > 0
     assert "lost" in done.status["verdict"]["text"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,8 +15,8 @@ from tests.place import Place
 from tests.scripted import frame_of, in_trio, living, run_lines, until, write_journal
 from threepio_client.archive import Archive
 from threepio_client.protocol import Ack
+from threepio_client.runjournal import RunJournal
 from threepio_client.verification import verify_run
-from threepiod import run as run_module
 from threepiod.run import Run
 from threepiod.store import Batch, Store
 
@@ -146,10 +145,10 @@ async def test_its_status_has_what_the_contract_names(place: Place) -> None:
 
 @in_trio
 async def test_a_trouble_with_the_journal_is_its_last_error(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(path: Path) -> None:
+    def fail(journal: RunJournal, number: int) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(run_module, "_sync", fail)
+    monkeypatch.setattr(RunJournal, "sync", fail)
     async with serving(place) as served:
         write_journal(place.state_dir, "run", run_lines("run", 3))
         await until(lambda: "Input/output error" in served.last_error())
@@ -214,13 +213,13 @@ async def test_a_stop_does_not_wait_for_a_suite_that_goes_on(place: Place) -> No
 
 @in_trio
 async def test_a_stop_waits_until_all_received_is_stored(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    really_sync = run_module._sync
+    really_sync = RunJournal.sync
 
-    def sync(path: Path) -> None:
+    def sync(journal: RunJournal, number: int) -> None:
         time.sleep(0.2)
-        really_sync(path)
+        really_sync(journal, number)
 
-    monkeypatch.setattr(run_module, "_sync", sync)
+    monkeypatch.setattr(RunJournal, "sync", sync)
     lines = run_lines("run", 40, identity=living(), exit_code=None)
     async with serving(place, SlowStore) as served:
         write_journal(place.state_dir, "run", lines)

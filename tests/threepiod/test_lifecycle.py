@@ -193,12 +193,13 @@ def test_who_comes_too_early_waits_until_the_other_one_is_ready(place: Place) ->
 
 WITH_A_SLOW_DISK = """
 import time
-from threepiod import lifecycle, run
-really_sync = run._sync
-def sync(path):
+from threepio_client.runjournal import RunJournal
+from threepiod import lifecycle
+really_sync = RunJournal.sync
+def sync(journal, number):
     time.sleep(1.0)
-    really_sync(path)
-run._sync = sync
+    really_sync(journal, number)
+RunJournal.sync = sync
 lifecycle.main()
 """
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -31,11 +33,14 @@ from tests.scripted import (
 from threepio_client.archive import Archive
 from threepio_client.errors import RemoteProtocolError
 from threepio_client.events import EventType, ObservationType
-from threepio_client.journal import append_observation
+from threepio_client.journal import JournalError, append_observation
 from threepio_client.line import decode
 from threepio_client.process import Liveness
+from threepio_client.protocol import Lines, Unjournaled
+from threepio_client.runjournal import RunJournal
 from threepio_client.runstate import State
 from threepio_client.verification import verify_run
+from threepiod import keeper as keeper_module
 from threepiod import run as run_module
 from threepiod.run import Run
 from threepiod.store import Batch, Committer, Store, StoreError
@@ -478,10 +483,10 @@ async def test_a_journal_that_cannot_be_synced_is_not_acked(bench: Bench, monkey
     lines = run_lines("run", 5, identity=living())
     adapter = Adapter(bench)
 
-    def fail(path: Path) -> None:
+    def fail(journal: RunJournal, number: int) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(run_module, "_sync", fail)
+    monkeypatch.setattr(RunJournal, "sync", fail)
     async with bench.working() as run:
         run.attach(adapter)
         bench.write(*lines)
@@ -494,6 +499,196 @@ async def test_a_journal_that_cannot_be_synced_is_not_acked(bench: Bench, monkey
     assert "Input/output error" in run.trouble
 
 
+class Syncs:
+    """Counts the syncs of each file of the journal, and fails those that it is told to.
+
+    Attributes:
+        failing: numbers of the files whose next sync fails.
+        counts: syncs that were asked for, by file.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, what: str = "sync") -> None:
+        self.failing: set[int] = set()
+        self.counts: Counter[int] = Counter()
+        really_sync = getattr(RunJournal, what)
+
+        def sync(journal: RunJournal, number: int) -> None:
+            self.counts[number] += 1
+            if number in self.failing:
+                self.failing.discard(number)
+                raise OSError(5, "Input/output error")
+            really_sync(journal, number)
+
+        monkeypatch.setattr(RunJournal, what, sync)
+
+
+@pytest.mark.parametrize("what", ["sync", "sync_name"])
+@pytest.mark.parametrize("fails", [{0}, {0, 1}, {0, 1, 2}])
+@in_trio
+async def test_what_a_failed_sync_was_to_cover_is_written_again_elsewhere_before_it_is_acked(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, fails: set[int], what: str
+) -> None:
+    lines = run_lines("run", 40, identity=living())
+    adapter = Adapter(bench)
+    syncs = Syncs(monkeypatch)
+    failing = Syncs(monkeypatch, what) if what != "sync" else syncs
+    async with bench.working() as run:
+        run.attach(adapter)
+        bench.write(*lines[:10])
+        run.offer(frame_of(lines, 1, 10))
+        await until(lambda: run.stored == 10)
+        assert syncs.counts == {0: 1}
+        if what == "sync_name":
+            run._keeper._named.clear()
+        failing.failing = set(fails)
+        bench.write(*lines[10:])
+        run.offer(frame_of(lines, 11, 20))
+        await until(lambda: run.is_over)
+
+    assert syncs.counts[0] == 2  # what a later sync of that file says means nothing
+    assert set(syncs.counts) == {*fails, max(fails) + 1}
+    assert bench.is_whole(len(lines))
+    own = bench.state_dir.journal("run", max(fails) + 1)
+    kept = [json.loads(line)["seq"] for line in own.read_bytes().splitlines()]
+    assert kept[0] == 1
+    assert set(kept) == {1, *range(11, len(lines) + 1)}
+    assert own.read_bytes().startswith(lines[0])
+
+
+@in_trio
+async def test_a_run_whose_journal_is_removed_is_stored_whole_all_the_same(bench: Bench) -> None:
+    lines = run_lines("run", 40, identity=living())
+    adapter = Adapter(bench)
+    async with bench.working() as run:
+        run.attach(adapter)
+        bench.write(*lines[:10])
+        run.offer(frame_of(lines, 1, 5))
+        await until(lambda: run.stored >= 5)
+        bench.journal.unlink()
+        run.offer(frame_of(lines, 6, 20))
+        run.offer(frame_of(lines, 26, len(lines) - 25))
+        await until(lambda: run.is_over)
+
+    assert bench.stored() == list(range(1, len(lines) + 1))
+
+
+@in_trio
+async def test_a_daemon_that_comes_after_the_journal_was_removed_journals_the_lines_itself(bench: Bench) -> None:
+    lines = run_lines("run", 40, identity=living())
+    async with bench.working() as run:
+        run.attach(Adapter(bench))
+        bench.write(*lines[:10])
+        await until(lambda: run.stored == 10)
+    bench.journal.unlink()
+    async with bench.working() as run:
+        run.attach(Adapter(bench))
+        run.offer(frame_of(lines, 11, len(lines) - 10))
+        await until(lambda: run.is_over)
+
+    assert bench.stored() == list(range(1, len(lines) + 1))
+    own = bench.state_dir.journal("run", 1).read_bytes()
+    assert own == lines[0] + b"".join(lines[10:])
+
+
+@in_trio
+async def test_lines_that_the_adapter_could_not_journal_are_journaled_before_they_are_taken(bench: Bench) -> None:
+    lines = run_lines("run", 40, identity=living())
+    adapter = Adapter(bench)
+    async with bench.working() as run:
+        run.attach(adapter)
+        bench.write(*lines[:10])
+        run.offer(frame_of(lines, 1, 5))  # five are spilled
+        run.offer_unjournaled(Unjournaled(first_seq=11, lines=[line[:-1] for line in lines[10:]]))
+        await until(lambda: run.is_over)
+
+    assert adapter.acks[-1] == len(lines)
+    assert bench.is_whole(len(lines))
+    assert bench.state_dir.journal("run", 1).read_bytes().splitlines()[-1] == lines[-1][:-1]
+
+
+@in_trio
+async def test_lines_that_nobody_can_journal_are_not_taken(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = run_lines("run", 10, identity=living())
+    adapter = Adapter(bench)
+
+    def fail(*_: object) -> None:
+        raise JournalError("cannot make the journal: No space left on device")
+
+    monkeypatch.setattr(keeper_module, "make_next_file", fail)
+    async with bench.working() as run:
+        run.attach(adapter)
+        bench.write(*lines[:5])
+        await until(lambda: run.stored == 5)
+        run.offer_unjournaled(Unjournaled(first_seq=6, lines=[lines[5][:-1]]))
+        assert "No space left on device" in run.trouble
+        await ticks(run)
+
+    assert bench.stored() == [1, 2, 3, 4, 5]
+    assert adapter.acks[-1] == 5
+
+
+@in_trio
+async def test_a_journal_of_several_files_is_one(bench: Bench) -> None:
+    lines = run_lines("run", 40)
+    bench.write(*lines[:20], lines[20][:30])
+    bench.state_dir.journal("run", 1).write_bytes(lines[0] + b"".join(lines[15:30]))
+    bench.state_dir.journal("run", 2).write_bytes(lines[0] + b"".join(lines[30:]))
+    async with bench.working() as run:
+        await until(lambda: run.is_over)
+
+    assert bench.is_whole(len(lines))
+    assert run.state.conflicts == run.state.holes == run.state.bad_lines == 0
+    assert run.state.verdict().state is State.PASSED
+
+
+@in_trio
+async def test_a_line_that_rotted_is_taken_from_another_file(bench: Bench) -> None:
+    lines = run_lines("run", 10)
+    bench.write(*lines)
+    bench.state_dir.journal("run", 1).write_bytes(lines[0] + b"".join(lines[3:7]))
+    flip_bit(bench.journal, sum(map(len, lines[:4])) + 20)
+    async with bench.working() as run:
+        await until(lambda: run.is_over)
+
+    assert bench.stored() == list(range(1, len(lines) + 1))
+    assert (run.state.holes, run.state.bad_lines) == (0, 1)
+
+
+@pytest.mark.parametrize("way", ["socket", "socket, long ago", "journal", "journal, long ago"])
+@in_trio
+async def test_a_line_that_comes_again_with_other_content_is_kept_apart_and_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    if "long ago" in way:
+        monkeypatch.setattr(keeper_module, "CHECKSUMS", 4)
+    lines = run_lines("run", 30, identity=living())
+    other = case(5, "test_it.py::test_2", "FAIL")
+    adapter = Adapter(bench)
+    async with bench.working() as run:
+        run.attach(adapter)
+        bench.write(*lines[:20])
+        await until(lambda: run.stored == 20)
+        if way == "socket":
+            with pytest.raises(RemoteProtocolError, match="line 5 came before, with other content") as caught:
+                run.offer(Lines(file=0, end=10, first_seq=5, lines=[other[:-1]]))
+            assert caught.value.code == "conflict"
+        elif way.startswith("journal"):
+            bench.write(other)
+        else:
+            run.offer(Lines(file=0, end=10, first_seq=5, lines=[other[:-1]]))
+        await until(lambda: run.state.conflicts == 1)
+        bench.write(*lines[20:])
+        await until(lambda: run.is_over)
+
+    assert run.state.verdict().state is State.INCOMPLETE
+    assert "came twice with different content" in run.state.verdict().text
+    assert bench.stored() == list(range(1, len(lines) + 1))
+    with closing(sqlite3.connect(bench.state_dir.store)) as store:
+        assert store.execute("SELECT seq, source, line FROM conflicts").fetchall() == [
+            (5, way.partition(",")[0], other[:-1])
+        ]
+
+
 # Order
 
 
@@ -501,19 +696,19 @@ async def test_a_journal_that_cannot_be_synced_is_not_acked(bench: Bench, monkey
 async def test_the_store_is_never_ahead_of_the_synced_journal(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = run_lines("run", 60, identity=living())
     synced = 0
-    really_sync = run_module._sync
+    really_sync = RunJournal.sync
 
-    def sync(path: Path) -> None:
+    def sync(journal: RunJournal, number: int) -> None:
         nonlocal synced
-        size = path.stat().st_size
-        really_sync(path)
+        size = bench.state_dir.journal("run").stat().st_size
+        really_sync(journal, number)
         synced = size
 
     def check(batches: list[Batch]) -> None:
         for batch in batches:
-            assert not len(batch) or batch.offset <= synced, "stored before it was synced"
+            assert not len(batch) or json.loads(batch.offsets)["0"] <= synced, "stored before it was synced"
 
-    monkeypatch.setattr(run_module, "_sync", sync)
+    monkeypatch.setattr(RunJournal, "sync", sync)
     bench.store.before_write = check
     async with bench.working() as run:
         run.attach(Adapter(bench))

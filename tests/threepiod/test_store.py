@@ -48,7 +48,7 @@ def batch(store: Store, run_id: str, lines: list[bytes]) -> Batch:
         state.fold(decode(line[:-1]))
         made.add(decode(line[:-1]), len(line))
         size += len(line)
-    made.close(seq=state.seq, offset=size, observed=0, final=False, ingest={}, state=state)
+    made.close(seq=state.seq, offsets={0: size}, observed=0, final=False, ingest={}, state=state)
     return made
 
 
@@ -146,7 +146,7 @@ def test_rows_and_position_of_a_run_are_stored_together(store: Store, path: Path
 
     found = store.find_run("run")
     assert found is not None
-    assert (found.seq, found.offset, found.state.counts["failed"]) == (3, sum(map(len, lines)), 1)
+    assert (found.seq, found.offsets, found.state.counts["failed"]) == (3, {0: sum(map(len, lines))}, 1)
     stored = Archive(StateDir(path.parent)).stored_lines("run")
     assert {(seq, crc) for seq, crc, _ in stored} == {(e.seq, e.crc) for e in (decode(line[:-1]) for line in lines)}
 

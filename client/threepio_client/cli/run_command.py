@@ -20,6 +20,7 @@ from threepio_client.errors import NoDaemon, NoPlace, ThreepioError
 from threepio_client.events import ObservationType
 from threepio_client.paths import ID_TRIES, StateDir, make_private_dir, new_run_id, numbered
 from threepio_client.query import QueryClient
+from threepio_client.runfiles import journal_files, runs_of
 from threepio_client.runstate import LIVE_STATES, State
 
 EXAMPLE = "Example: threepio run -- pytest -x tests"
@@ -44,7 +45,7 @@ def run(
     the command's, or 70 where it said 0 but its run is not complete.
     """
     found = settings.load()
-    state_dir = StateDir(found.state_dir)
+    state_dir = found.places
     _ensure_daemon(found)
     run_id = found.run_id or _free_run_id(state_dir)
     output = _open_output(state_dir, run_id)
@@ -178,11 +179,11 @@ def _conclude(source: Source, run_id: str, pid: int, code: int) -> dict[str, Any
 def _free_run_id(state_dir: StateDir) -> str:
     while True:
         run_id = new_run_id()
-        if not state_dir.journal(run_id).exists():
+        if not journal_files(state_dir, run_id):
             return run_id
 
 
 def _runs_named(state_dir: StateDir, run_id: str) -> list[str]:
     """Return the runs of this id: a command that starts several runners has `-2`, `-3` ... too."""
-    names = (numbered(run_id, number) for number in range(1, ID_TRIES))
-    return [name for name in names if state_dir.journal(name).exists()]
+    known = runs_of(state_dir) if state_dir.journals.is_dir() else {}
+    return [name for number in range(1, ID_TRIES) if (name := numbered(run_id, number)) in known]

@@ -13,7 +13,6 @@ from threepio_client.archive import Archive
 from threepio_client.cli.output import say
 from threepio_client.errors import NoDaemon, Refused, SettingsError
 from threepio_client.journal import append_observation
-from threepio_client.paths import StateDir
 from threepio_client.query import QueryClient
 from threepio_client.settings import Settings
 from threepio_client.views import run_row
@@ -32,7 +31,7 @@ class Source:
     """
 
     def __init__(self, found: Settings, client: QueryClient | None) -> None:
-        self.state_dir = StateDir(found.state_dir)
+        self.state_dir = found.places
         self.archive = Archive(self.state_dir)
         self._client = client
 

@@ -1,0 +1,127 @@
+"""Which files make up a run's journal: `<run>.jsonl`, `<run>.1.jsonl` ... and those in the spare directory.
+
+A run id may itself end in a number, so the name alone does not say whose a continuation is: its first line does, which is
+the runStart again. Files that were compressed have `.gz` behind their name. Reads names and first lines only.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from threepio_client.events import EventType
+from threepio_client.journal import Record, parse, whole_lines
+from threepio_client.paths import COMPRESSED, FILES_LIMIT, SPARE_FROM, StateDir
+
+_NAME: Final = re.compile(r"(?P<stem>.+?)\.jsonl(?:\.gz)?", re.DOTALL)
+_NUMBERED: Final = re.compile(r"(?P<base>.+)\.(?P<number>[1-9][0-9]{0,3})")
+
+
+def journal_files(state_dir: StateDir, run_id: str) -> dict[int, Path]:
+    """Return the files of a run's journal that are there now, by number."""
+    found = {}
+    first = _existing(state_dir.journal(run_id))
+    if first is not None:
+        found[0] = first
+    for start in (1, SPARE_FROM) if state_dir.spare is not None else (1,):
+        for number in range(start, start + FILES_LIMIT):
+            path = _existing(state_dir.journal(run_id, number))
+            if path is None:
+                break
+            if _owner(path) in (run_id, ""):
+                found[number] = path
+    return found
+
+
+def runs_of(state_dir: StateDir, names: Iterable[str] | None = None) -> dict[str, dict[int, Path]]:
+    """Return the files of every run, by run id and number.
+
+    Args:
+        state_dir: where to look, its spare directory included.
+        names: the names in the journals directory, if the caller has just listed it.
+
+    Raises:
+        OSError: the journals directory cannot be listed.
+    """
+    found: dict[str, dict[int, Path]] = {}
+    listed = sorted(os.listdir(state_dir.journals) if names is None else names)
+    paths = [state_dir.journals / name for name in listed]
+    if state_dir.spare is not None and state_dir.spare.is_dir():
+        paths += sorted(state_dir.spare.iterdir())
+    stems = {path: stem for path in paths if (stem := _stem(path.name))}
+    known = set(stems.values())
+    for path, stem in stems.items():
+        numbered = _NUMBERED.fullmatch(stem)
+        if numbered is None:
+            found.setdefault(stem, {})[0] = path
+            continue
+        base, owner = numbered["base"], _owner(path)
+        if owner == base or (owner == "" and base in known):
+            found.setdefault(base, {})[int(numbered["number"])] = path
+        elif owner is not None:
+            found.setdefault(stem, {})[0] = path
+    return found
+
+
+def open_plain(path: Path) -> int:
+    """Return a descriptor of the file's plain bytes; a compressed one is unpacked into a temporary file without a name.
+
+    Raises:
+        OSError: it cannot be read, or is no whole compressed file.
+    """
+    if path.suffix != COMPRESSED:
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    import gzip  # never in the tested process
+
+    packed = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with os.fdopen(packed, "rb") as file, gzip.open(file) as plain, tempfile.TemporaryFile() as room:
+        try:
+            shutil.copyfileobj(plain, room)
+        except (EOFError, zlib.error) as error:
+            raise OSError(None, f"the compressed journal {path} is damaged") from error
+        room.flush()
+        return os.dup(room.fileno())
+
+
+def all_records(path: Path) -> Iterator[Record]:
+    """Yield the whole lines of a journal file from its beginning, bad ones included, compressed or not.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    fd = open_plain(path)
+    try:
+        for number, (raw, end) in enumerate(whole_lines(fd, 0), start=1):
+            yield parse(raw, end, number)
+    finally:
+        os.close(fd)
+
+
+def _stem(name: str) -> str:
+    match = _NAME.fullmatch(name)
+    return "" if match is None or match["stem"].endswith(".observed") else match["stem"]
+
+
+def _existing(path: Path) -> Path | None:
+    packed = path.with_name(path.name + COMPRESSED)
+    return path if path.exists() else packed if packed.exists() else None
+
+
+def _owner(path: Path) -> str | None:
+    """Return the run id in the file's runStart; "" if its first line does not tell; None if none is there yet."""
+    try:
+        first = next(all_records(path), None)
+    except OSError:
+        return ""
+    if first is None:
+        return None
+    event = first.event
+    if event is None or event.type != EventType.RUN_START:
+        return ""
+    return str(event.payload.get("runId", ""))

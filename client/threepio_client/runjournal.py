@@ -1,0 +1,193 @@
+"""A run's journal as one sequence: its files read together, each line once, in the order of `seq`.
+
+The one way in which lines are read back: by the daemon, by the commands without one, and when the store is made again.
+It holds the files open, so what a suite does to their names loses nothing that was written. Not here: what is made of
+the lines (`runstate.py`, the store), and which files there are (`runfiles.py`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from itertools import islice
+from typing import Final, NamedTuple
+
+from threepio_client.journal import Record, parse, sync_directory, tail_size, whole_lines
+from threepio_client.line import Event
+from threepio_client.paths import StateDir
+from threepio_client.runfiles import journal_files, open_plain
+
+ALL: Final = 1 << 62
+"""No limit."""
+
+
+class Step(NamedTuple):
+    """One line, as it comes in order.
+
+    Attributes:
+        file: number of the file that it stands in.
+        end: byte offset in that file behind it.
+        raw: the line without its newline.
+        event: what it says; None if it is bad. A seq that came before is a repetition, and one that leaves some out says
+            that nobody can read these.
+        reason: why it is bad, else empty.
+    """
+
+    file: int
+    end: int
+    raw: bytes
+    event: Event | None
+    reason: str
+
+
+class RunJournal:
+    """The files of one run, read on from a position.
+
+    Attributes:
+        run_id: the run's id.
+        offsets: for each file, by its number, the bytes that are read.
+        targets: likewise, the bytes that are to be read.
+    """
+
+    def __init__(self, state_dir: StateDir, run_id: str, offsets: dict[int, int] | None = None) -> None:
+        self.run_id = run_id
+        self.offsets = dict(offsets or {})
+        self._state_dir = state_dir
+        self.targets: dict[int, int] = {}
+        self._files: dict[int, int] = {}
+
+    def look(self) -> dict[int, int]:
+        """Open the files that are new; return the bytes of each file, by number.
+
+        Raises:
+            OSError: a file cannot be opened.
+        """
+        for number, path in journal_files(self._state_dir, self.run_id).items():
+            if number not in self._files:
+                self._files[number] = open_plain(path)
+        return {number: os.fstat(fd).st_size for number, fd in self._files.items()}
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something is to be read."""
+        return any(self.offsets.get(number, 0) < target for number, target in self.targets.items())
+
+    def has(self, number: int) -> bool:
+        """Return whether a file is open."""
+        return number in self._files
+
+    def read(self, seq: int, *, final: bool, size: int = ALL, count: int = ALL) -> tuple[list[Step], bool]:
+        """Return the next lines, and whether there are more. Moves nothing: `offsets` is the caller's to set.
+
+        Args:
+            seq: the last line that the caller has.
+            final: whether the writer is gone. While it lives, a bad line at the end of a file is not judged.
+            size: bytes after which to stop.
+            count: lines after which to stop.
+        """
+        steps: list[Step] = []
+        ahead = self.steps(seq, final=final)
+        for step in islice(ahead, count):
+            steps.append(step)
+            size -= len(step.raw)
+            if size <= 0:
+                break
+        return steps, next(ahead, None) is not None
+
+    def steps(self, seq: int, *, final: bool) -> Generator[Step, None, None]:
+        """Yield the next lines, as `read` returns them."""
+        tails = [_Tail(number, fd, self.offsets.get(number, 0)) for number, fd in sorted(self._files.items())]
+        while True:
+            moved = False
+            for tail in tails:
+                while (record := tail.head) is not None:
+                    if record.event is None:
+                        if not final and not tail.has_more:
+                            break
+                    elif record.event.seq > seq + 1:
+                        break
+                    elif record.event.seq > seq:
+                        seq = record.event.seq
+                    moved = True
+                    yield tail.take()
+            # Where a line is missing, its file may have got it since it was read to its end.
+            if moved or any(tail.look_again() for tail in tails):
+                continue
+            waiting = [tail for tail in tails if tail.seq is not None]
+            if not waiting:
+                return
+            nearest = min(waiting, key=lambda tail: tail.seq or 0)
+            seq = nearest.seq or 0
+            yield nearest.take()
+
+    def sync(self, number: int) -> None:
+        """Sync a file, through a descriptor of our own: the tested process does not wait for the disk.
+
+        Raises:
+            OSError: the sync failed, or there is no such file.
+        """
+        fd = self._files.get(number)
+        if fd is None:
+            raise FileNotFoundError(None, f"file {number} of the journal is not there")
+        os.fdatasync(fd)
+
+    def sync_name(self, number: int) -> None:
+        """Sync the directory that a file is in, so that the file is found after a power cut.
+
+        Raises:
+            OSError: the sync failed.
+        """
+        sync_directory(self._state_dir.journal(self.run_id, number).parent)
+
+    def torn(self) -> int:
+        """Return the bytes of lines that were begun and not finished."""
+        return sum(tail_size(fd) for fd in self._files.values())
+
+    def close(self) -> None:
+        """Close the files."""
+        while self._files:
+            os.close(self._files.popitem()[1])
+
+
+class _Tail:
+    """What is not read of one file, with a look at its next line."""
+
+    def __init__(self, number: int, fd: int, offset: int) -> None:
+        self._number = number
+        self._fd = fd
+        self._end = offset
+        self._lines: Iterator[tuple[bytes, int]] = iter(())
+        self._next: tuple[bytes, int] | None = None
+        self.head: Record | None = None
+        self.look_again()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether a line follows the next one."""
+        return self._next is not None
+
+    @property
+    def seq(self) -> int | None:
+        """Number of the next line, if that is there and good."""
+        return self.head.event.seq if self.head is not None and self.head.event is not None else None
+
+    def take(self) -> Step:
+        """Return the next line and go on to the one behind it."""
+        record = self.head
+        assert record is not None
+        self._end = record.end
+        self._advance()
+        return Step(self._number, record.end, record.raw, record.event, record.reason)
+
+    def look_again(self) -> bool:
+        """After the end of the file: return whether there is a line now."""
+        if self.head is not None:
+            return False
+        self._lines = whole_lines(self._fd, self._end)
+        self._next = next(self._lines, None)
+        self._advance()
+        return self.head is not None
+
+    def _advance(self) -> None:
+        self.head = None if self._next is None else parse(*self._next)
+        self._next = next(self._lines, None)
