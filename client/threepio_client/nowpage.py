@@ -84,7 +84,9 @@ class NowPage:
         try:
             if create:
                 # Written in full, not a sparse file: a full disk is an error here, not SIGBUS at the first store.
-                os.write(fd, _HEADER.pack(MAGIC, SLOTS, SLOT_SIZE, 0).ljust(size, b"\0"))
+                page = _HEADER.pack(MAGIC, SLOTS, SLOT_SIZE, 0).ljust(size, b"\0")
+                while page:
+                    page = page[os.write(fd, page) :]
             if os.fstat(fd).st_size < size or os.pread(fd, len(MAGIC), 0) != MAGIC:
                 raise OSError(f"{path} is not a now page")
             found = os.fstat(fd)

@@ -3,10 +3,12 @@
 import os
 import secrets
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from threepio_client.errors import NoPlace
+from threepio_client.journal import sync_directory
 
 _ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
 """Run ids are read aloud and typed: no 0 or o, no 1, i or l."""
@@ -92,6 +94,8 @@ def numbered(run_id: str, number: int) -> str:
 def make_private_dir(path: Path, setting: str = "THREEPIO_STATE_DIR") -> None:
     """Make the directory 0700, or check that nobody else can plant files in the one that is there.
 
+    A directory just made survives a power cut: it is synced into the one that it is in, and so on upwards.
+
     Args:
         path: the directory.
         setting: the setting that says where it is, for the error.
@@ -100,7 +104,11 @@ def make_private_dir(path: Path, setting: str = "THREEPIO_STATE_DIR") -> None:
         NoPlace: it cannot be made, is not a directory, belongs to somebody else, or others may write to it.
     """
     try:
+        absent = [place for place in (path, *path.parents) if not os.path.lexists(place)]
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for made in absent:
+            with suppress(PermissionError):  # who may write there but not read cannot sync it
+                sync_directory(made.parent)
         found = path.lstat()
     except OSError as error:
         if os.path.exists(path) and not os.path.isdir(path):  # a Path's own raise for a name that is too long

@@ -143,6 +143,13 @@ def test_the_file_is_private_and_new(path: Path) -> None:
         NowPage(path, 0, create=True)
 
 
+def test_a_short_write_does_not_leave_half_a_page(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:1000]))
+    NowPage(path, 0, create=True).close()
+    assert read(path) == (0, [])
+
+
 @pytest.mark.parametrize("content", [b"", b"3pioNOW1", b"x" * 100_000], ids=["empty", "short", "other"])
 def test_another_file_is_no_page(path: Path, content: bytes) -> None:
     path.write_bytes(content)

@@ -64,6 +64,23 @@ def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
         make_private_dir(path)
 
 
+def test_each_directory_just_made_is_synced_into_its_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def noting(fd: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{fd}"))
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", noting)
+
+    make_private_dir(tmp_path / "state" / "journals")
+    assert sorted(synced) == [str(tmp_path), str(tmp_path / "state")]
+
+    make_private_dir(tmp_path / "state" / "journals")
+    assert len(synced) == 2
+
+
 def test_a_name_that_the_system_does_not_take_is_told_with_the_setting(tmp_path: Path) -> None:
     with pytest.raises(NoPlace, match=r"File name too long.*THREEPIO_STATE_DIR"):
         make_private_dir(tmp_path / ("x" * 300))
