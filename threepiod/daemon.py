@@ -22,7 +22,7 @@ import trio
 
 from threepio_client import __version__, clock
 from threepio_client.archive import Archive
-from threepio_client.errors import NoSuchRun, RemoteProtocolError
+from threepio_client.errors import NoSuchRun, RemoteProtocolError, ThreepioError
 from threepio_client.events import EventType
 from threepio_client.journal import append_observation
 from threepio_client.paths import COMPRESSED
@@ -130,15 +130,22 @@ class Daemon:
         return {name: totals[name] for name in TOTALS}
 
     async def observe(self, run_id: str, event_type: str, payload: dict[str, Any]) -> None:
-        """Record an observation of a run, whether it is over or not."""
-        run = self.runs.get(run_id)
-        if run is not None:
-            await run.observe(event_type, payload)
-            return
-        if await self._committer.call(lambda store: store.find_run(run_id)) is None:
-            raise NoSuchRun(f"no run {run_id} is stored")
-        path = self._state_dir.observed(run_id)
-        await trio.to_thread.run_sync(append_observation, path, event_type, payload, clock.wall())
+        """Record an observation of a run, whether it is over or not.
+
+        Raises:
+            ThreepioError: there is no such run, or the observation cannot be written.
+        """
+        try:
+            run = self.runs.get(run_id)
+            if run is not None:
+                await run.observe(event_type, payload)
+                return
+            if await self._committer.call(lambda store: store.find_run(run_id)) is None:
+                raise NoSuchRun(f"no run {run_id} is stored")
+            path = self._state_dir.observed(run_id)
+            await trio.to_thread.run_sync(append_observation, path, event_type, payload, clock.wall())
+        except OSError as error:
+            raise ThreepioError(f"cannot write an observation of run {run_id}: {error.strerror}") from error
         self._scanned_at = None  # the next tick takes it in
 
     # Runs

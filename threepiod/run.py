@@ -207,6 +207,9 @@ class Run:
         """Write an observation, fold it in and store the new state.
 
         What the journal holds now is taken first: an end that is told of early must not look like a death in mid-run.
+
+        Raises:
+            OSError: it cannot be written.
         """
         self.read_journal()
         while self.journal.is_behind and not self.trouble:
@@ -463,7 +466,13 @@ class Run:
             slots = believable(now_page(self._state_dir, self.run_id)[1], self.state.seq)
             # A process that was gone when first looked at ended some time after its last line.
             when = self._gone_at or self.state.updated
-            await self._append_observation(ObservationType.PROCESS_GONE, gone_payload(self.state, slots), when)
+            try:
+                await self._append_observation(ObservationType.PROCESS_GONE, gone_payload(self.state, slots), when)
+            except OSError as error:
+                self._note(f"cannot write that its process is gone: {error.strerror}; trying again")
+                await trio.sleep(RETRY_S)
+                self._wake.set()
+                return
         self._changed = True  # its parent may have told of the end before it was seen from here
         self._wake.set()
 

@@ -331,6 +331,22 @@ async def test_what_cannot_be_answered_is_an_answer_too(place: Place) -> None:
 
 
 @in_trio
+async def test_an_observation_that_cannot_be_written_is_an_answer(place: Place) -> None:
+    async with serving(place) as served:
+        client = await served.query()
+        write_journal(served.state_dir, "run", run_lines("run", 1, identity=living(), exit_code=None))
+        await until(lambda: "run" in served.daemon.runs)
+        served.state_dir.observed("run").mkdir()
+
+        answer = await client.ask("observe", run="run", type="exitStatus", payload={"pid": 1, "exitCode": 0})
+
+        assert answer["code"] == "error"
+        assert "cannot write an observation of run run: Is a directory" in answer["error"]
+        assert served.last_error() == ""
+        served.state_dir.observed("run").rmdir()
+
+
+@in_trio
 async def test_a_name_of_any_length_may_be_asked_for(place: Place) -> None:
     async with serving(place) as served:
         client = await served.query()

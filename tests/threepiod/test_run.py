@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sqlite3
 import threading
 from collections import Counter
@@ -830,6 +832,31 @@ async def test_an_observation_of_before_the_start_is_folded_in(bench: Bench) -> 
         await until(lambda: run.is_over)
 
     assert run.state.verdict().text.startswith("the process was killed by SIGKILL")
+
+
+@in_trio
+async def test_a_death_that_cannot_be_written_down_is_tried_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "RETRY_S", 0.01)
+    bench.write(*run_lines("run", 5, exit_code=None))
+    full = [True]
+
+    def append(*arguments: Any) -> None:
+        if full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        append_observation(*arguments)
+
+    monkeypatch.setattr(run_module, "append_observation", append)
+
+    async with bench.working() as run:
+        await until(lambda: "cannot write that its process is gone: No space left" in run.trouble)
+        assert not run.is_over
+        full.clear()
+        await until(lambda: run.is_over)
+
+    assert bench.archive.view("run")["state"] == "crashed"
+    assert run.trouble == ""
 
 
 @in_trio
