@@ -14,6 +14,7 @@ ROOT: Final = Path(__file__).parents[1]
 LEVELS: Final = {"debug": "debug", "info": "info", "warning": "warning", "error": "error", "exception": "error"}
 OF_A_RUN: Final = "run …: "
 SAID_BY: Final = {
+    "_report": ("", "daemon, error"),
     "_note_error": ("", "daemon, error"),
     "_note": (OF_A_RUN, "daemon, error"),
     "complain": ("", "adapter"),

@@ -102,9 +102,6 @@ class Daemon:
     def self_status(self) -> dict[str, Any]:
         """Return the answer of `threepiod status --json`."""
         active = list(self.runs.values())
-        trouble = next((run.trouble for run in active if run.trouble), "")
-        if trouble and (self._last_error is None or self._last_error["text"] != trouble):
-            self._note_error(trouble)
         return {
             "schema_version": VIEW_VERSION,
             "pid": os.getpid(),
@@ -175,7 +172,7 @@ class Daemon:
             except StoreError as error:
                 self._note_error(str(error))
                 raise RemoteProtocolError("store-trouble", str(error)) from error
-            run = Run(found, self._state_dir, self._committer)
+            run = Run(found, self._state_dir, self._committer, self._note_error)
             return self._begin(run) if run.producer_id == producer_id else run
 
     def _begin(self, run: Run) -> Run:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
@@ -75,7 +76,21 @@ class Run:
         totals: what happened to its lines since the daemon started, by the names of `TOTALS`.
     """
 
-    def __init__(self, found: StoredRun, state_dir: StateDir, committer: Committer) -> None:
+    def __init__(
+        self,
+        found: StoredRun,
+        state_dir: StateDir,
+        committer: Committer,
+        report: Callable[[str], None] = log.error,
+    ) -> None:
+        """Begin where the store stands.
+
+        Args:
+            found: what is stored of the run.
+            state_dir: where its journal is.
+            committer: the way into the store.
+            report: is told of every error that is survived, once for each cause.
+        """
         self.run_id = found.run_id
         self.producer_id = found.producer_id
         self.journal = RunJournal(state_dir, found.run_id, found.offsets)
@@ -92,6 +107,7 @@ class Run:
         self._observed = found.observed
         self._state_dir = state_dir
         self._committer = committer
+        self._report = report
         self._batch = Batch(key=found.key)
         self._keeper = Keeper(state_dir, self.journal)
         self._checksums = Checksums(found.seq)
@@ -255,7 +271,7 @@ class Run:
                 return False
             file = kept
         if event.seq > self.cursor + 1:
-            log.error("run %s: lines %d to %d cannot be read", self.run_id, self.cursor + 1, event.seq - 1)
+            self._report(f"run {self.run_id}: lines {self.cursor + 1} to {event.seq - 1} cannot be read")
             self._batch.add_hole(self.cursor + 1, event.seq - 1, "unreadable", event.timestamp)
         self.cursor = event.seq
         self.taken += 1
@@ -291,7 +307,7 @@ class Run:
 
     def _add_conflict(self, seq: int, raw: bytes, source: str) -> None:
         if not self.state.conflicts:
-            log.error("run %s: line %d came again from the %s with other content", self.run_id, seq, source)
+            self._report(f"run {self.run_id}: line {seq} came again from the {source} with other content")
         if self.state.conflicts < CONFLICTS_KEPT:
             self._batch.add_conflict(seq, source, raw)
         self.state.fold_conflict()
@@ -311,7 +327,7 @@ class Run:
         trouble = f"run {self.run_id}: {trouble}"
         self.totals["failures"] += 1
         if trouble != self.trouble:
-            log.error("%s", trouble)
+            self._report(trouble)
             self._trouble_at = clock.wall()
         self.trouble = trouble
 
@@ -356,11 +372,8 @@ class Run:
                 continue  # a connection took it meanwhile
             if step.event is None:
                 if not self.state.bad_lines:
-                    log.error(
-                        "run %s: a line of its journal that ends at byte %d is bad: %s",
-                        self.run_id,
-                        step.end,
-                        step.reason,
+                    self._report(
+                        f"run {self.run_id}: a line of its journal that ends at byte {step.end} is bad: {step.reason}"
                     )
                 self.state.fold_bad_line()
                 self.totals["corrupt"] += 1

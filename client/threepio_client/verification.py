@@ -101,7 +101,7 @@ def verify_run(archive: Archive, run_id: str) -> dict[str, Any]:
     return {
         "schema_version": VIEW_VERSION,
         "run_id": run_id,
-        "whole": bool(by_seq) and not (missing or duplicates or corrupt or conflicts or state.events_lost),
+        "whole": bool(files) and not (missing or duplicates or corrupt or conflicts or state.events_lost),
         "journal_events": len(by_seq),
         "stored_events": len(stored),
         "missing": missing,

@@ -270,7 +270,7 @@ class StoreReader:
         """
         return {
             "runs": self._all(
-                "SELECT run_id, producer_id, seq, offset, observed, started, state, final, snapshot FROM runs ORDER BY 1"
+                "SELECT run_id, producer_id, seq, offsets, observed, started, state, final, snapshot FROM runs ORDER BY 1"
             ),
             "results": self._all(
                 "SELECT u.run_id, t.nodeid, r.seq, r.status, r.phase, r.started, r.duration, r.worker, r.crc, r.details "

@@ -14,7 +14,6 @@ from typing import Final, NamedTuple
 
 from threepio_client.events import Payload
 from threepio_client.line import decode
-from threepio_client.protocol import Lines
 
 
 class Bug(NamedTuple):
@@ -40,32 +39,20 @@ def _ack_before_commit() -> None:
 
 def _no_duplicate_check() -> None:
     """Lines that are taken already are taken again, from socket and journal; nor does the store refuse them by a key."""
-    import trio
-
     from threepiod import run, store
 
-    offer = run.Run.offer
-
-    def offer_again(self: run.Run, lines: Lines) -> None:
-        self.cursor = min(self.cursor, lines.first_seq - 1)
-        offer(self, lines)
-
-    async def read_again(self: run.Run) -> None:
-        if self._offset < self._read_to and not self._is_full():
-            lines, more = await trio.to_thread.run_sync(run._read_batch, self.journal, self._offset, self._read_to)
-            for raw, end in lines:
-                self._take(decode(raw), len(raw))
-                self._offset = end
-            if not more:
-                self._read_to = self._offset
+    def take_again(self: run.Run, seq: int, raw: bytes, source: str) -> bool:
+        cursor = self.cursor
+        self._take(decode(raw), raw, 0)
+        self.cursor = cursor
+        return True
 
     def without_keys(statement: str) -> str:
         for key in ("run, test, seq", "run, seq"):
             statement = statement.replace(f",\n                PRIMARY KEY ({key})\n            ) WITHOUT ROWID", ")")
         return statement
 
-    run.Run.offer = offer_again  # type: ignore[method-assign]
-    run.Run._read_some = read_again  # type: ignore[method-assign]
+    run.Run._drop = take_again  # type: ignore[method-assign]
     store.MIGRATIONS = tuple(  # type: ignore[assignment,misc]
         store.Migration(name=step.name, statements=tuple(without_keys(text) for text in step.statements))
         for step in store.MIGRATIONS
@@ -81,7 +68,7 @@ def _adapter_drops_when_blocked() -> None:
     def careless(self: Adapter, event_type: str, payload: Payload) -> None:
         link = self._link
         if link is not None and link.is_open:
-            link._read()
+            link.hear()
             if link._out or not link._credit.allows(0):
                 return
         emit(self, event_type, payload)

@@ -8,8 +8,8 @@ from enum import Enum
 
 from tests.faults.crash_states import CrashLog
 from tests.faults.disk_log import AckSent, acks_of_syncs, acks_sent, read_steps
-from tests.faults.recovery import Judge, emitted_lines, judge_states
 from tests.faults.disk_scene import Scene, told_in
+from tests.faults.recovery import Judge, emitted_lines, judge_states
 from tests.place import Place, wait_until
 
 EVENTS = 200

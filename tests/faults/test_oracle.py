@@ -155,7 +155,7 @@ def fill(state_dir: StateDir, sent: list[dict[str, Any]]) -> None:
         record = parse(line[:-1], 0)
         assert record.event is not None
         batch.add(record.event, len(line))
-    batch.close(seq=len(lines), offset=path.stat().st_size, observed=0, final=True, ingest={}, state=RunState())
+    batch.close(seq=len(lines), offsets={0: path.stat().st_size}, observed=0, final=True, ingest={}, state=RunState())
     writer.write([batch])
     writer.close()
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from tests.faults.cut_disk import CutDisk
+from tests.faults.disk_scene import NO_SOCKET, Scene, Told, told_in
 from tests.faults.emitter import payload_of
 from tests.faults.row import Result, Scale
-from tests.faults.disk_scene import NO_SOCKET, Scene, Told, told_in
 from tests.place import Place, wait_until
 from threepio_client.archive import Archive
 from threepio_client.events import EventType

@@ -9,9 +9,9 @@ from typing import Final
 
 from tests.faults.crash_states import CrashLog
 from tests.faults.disk_log import SYNC_BEGIN, SYNC_END, Step, acks_sent, read_steps
+from tests.faults.disk_scene import Scene
 from tests.faults.recovery import Judge, emitted_lines, judge_states
 from tests.faults.row import Result, Scale
-from tests.faults.disk_scene import Scene
 from tests.place import Place
 
 FAULT = "EIO from fdatasync once, then fine"

@@ -6,9 +6,9 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
+from tests.faults.disk_scene import Scene, told_in
 from tests.faults.emitter import payload_of
 from tests.faults.row import Result, Scale
-from tests.faults.disk_scene import Scene, told_in
 from tests.place import Place
 from threepio_client.archive import Archive
 from threepio_client.events import EventType

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from tests.faults.row import Result, Scale
 from tests.faults.disk_scene import Scene, told_in
+from tests.faults.row import Result, Scale
 from tests.place import Place, wait_until
 from threepio_client.archive import Archive
 from threepio_client.query import QueryClient
