@@ -21,8 +21,6 @@ from threepio_client.errors import NoDaemon
 from threepio_client.query import QueryClient
 
 SHIM_SOURCE: Final = Path(__file__).with_name("shim.c")
-NO_SOCKET: Final = {"THREEPIO_SOCKET": "/nonexistent/threepiod.sock"}
-"""Environment of an adapter that is to be alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +102,10 @@ class Scene:
                 return dict(client.ask("daemon"))
         except NoDaemon:
             return None
+
+    def alone(self) -> dict[str, str]:
+        """Return the environment of an adapter that no daemon listens to."""
+        return {"THREEPIO_SOCKET": str(self.place.path / "nobody")}
 
     def wait_until_over(self, run_id: str) -> None:
         """Return when a daemon has stored all of a run whose process has ended."""
