@@ -375,19 +375,23 @@ class Oracle:
         return failures
 
     def wait_until_stored(self, timeout_s: float) -> list[str]:
-        """Return once all that is in the journals is stored and every run is over; say which are not in time.
+        """Return once all that is in the journals is stored and every run is over, or nothing was stored for a time.
 
         The producers are gone.
         """
         deadline = time.monotonic() + timeout_s
         waiting = set(self.jobs)
+        before = -1
         while waiting:
             with open_store(self.state_dir.store) as store:
                 found = store.runs()
             waiting -= {run_id for run_id in waiting if self._is_over(run_id, found.get(run_id))}
-            if waiting and time.monotonic() > deadline:
+            progress = sum(seq for _, seq, _ in found.values()) - len(waiting)
+            if progress != before:
+                before, deadline = progress, time.monotonic() + timeout_s
+            elif time.monotonic() > deadline:
                 shown = ", ".join(sorted(waiting)[:SHOWN])
-                return [f"{len(waiting)} runs not stored to their end within {timeout_s:g} s: {shown}"]
+                return [f"{len(waiting)} runs not stored to their end, and nothing stored for {timeout_s:g} s: {shown}"]
             time.sleep(0.01)
         return []
 

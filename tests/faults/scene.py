@@ -101,6 +101,10 @@ class DaemonProcess:
         if self._tracer is not None:
             self._tracer.wait()
 
+    def send_signal(self, number: int) -> None:
+        """Stop the process, or have it go on."""
+        self._process.send_signal(number)
+
     def stop(self) -> int:
         """Ask the daemon itself - it may be below strace - to stop; return its exit code when it is gone."""
         try:
