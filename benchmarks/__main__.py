@@ -1,11 +1,11 @@
-"""The command line of the benchmarks: `python -m benchmarks {pandas,replay,generated} --help`."""
+"""The command line of the benchmarks: `python -m benchmarks {pandas,replay,generated,sync} --help`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from benchmarks import generated, pandas_suite, replay
+from benchmarks import generated, pandas_suite, replay, sync
 from benchmarks.measure import BenchmarkFailed
 from benchmarks.requirements import MissingRequirement
 from benchmarks.service import ServiceError
@@ -20,8 +20,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description="Measure threepiod beside pytest's own account of the same run."
     )
-    commands = parser.add_subparsers(required=True, metavar="{pandas,replay,generated}")
-    for name, module in (("pandas", pandas_suite), ("replay", replay), ("generated", generated)):
+    commands = parser.add_subparsers(required=True, metavar="{pandas,replay,generated,sync}")
+    for name, module in (("pandas", pandas_suite), ("replay", replay), ("generated", generated), ("sync", sync)):
         module.add_parser(
             commands.add_parser(
                 name,

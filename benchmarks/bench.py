@@ -73,7 +73,7 @@ def bench(suites: list[Suite], options: argparse.Namespace, versions: dict[str, 
             check = same_in_all(rounds)
             verdicts += _show([], [check], [])
             results.append({"suite": suite.name, **_data([], [check])})
-    return _finish(options, versions, results, verdicts)
+    return finish(options, versions, results, verdicts)
 
 
 def bench_plain(suite: Suite, options: argparse.Namespace, versions: dict[str, str]) -> int:
@@ -90,7 +90,7 @@ def bench_plain(suite: Suite, options: argparse.Namespace, versions: dict[str, s
         verdicts += _show([], checks, [])
         pytest_run = dataclasses.asdict(run)
         results.append({"suite": suite.name, "round": number, **_data([], checks), "pytest": pytest_run})
-    return _finish(options, versions, results, verdicts)
+    return finish(options, versions, results, verdicts)
 
 
 @contextmanager
@@ -123,9 +123,10 @@ def _data(rows: list[Row], checks: list[Check]) -> dict[str, Any]:
     }
 
 
-def _finish(
+def finish(
     options: argparse.Namespace, versions: dict[str, str], results: list[dict[str, Any]], verdicts: list[bool | None]
 ) -> int:
+    """Write the results, say whether every requirement is met, and return the exit code."""
     failed = sum(ok is False for ok in verdicts)
     stamp = time.strftime("%Y-%m-%d-%H%M%S")
     output = options.output or Path(__file__).parent / "results" / f"{options.name}-{stamp}.json"

@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         MissingRequirement: there is no recording, or the environment lacks something.
     """
-    recording = _recording(options.recording)
+    recording = recording_of(options.recording)
     versions = require_distributions(options.python, ["pytest"] if options.plain else ["pytest", "threepiod"])
 
     def arguments(work: Path) -> list[str]:
@@ -75,7 +75,12 @@ def run(options: argparse.Namespace) -> int:
     return bench_plain(suite, options, versions) if options.plain else bench([suite], options, versions)
 
 
-def _recording(given: Path | None) -> Path:
+def recording_of(given: Path | None) -> Path:
+    """Return the recording that is meant.
+
+    Raises:
+        MissingRequirement: there is none.
+    """
     named = given or Path(os.environ.get(_RECORDING, ""))
     if not named.is_file():
         raise MissingRequirement(

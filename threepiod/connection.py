@@ -15,6 +15,7 @@ import trio
 
 from threepio_client.errors import NoSuchRun, RemoteProtocolError, ThreepioError
 from threepio_client.link import peer_uid
+from threepio_client.process import ProcessIdentity
 from threepio_client.protocol import (
     REPLY_PIECE,
     VERSION,
@@ -166,7 +167,7 @@ class ClientConnection:
         self._incoming = Incoming(run.stored)
         self._pause_below = LARGE_READ
         await self._send(Welcome(version=VERSION, cursor=run.stored, window=WINDOW))
-        run.attach(self)
+        run.attach(self, ProcessIdentity.from_payload(hello.run.get("process")))
         log.info("run %s: connected, stored up to %d", run.run_id, run.stored)
         broken: RemoteProtocolError | trio.BrokenResourceError | None = None
         try:

@@ -39,6 +39,9 @@ from threepiod.store import Committer, KnownFiles, Store, StoreError
 TICK_S: Final = 0.250
 STOP_PATIENCE_S: Final = 30.0
 """How long a stop waits until what was received is stored. What then is not, is in the journals."""
+FIRST_LINE_S: Final = 10.0
+"""An adapter writes its first line at once: a journal that is empty after this long is looked at again only when the
+directory changes."""
 RATE_TICKS: Final = 20
 """Ticks over which events_per_s is taken: 5 seconds."""
 
@@ -243,7 +246,8 @@ class Daemon:
                     complete = False  # no descriptor is left: look again at the next tick
                 continue
             if producer_id is None:
-                complete = False  # its first line is not there yet: look again at the next tick
+                # Its first line is not there yet: look again at the next tick, unless its writer must be dead.
+                complete = complete and _is_old(files[min(files)])
                 continue
             try:
                 run = await self._run_of(run_id, producer_id)
@@ -306,6 +310,13 @@ def _changed_at(directory: Path | None) -> int:
         return directory.stat().st_mtime_ns if directory is not None else 0
     except OSError:
         return 0
+
+
+def _is_old(journal: Path) -> bool:
+    try:
+        return clock.wall() - journal.stat().st_mtime > FIRST_LINE_S
+    except OSError:
+        return True
 
 
 def _size(path: Path) -> int:

@@ -121,6 +121,7 @@ class Run:
         self._fold_later = self._observed < _size(state_dir.observed(found.run_id))
         self._connections: set[Acks] = set()
         self._liveness = Liveness.UNKNOWN
+        self._identity: ProcessIdentity | None = None
 
     # For connections
 
@@ -129,9 +130,15 @@ class Run:
         """Whether an adapter is connected."""
         return bool(self._connections)
 
-    def attach(self, connection: Acks) -> None:
-        """Let a connection have this run's acks; compare the journal with the cursor."""
+    def attach(self, connection: Acks, identity: ProcessIdentity | None = None) -> None:
+        """Let a connection have this run's acks; compare the journal with the cursor.
+
+        Args:
+            connection: to be told of acks.
+            identity: the adapter's process, by its HELLO: it may die before its first line.
+        """
         self._connections.add(connection)
+        self._identity = self._identity or identity
         self.read_journal()
 
     def detach(self, connection: Acks) -> None:
@@ -453,7 +460,7 @@ class Run:
     async def _watch_process(self) -> None:
         """Wait until the producer's process is gone, then have the journal read to its end."""
         while True:
-            identity = ProcessIdentity.from_payload(self.state.start.get("process"))
+            identity = ProcessIdentity.from_payload(self.state.start.get("process")) or self._identity
             was_alive = self._liveness is Liveness.ALIVE
             self._liveness = identity.liveness() if identity is not None else Liveness.UNKNOWN
             if identity is not None and self._liveness is Liveness.ALIVE:
@@ -472,7 +479,7 @@ class Run:
             log.warning(
                 "run %s: process %d is gone before its run was over; stored up to %d, %d bytes of a line that was begun",
                 self.run_id,
-                self.state.pid,
+                self.state.pid or (self._identity.pid if self._identity is not None else 0),
                 self.stored,
                 self.journal.torn(),
             )

@@ -88,7 +88,6 @@ class Adapter:
         self._connect_at = 0.0
         self._trouble = ""
         self._covered_at = clock.monotonic()
-        self._sync_window = SYNC_WINDOW_S
         self._stats_at_seq = STATS_EVERY_EVENTS
         self._stats_at = self._covered_at + STATS_EVERY_S
         self.warnings = 0
@@ -96,7 +95,10 @@ class Adapter:
         self._last_error: Payload | None = None
         for directory in (self._state_dir.path, self._state_dir.journals, self._state_dir.logs):
             make_private_dir(directory)
+        self._sync_window = SYNC_WINDOW_S
+        started = clock.monotonic()
         self.run_id, self._journal, trouble = self._make_journal(settings.run_id or new_run_id())
+        self._stretch_window(clock.monotonic() - started)  # its directory was synced
         self.journal_path: Path = self._journal.path
         if trouble:
             self._write_failures += 1
@@ -448,7 +450,10 @@ class Adapter:
             if self._stuck:
                 self.complain(f"{error}{self._stuck}. What is not synced may be lost in a power cut", key="sync")
         self._covered_at = clock.monotonic()
-        self._sync_window = max(SYNC_WINDOW_S, SYNC_SHARE * (self._covered_at - start))
+        self._stretch_window(self._covered_at - start)
+
+    def _stretch_window(self, sync_s: float) -> None:
+        self._sync_window = max(SYNC_WINDOW_S, SYNC_SHARE * sync_s)
 
 
 def _abandon_all() -> None:

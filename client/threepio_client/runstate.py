@@ -268,6 +268,8 @@ class RunState:
             text = f"the process exited with code {self.exit_code} in the middle of the run{rest}"
             return Verdict(state=State.CRASHED, kind="exit", text=text)
         text = f"the process {self.pid} is gone, how it ended is not known{rest}"
+        if not self.start:
+            text = "the process is gone, and was so before its first event"
         return Verdict(state=State.CRASHED, kind="gone", text=text)
 
     def _damage(self) -> list[str]:

@@ -860,6 +860,18 @@ async def test_a_death_that_cannot_be_written_down_is_tried_again(
 
 
 @in_trio
+async def test_a_process_that_is_gone_before_its_first_line_leaves_a_run_that_is_over(bench: Bench) -> None:
+    bench.journal.touch()
+    async with bench.working() as run:
+        run.attach(Adapter(bench), gone())
+        await until(lambda: run.is_over)
+
+    verdict = run.state.verdict()
+    assert verdict.state is State.CRASHED
+    assert "before its first event" in verdict.text
+
+
+@in_trio
 async def test_a_run_whose_process_cannot_be_seen_is_not_pronounced_dead(bench: Bench) -> None:
     lines = run_lines("run", 5, exit_code=None)
     start = decode(lines[0][:-1]).payload
