@@ -40,7 +40,7 @@ PASSES_WHEN = "memory + <= 32 MiB; no busy loop; ingest goes on"
 HALF_OPEN: Final = 1_000
 DEAF: Final = {Scale.SHORT: 20, Scale.LONG: 100}
 """Clients that ask for long answers and read none."""
-FAILURES: Final = {Scale.SHORT: 300, Scale.LONG: 3_000}
+FAILURES: Final = {Scale.SHORT: 700, Scale.LONG: 3_000}
 """Of the run that they ask about."""
 EVENTS: Final = {Scale.SHORT: 1_000, Scale.LONG: 20_000}
 FEW: Final = 64
@@ -118,7 +118,7 @@ def _deaf(place: Place, clients: ExitStack, number: int) -> None:
     with suppress(OSError, RemoteProtocolError):
         if client.hear() is not None and client.protocol.state.name == "OPEN":
             client.sock.sendall(
-                b"".join(to_frame(Ask(id=n, name="failures", params={"run": "failing"})) for n in range(3))
+                b"".join(to_frame(Ask(id=n, name="failures", params={"run": "failing"})) for n in range(2))
             )
 
 
