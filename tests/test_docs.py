@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shutil
@@ -225,7 +226,12 @@ def first_cells(text: str, header: str) -> set[str]:
 
 
 def test_refusal_codes() -> None:
-    used = set(re.findall(r'RemoteProtocolError\(\s*"([a-z-]+)"', sources("client", "threepiod")))
+    used = set()
+    for path in [*(ROOT / "client").rglob("*.py"), *(ROOT / "threepiod").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "RemoteProtocolError":
+                assert isinstance(node.args[0], ast.Constant), f"{path}:{node.lineno}: the code is not to be seen here"
+                used.add(node.args[0].value)
 
     assert first_cells(section("protocol.md", "Frames"), "refusal code") == used
 

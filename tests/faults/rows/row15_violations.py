@@ -47,7 +47,7 @@ FAULT = (
 )
 PASSES_WHEN = "typed refusal; only the offender is closed"
 
-EXAMPLES: Final = {Scale.SHORT: 20, Scale.LONG: 2_000}
+EXAMPLES: Final = {Scale.SHORT: 20, Scale.LONG: 2_400}
 STEPS: Final = 50
 """Of one example: 10^5 in the long form."""
 REFUSED_WITHIN_S: Final = 10.0
