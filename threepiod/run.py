@@ -40,12 +40,10 @@ RETRY_S: Final = 1.0
 """Pause after the store refused a batch."""
 DOUBTFUL_LIMIT: Final = 1_000
 """Repeated lines whose checksum waits to be asked of the store; `verify` compares all of them anyway."""
-CONFLICTS_KEPT: Final = 100
-"""Conflicting lines of a run that are kept, 512 KiB each at most; all are counted."""
+
+NO_INGEST: Final = {"from_socket": 0, "from_journal": 0, "duplicates": 0}
 
 log = logging.getLogger("threepiod.run")
-
-_NO_INGEST: Final = {"from_socket": 0, "from_journal": 0, "duplicates": 0}
 
 
 class Acks(Protocol):
@@ -76,7 +74,7 @@ class Run:
         self.key = found.key
         self.cursor = self.stored = found.seq
         self.state = found.state
-        self.ingest = {**_NO_INGEST, **found.ingest}
+        self.ingest = {**NO_INGEST, **found.ingest}
         self.is_over = found.final
         self.trouble = ""
         self.taken = 0
@@ -242,11 +240,9 @@ class Run:
             file = kept
         if event.seq > self.cursor + 1:
             log.error("run %s: lines %d to %d cannot be read", self.run_id, self.cursor + 1, event.seq - 1)
-            self._batch.add_hole(self.cursor + 1, event.seq - 1, "unreadable", event.timestamp)
+        self._batch.take(event, len(raw), self.state)
         self.cursor = event.seq
         self.taken += 1
-        self.state.fold(event)
-        self._batch.add(event, len(raw))
         self._checksums.add(event.seq, event.crc)
         self._keeper.unsynced.add(file)
         return True
@@ -274,9 +270,7 @@ class Run:
     def _add_conflict(self, seq: int, raw: bytes, source: str) -> None:
         if not self.state.conflicts:
             log.error("run %s: line %d came again from the %s with other content", self.run_id, seq, source)
-        if self.state.conflicts < CONFLICTS_KEPT:
-            self._batch.add_conflict(seq, source, raw)
-        self.state.fold_conflict()
+        self._batch.take_conflict(seq, source, raw, self.state)
         self._changed = True
 
     async def _ask_store(self) -> None:
@@ -403,7 +397,7 @@ class Run:
         self._keeper.unsynced.clear()
         self._observed = found.observed
         self.state = found.state
-        self.ingest = {**_NO_INGEST, **found.ingest}
+        self.ingest = {**NO_INGEST, **found.ingest}
         self._batch = Batch(key=self.key)
         # An exit status means something only once it is known whose it is: after the journal.
         self._fold_later = True

@@ -153,7 +153,7 @@ def test_a_store_that_cannot_be_used_is_said_and_kept(place: Place, trouble: str
 
     assert done.returncode == 5
     assert str(place.state_dir.store) in done.stderr
-    assert ("newer threepiod" if trouble == "newer" else "Move it away") in done.stderr
+    assert ("newer threepiod" if trouble == "newer" else "threepiod rebuild") in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert place.state_dir.store.read_bytes() == before
     assert place.threepio("runs").returncode == 0
