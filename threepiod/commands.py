@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from threepio_client import __version__, settings
-from threepio_client.cli.output import guarded, say
+from threepio_client.cli.output import guarded, one_line, say
 from threepio_client.cli.text import clock_time
 from threepio_client.errors import NoDaemon
 from threepiod import lifecycle
@@ -87,6 +87,29 @@ def status(as_json: Json = False) -> None:
     say(f"  since then {', '.join(f'{count} {_TOTALS[name]}' for name, count in events.items() if count) or 'none'}")
     say(f"  memory     {found['rss_bytes'] / 2**20:.0f} MiB")
     say(f"  last error {clock_time(last['time']) + ': ' + last['text'] if last else 'none'}")
+
+
+@app.command(epilog="Example: threepiod rebuild")
+@guarded("threepiod")
+def rebuild(as_json: Json = False) -> None:
+    """Make the store again from the journals, whatever became of the old one; nothing that only the old one has is lost.
+
+    The daemon must be stopped. Exit code 1 if something of the old store or of a journal could not be read and is in no
+    other place; the old store is kept beside the new one where it was damaged.
+    """
+    from threepiod.rebuild import rebuild as make_again  # brings trio, which no other command needs
+
+    made = make_again(settings.load().places)
+    if as_json:
+        say(json.dumps(made.to_json(), indent=2))
+    else:
+        old = f", {made.old_events} of them in {made.old_runs} runs from the old store only" if made.old_events else ""
+        kept = f"; the old store was damaged and is kept as {made.kept}" if made.kept else ""
+        say(f"store made again: {made.runs} runs, {made.events} events{old}, in {made.seconds:.1f} s{kept}")
+    for what in made.unreadable:
+        say(f"threepiod: could not be read: {one_line(what)}", to_stderr=True)
+    if made.unreadable:
+        raise typer.Exit(1)
 
 
 def _print_version(wanted: bool) -> None:

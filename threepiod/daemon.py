@@ -23,11 +23,10 @@ import trio
 from threepio_client import __version__, clock
 from threepio_client.archive import Archive
 from threepio_client.errors import NoSuchRun, RemoteProtocolError, ThreepioError
-from threepio_client.events import EventType
 from threepio_client.journal import append_observation
 from threepio_client.paths import COMPRESSED
 from threepio_client.protocol import Hello
-from threepio_client.runfiles import all_records, runs_of
+from threepio_client.runfiles import producer_of, runs_of
 from threepio_client.settings import RUN_ID, Settings
 from threepio_client.views import VIEW_VERSION
 from threepiod.admission import Admission
@@ -237,7 +236,7 @@ class Daemon:
             if stored is not None and stored.final and not self._has_grown(run_id, files, stored):
                 continue
             try:
-                producer_id = await trio.to_thread.run_sync(_producer_of, files[min(files)])
+                producer_id = await trio.to_thread.run_sync(producer_of, files[min(files)])
             except OSError as error:
                 if run_id not in self._unreadable:  # said once, looked at again when the directory has changed
                     self._unreadable.add(run_id)
@@ -294,15 +293,6 @@ class Daemon:
         self._errors += 1
         self._last_error = {"time": round(time.time(), 3), "text": text}
         log.error("%s", text)
-
-
-def _producer_of(journal: Path) -> str | None:
-    """Return the producer that a journal's runStart names; the file's own identity where it has no readable runStart."""
-    for record in all_records(journal):
-        if record.event is not None and record.event.type == EventType.RUN_START:
-            return str(record.event.payload.get("producerId", ""))
-        return f"file-{journal.stat().st_ino}"  # its first line is bad or something else
-    return None
 
 
 def _changed_at(directory: Path | None) -> int:

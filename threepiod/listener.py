@@ -49,8 +49,14 @@ def take_lock(path: Path) -> int:
         pid = os.read(fd, 32).decode(errors="replace").strip()
         os.close(fd)
         raise AlreadyRunning(f"another threepiod (pid {pid or 'not known yet'}) holds {path}") from error
-    os.ftruncate(fd, 0)
-    os.write(fd, f"{os.getpid()}\n".encode())
+    try:
+        os.ftruncate(fd, 0)
+        os.write(fd, f"{os.getpid()}\n".encode())
+    except OSError as error:
+        os.close(fd)
+        raise NoPlace(
+            f"cannot write the lock file {path}: {error.strerror}. Make room, or choose another place"
+        ) from error
     return fd
 
 

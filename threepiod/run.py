@@ -42,15 +42,15 @@ RETRY_S: Final = 1.0
 """Pause after the store refused a batch."""
 DOUBTFUL_LIMIT: Final = 1_000
 """Repeated lines whose checksum waits to be asked of the store; `verify` compares all of them anyway."""
-CONFLICTS_KEPT: Final = 100
-"""Conflicting lines of a run that are kept, 512 KiB each at most; all are counted."""
 
-log = logging.getLogger("threepiod.run")
+NO_INGEST: Final = {"from_socket": 0, "from_journal": 0, "duplicates": 0}
 
 TOTALS: Final = ("received", "stored", "duplicates", "conflicts", "corrupt", "kept", "failures")
 """Of lines: received, stored, dropped because they came again, with other content, unreadable, journaled by the daemon
 itself; and how often something could not be written, synced or read."""
 _NO_INGEST: Final = {"from_socket": 0, "from_journal": 0, "duplicates": 0}
+
+log = logging.getLogger("threepiod.run")
 
 
 class Acks(Protocol):
@@ -97,7 +97,7 @@ class Run:
         self.key = found.key
         self.cursor = self.stored = found.seq
         self.state = found.state
-        self.ingest = {**_NO_INGEST, **found.ingest}
+        self.ingest = {**NO_INGEST, **found.ingest}
         self.is_over = found.final
         self.trouble = ""
         self.acked = 0
@@ -279,12 +279,10 @@ class Run:
             file = kept
         if event.seq > self.cursor + 1:
             self._report(f"run {self.run_id}: lines {self.cursor + 1} to {event.seq - 1} cannot be read")
-            self._batch.add_hole(self.cursor + 1, event.seq - 1, "unreadable", event.timestamp)
+        self._batch.take(event, len(raw), self.state)
         self.cursor = event.seq
         self.taken += 1
         self.totals["received"] += 1
-        self.state.fold(event)
-        self._batch.add(event, len(raw))
         self._checksums.add(event.seq, event.crc)
         self._keeper.unsynced.add(file)
         return True
@@ -315,9 +313,7 @@ class Run:
     def _add_conflict(self, seq: int, raw: bytes, source: str) -> None:
         if not self.state.conflicts:
             self._report(f"run {self.run_id}: line {seq} came again from the {source} with other content")
-        if self.state.conflicts < CONFLICTS_KEPT:
-            self._batch.add_conflict(seq, source, raw)
-        self.state.fold_conflict()
+        self._batch.take_conflict(seq, source, raw, self.state)
         self.totals["conflicts"] += 1
         self._changed = True
 
@@ -447,7 +443,7 @@ class Run:
         self._keeper.unsynced.clear()
         self._observed = found.observed
         self.state = found.state
-        self.ingest = {**_NO_INGEST, **found.ingest}
+        self.ingest = {**NO_INGEST, **found.ingest}
         self._batch = Batch(key=self.key)
         # An exit status means something only once it is known whose it is: after the journal.
         self._fold_later = True

@@ -18,11 +18,16 @@ import trio
 from threepio_client.archive import RUN_COLUMNS, StoredRun, offsets_of, stored_run
 from threepio_client.errors import ThreepioError
 from threepio_client.events import EventType, Payload
+from threepio_client.journal import sync_directory
 from threepio_client.line import Event
 from threepio_client.runstate import RunState
 
 HOLE: Final = "hole"
 """Type of the row that stands for lines of the journal that nobody can read."""
+
+CONFLICTS_KEPT: Final = 100
+"""Conflicting lines of a run that are kept, 512 KiB each at most; all are counted."""
+BUSY_TIMEOUT_MS: Final = 10_000
 
 CACHE_KIB: Final = 8 * 1024
 """SQLite's page cache: with it the daemon stays under its memory limit whatever the store's size."""
@@ -32,6 +37,10 @@ class StoreError(ThreepioError):
     """The store cannot be opened or written; the journals hold everything that it was to take."""
 
     exit_code = 5
+
+
+class NewerStore(StoreError):
+    """The store was made by a newer version, which alone knows what is in it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,6 +159,22 @@ class Batch:
     def __len__(self) -> int:
         return len(self.results) + len(self.events)
 
+    def take(self, event: Event, size: int, state: RunState) -> None:
+        """Add the next event that there is of the run, of a line of `size` bytes, and fold it into the run's state.
+
+        Those between the state's last one and this one cannot be read.
+        """
+        if event.seq > state.seq + 1:
+            self.add_hole(state.seq + 1, event.seq - 1, "unreadable", event.timestamp)
+        state.fold(event)
+        self.add(event, size)
+
+    def take_conflict(self, seq: int, source: str, line: bytes, state: RunState) -> None:
+        """Add a line that came with the seq of another one; `source` is `socket` or `journal`."""
+        if state.conflicts < CONFLICTS_KEPT:
+            self.conflicts.append((self.key, seq, source, line))
+        state.fold_conflict()
+
     def add(self, event: Event, size: int) -> None:
         """Add one event, of a line of `size` bytes."""
         payload = event.payload
@@ -178,10 +203,6 @@ class Batch:
         """Add that the lines `first` to `last` cannot be read."""
         self.events.append((self.key, first, HOLE, timestamp, 0, _json({"last": last, "reason": reason})))
 
-    def add_conflict(self, seq: int, source: str, line: bytes) -> None:
-        """Add a line that came with the seq of another one; `source` is `socket` or `journal`."""
-        self.conflicts.append((self.key, seq, source, line))
-
     def close(
         self, *, seq: int, offsets: dict[int, int], observed: int, final: bool, ingest: Payload, state: RunState
     ) -> None:
@@ -205,10 +226,11 @@ class Store:
         """
         self._path = path
         try:
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
             raise self._not_opened(error) from error
         try:
+            self._db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
             self._db.execute("PRAGMA journal_mode = WAL")
             # The journal is synced before each commit, so an ack survives a power cut without a sync here.
             self._db.execute("PRAGMA synchronous = NORMAL")
@@ -223,16 +245,19 @@ class Store:
     def open_run(self, run_id: str, producer_id: str) -> StoredRun:
         """Return what is stored of a run, after making its row if it is new. The producer may be another one's."""
         found = self.find_run(run_id)
-        if found is None:
-            self._do(
-                lambda: self._db.execute(
-                    "INSERT INTO runs (run_id, producer_id, seq, observed, started, state, final, ingest, snapshot) "
-                    "VALUES (?, ?, 0, 0, 0, 'running', 0, '{}', '{}')",
-                    (run_id, producer_id),
-                )
+        return self.add_run(run_id, producer_id) if found is None else found
+
+    def add_run(self, run_id: str, producer_id: str, key: int | None = None) -> StoredRun:
+        """Make the row of a run that has none, with the number `key` or the next one, and return it."""
+        self._do(
+            lambda: self._db.execute(
+                "INSERT INTO runs (id, run_id, producer_id, seq, observed, started, state, final, ingest, snapshot) "
+                "VALUES (?, ?, ?, 0, 0, 0, 'running', 0, '{}', '{}')",
+                (key, run_id, producer_id),
             )
-            found = self.find_run(run_id)
-            assert found is not None
+        )
+        found = self.find_run(run_id)
+        assert found is not None
         return found
 
     def find_run(self, run_id: str) -> StoredRun | None:
@@ -267,6 +292,16 @@ class Store:
             StoreError: nothing of them, or all of them, is stored; what holds is to be read again.
         """
         self._do(lambda: self._write(batches))
+
+    def checkpoint(self) -> bool:
+        """Return whether everything that is stored is on the disk now, in the store's own file.
+
+        It is not while somebody reads an older state; nobody is waited for, because commits wait meanwhile.
+
+        Raises:
+            StoreError: a sync failed, or something could not be written.
+        """
+        return bool(self._do(self._checkpoint))
 
     def close(self) -> None:
         """Close the store; the last connection folds the write-ahead log into it."""
@@ -314,13 +349,24 @@ class Store:
                 db.execute("ROLLBACK")
             raise
 
+    def _checkpoint(self) -> bool:
+        db = self._db
+        db.execute("PRAGMA busy_timeout = 0")
+        try:
+            # Syncs the write-ahead log, copies it into the store and syncs that (`synchronous` is not OFF).
+            _, pages, copied = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        sync_directory(self._path.parent)
+        return bool(copied == pages >= 0)
+
     def _migrate(self) -> None:
         db = self._db
         db.execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, applied TEXT NOT NULL)")
         done = {name for (name,) in db.execute("SELECT name FROM migrations")}
         newer = done - {migration.name for migration in MIGRATIONS}
         if newer:
-            raise StoreError(
+            raise NewerStore(
                 f"the store {self._path} was made by a newer threepiod (it has {max(newer)}): "
                 "install that version, or set THREEPIO_STATE_DIR to another directory"
             )
@@ -334,13 +380,13 @@ class Store:
 
     def _not_opened(self, error: sqlite3.Error) -> StoreError:
         return StoreError(
-            f"cannot open the store {self._path}: {error}. Move it away and start again: the journals fill a new one"
+            f"cannot open the store {self._path}: {error}. Make it again from the journals: threepiod rebuild"
         )
 
     def _do(self, action: Callable[[], Any]) -> Any:
         try:
             return action()
-        except (sqlite3.Error, OverflowError, UnicodeError) as error:  # the latter two: values that SQLite cannot hold
+        except (sqlite3.Error, OSError, OverflowError, UnicodeError) as error:  # the last two: values that do not fit
             raise StoreError(f"cannot use the store {self._path}: {error}") from error
 
 

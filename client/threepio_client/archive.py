@@ -21,7 +21,7 @@ from threepio_client.journal import Record, records
 from threepio_client.line import Event
 from threepio_client.paths import StateDir
 from threepio_client.process import Liveness, ProcessIdentity
-from threepio_client.runfiles import all_records, runs_of
+from threepio_client.runfiles import first_record, runs_of
 from threepio_client.runjournal import RunJournal, Step
 from threepio_client.runstate import RunState
 from threepio_client.views import Facts, status_view
@@ -125,7 +125,7 @@ class Archive:
                 started = dict(store.execute("SELECT run_id, started FROM runs"))
         for run_id, files in self._files().items():
             if not started.get(run_id):
-                started[run_id] = _started(files[min(files)])
+                started[run_id] = started_by(files[min(files)])
         return sorted(started, key=lambda run_id: (started[run_id], run_id), reverse=True)
 
     def find(self, reference: str) -> str:
@@ -346,10 +346,10 @@ def observations(path: Path, offset: int = 0) -> list[Record]:
         return []
 
 
-def _started(journal: Path) -> float:
+def started_by(journal: Path) -> float:
     """Return when a run that is not in the store began: by its first line, else by the file's own time."""
     try:
-        first = next(all_records(journal), None)
+        first = first_record(journal)
         if first is not None and first.event is not None:
             return first.event.timestamp
         return journal.stat().st_mtime

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from threepio_client.events import EventType
+from threepio_client.events import LINE_LIMIT, EventType
 from threepio_client.journal import Record, parse, whole_lines
 from threepio_client.paths import COMPRESSED, FILES_LIMIT, SPARE_FROM, StateDir
 
@@ -55,7 +55,9 @@ def runs_of(state_dir: StateDir, names: Iterable[str] | None = None) -> dict[str
     paths = [state_dir.journals / name for name in listed]
     if state_dir.spare is not None and state_dir.spare.is_dir():
         paths += sorted(state_dir.spare.iterdir())
-    stems = {path: stem for path in paths if (stem := _stem(path.name))}
+    # Where both are there, compressing was cut short: the plain file counts.
+    hidden = {path.with_name(path.name + COMPRESSED) for path in paths}
+    stems = {path: stem for path in paths if path not in hidden and (stem := _stem(path.name))}
     known = set(stems.values())
     for path, stem in stems.items():
         numbered = _NUMBERED.fullmatch(stem)
@@ -73,11 +75,20 @@ def runs_of(state_dir: StateDir, names: Iterable[str] | None = None) -> dict[str
 def open_plain(path: Path) -> int:
     """Return a descriptor of the file's plain bytes; a compressed one is unpacked into a temporary file without a name.
 
+    A plain file that has just been compressed is found under its new name.
+
     Raises:
         OSError: it cannot be read, another user made it (the directory was left open by mistake), or it is no whole
             compressed file.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        fd = os.open(path, flags)
+    except FileNotFoundError:
+        if path.suffix == COMPRESSED:
+            raise
+        path = path.with_name(path.name + COMPRESSED)
+        fd = os.open(path, flags)
     if os.fstat(fd).st_uid != os.getuid():
         os.close(fd)
         raise PermissionError(errno.EPERM, "it belongs to another user")
@@ -92,6 +103,41 @@ def open_plain(path: Path) -> int:
             raise OSError(None, f"the compressed journal {path} is damaged") from error
         room.flush()
         return os.dup(room.fileno())
+
+
+def producer_of(path: Path) -> str | None:
+    """Return the producer that the runStart in a journal file names; the file's own identity where that is not readable.
+
+    None if its first line is not there yet.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    first = first_record(path)
+    if first is None:
+        return None
+    if first.event is not None and first.event.type == EventType.RUN_START:
+        return str(first.event.payload.get("producerId", ""))
+    return f"file-{path.stat().st_ino}"
+
+
+def first_record(path: Path) -> Record | None:
+    """Return the first whole line of a journal file, compressed or not, without unpacking the rest; None if there is none.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if path.suffix != COMPRESSED:
+        return next(all_records(path), None)
+    import gzip
+
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file, gzip.open(file) as plain:
+        try:
+            line = plain.readline(LINE_LIMIT + 1)
+        except (EOFError, zlib.error) as error:
+            raise OSError(None, f"the compressed journal {path} is damaged") from error
+    is_whole = line.endswith(b"\n") or len(line) > LINE_LIMIT
+    return parse(line.removesuffix(b"\n"), len(line), 1) if is_whole else None
 
 
 def all_records(path: Path) -> Iterator[Record]:
@@ -121,7 +167,7 @@ def _existing(path: Path) -> Path | None:
 def _owner(path: Path) -> str | None:
     """Return the run id in the file's runStart; "" if its first line does not tell; None if none is there yet."""
     try:
-        first = next(all_records(path), None)
+        first = first_record(path)
     except OSError:
         return ""
     if first is None:

@@ -16,6 +16,7 @@ import secrets
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 from typing import Final
 
@@ -75,6 +76,9 @@ def _try(row: Row, scale: Scale, seed: int) -> tuple[Result | NotHere, float]:
             result = row.run(scale, seed, place)
         except NotHere as reason:
             result = reason
+        except Exception as error:  # noqa: BLE001 - a row that breaks does not take the others' results with it
+            traceback.print_exc()
+            result = Result(figures="it ended early", failures=(f"seed {seed}: {error!r}",))
         finally:
             place.stop_daemon()
     return result, time.monotonic() - start

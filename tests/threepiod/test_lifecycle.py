@@ -106,7 +106,7 @@ def test_in_the_foreground_it_logs_to_the_terminal_and_ends_by_a_signal(place: P
         daemon.wait()
 
     assert daemon.returncode == 0
-    assert "received SIGINT" in rest
+    assert "asked to stop by SIGINT" in rest
     assert "Traceback" not in rest
     assert not place.settings.socket.exists()
 
@@ -154,7 +154,7 @@ def test_a_store_that_cannot_be_used_is_said_and_kept(place: Place, trouble: str
 
     assert done.returncode == 5
     assert str(place.state_dir.store) in done.stderr
-    assert ("newer threepiod" if trouble == "newer" else "Move it away") in done.stderr
+    assert ("newer threepiod" if trouble == "newer" else "threepiod rebuild") in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert place.state_dir.store.read_bytes() == before
     assert place.threepio("runs").returncode == 0

@@ -109,7 +109,7 @@ def test_what_is_no_database_is_refused_and_left_as_it_is(path: Path, content: b
         Store(path)
 
     assert f"cannot open the store {path}" in str(caught.value)
-    assert "Move it away" in str(caught.value)
+    assert "threepiod rebuild" in str(caught.value)
     assert path.read_bytes() == content
 
 
