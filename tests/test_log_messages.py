@@ -77,7 +77,9 @@ def _logged(function: ast.Attribute, argument: ast.expr) -> Iterator[tuple[str, 
         if text:
             yield before + text, by
         else:
-            assert _name(argument) in ELSEWHERE or ast.unparse(argument) == "str(error)", ast.unparse(argument)
+            assert _name(argument) in ELSEWHERE or ast.unparse(argument) in {"str(error)", "str(found)"}, ast.unparse(
+                argument
+            )
 
 
 def _name(node: ast.expr) -> str:

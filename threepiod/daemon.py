@@ -54,11 +54,12 @@ class Daemon:
         runs: runs that are not over, by id.
     """
 
-    def __init__(self, settings: Settings, store: Store) -> None:
+    def __init__(self, settings: Settings, store: Store, trouble: str = "") -> None:
+        """Begin with what is stored; `trouble` says what was wrong with the store, if anything was."""
         self.runs: dict[str, Run] = {}
         self._settings = settings
         self._state_dir = settings.places
-        self._committer = Committer(store)
+        self._committer = Committer(store, self._note_error)
         self._queries = Queries(self, Archive(self._state_dir))
         self._admission = Admission()
         self._started = clock.monotonic()
@@ -75,6 +76,8 @@ class Daemon:
         self._work: trio.Nursery | None = None
         self._stop_asked = trio.Event()
         self._opening = trio.Lock()
+        if trouble:
+            self._note_error(trouble)
 
     async def serve(self, listener: socket.socket, ready: Callable[[], None]) -> None:
         """Serve until a stop is asked for by signal or query; return when everything received is stored."""

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from threepio_client import settings as settings_module
 from threepio_client.errors import NoDaemon, NoPlace, SettingsError, ThreepioError, WaitedTooLong
@@ -24,6 +24,9 @@ from threepio_client.paths import make_private_dir
 from threepio_client.query import QueryClient
 from threepio_client.settings import Settings, check_socket_path
 from threepiod.listener import AlreadyRunning, activated_socket, listen, notify, take_lock
+
+if TYPE_CHECKING:
+    from threepiod.store import Store
 
 START_TIMEOUT_S: Final = 30.0
 OTHER_TIMEOUT_S: Final = 10.0
@@ -59,7 +62,6 @@ def run_daemon(settings: Settings, ready: Callable[[], None], *, to_stderr: bool
 
     from threepiod.admission import raise_descriptor_limit
     from threepiod.daemon import Daemon
-    from threepiod.store import Store
 
     state_dir = settings.places
     raise_descriptor_limit()
@@ -78,14 +80,14 @@ def run_daemon(settings: Settings, ready: Callable[[], None], *, to_stderr: bool
     else:
         own_socket = None
     _log_to(state_dir.daemon_log, to_stderr=to_stderr)
-    store = Store(state_dir.store)
+    store, trouble = open_store(state_dir.store)
 
     def say_ready() -> None:
         notify("READY=1")
         ready()
 
     try:
-        trio.run(Daemon(settings, store).serve, listener, say_ready)
+        trio.run(Daemon(settings, store, trouble).serve, listener, say_ready)
     finally:
         notify("STOPPING=1")
         if own_socket is not None:
@@ -95,6 +97,22 @@ def run_daemon(settings: Settings, ready: Callable[[], None], *, to_stderr: bool
         for lock in locks:
             os.close(lock)
         log.info("stopped")
+
+
+def open_store(path: Path) -> tuple[Store, str]:
+    """Return the store, and what was wrong with it: one that is damaged is put aside, and the journals fill a new one.
+
+    Raises:
+        StoreError: it cannot be opened, or was made by a newer version.
+    """
+    from threepiod.rebuild import put_aside
+    from threepiod.store import DamagedStore, Store
+
+    try:
+        return Store(path), ""
+    except DamagedStore as error:
+        kept = put_aside(path)
+        return Store(path), f"{error}. It is kept as {kept}, and the journals fill a new one"
 
 
 def start_background(settings: Settings) -> dict[str, Any]:

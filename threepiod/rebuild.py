@@ -315,6 +315,19 @@ def _put_in_place(store: Path, new: Path, *, keep: bool) -> Path | None:
     return kept
 
 
+def put_aside(store: Path) -> Path:
+    """Give a damaged store, and the log beside it, another name, so that a new one can be made; return that name."""
+    kept = _free_name(store)
+    wal, shm = _beside(store)
+    if wal.exists():
+        os.rename(wal, _beside(kept)[0])  # first: a new store must never find the log of another one
+    _remove(shm)
+    sync_directory(store.parent)
+    os.rename(store, kept)
+    sync_directory(store.parent)
+    return kept
+
+
 def _free_name(store: Path) -> Path:
     now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     names = (f"store-{now}{suffix}{store.suffix}" for suffix in ("", *(f"-{n}" for n in range(2, 1_000))))

@@ -7,6 +7,7 @@ What is committed together is a run's rows, its stored seq and its reducer's sta
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,12 +23,19 @@ from threepio_client.journal import sync_directory
 from threepio_client.line import Event
 from threepio_client.runstate import RunState
 
+log = logging.getLogger("threepiod.store")
+
 HOLE: Final = "hole"
 """Type of the row that stands for lines of the journal that nobody can read."""
 
 CONFLICTS_KEPT: Final = 100
 """Conflicting lines of a run that are kept, 512 KiB each at most; all are counted."""
 BUSY_TIMEOUT_MS: Final = 10_000
+
+LOG_BYTES: Final = 4 * 1024 * 1024
+"""Bytes written to the log after which it is folded into the store: SQLite's own default is 1,000 pages, as many bytes."""
+COMMIT_BYTES: Final = 32 * 1024
+"""What a commit writes beside the lines: the pages of the run's row and of the indexes that change."""
 
 CACHE_KIB: Final = 8 * 1024
 """SQLite's page cache: with it the daemon stays under its memory limit whatever the store's size."""
@@ -37,6 +45,10 @@ class StoreError(ThreepioError):
     """The store cannot be opened or written; the journals hold everything that it was to take."""
 
     exit_code = 5
+
+
+class DamagedStore(StoreError):
+    """The store's file is damaged, or is no store at all."""
 
 
 class NewerStore(StoreError):
@@ -222,9 +234,13 @@ class Store:
         """Open or make the store and bring its schema up to date.
 
         Raises:
-            StoreError: it cannot be opened, is no store, or was made by a newer version.
+            DamagedStore: it is damaged, or is no store.
+            NewerStore: it was made by a newer version.
+            StoreError: it cannot be opened.
         """
         self._path = path
+        self._is_poisoned = False
+        self._unfolded = 0
         try:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
@@ -232,6 +248,8 @@ class Store:
         try:
             self._db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
             self._db.execute("PRAGMA journal_mode = WAL")
+            # A checkpoint that SQLite makes by itself keeps a failed sync to itself.
+            self._db.execute("PRAGMA wal_autocheckpoint = 0")
             # The journal is synced before each commit, so an ack survives a power cut without a sync here.
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
@@ -292,6 +310,26 @@ class Store:
             StoreError: nothing of them, or all of them, is stored; what holds is to be read again.
         """
         self._do(lambda: self._write(batches))
+        self._unfolded += sum(batch.size + COMMIT_BYTES for batch in batches)
+
+    def fold_log(self) -> None:
+        """Fold a write-ahead log that has grown long into the store's own file, as far as no reader is in the way.
+
+        Raises:
+            StoreError: a sync failed: whatever a later one says, what it was to cover may not be on the disk. The log is not
+                folded again by this process, because the file could take damage from a log that is not whole. The
+                journals have it all.
+        """
+        if self._is_poisoned or self._unfolded < LOG_BYTES:
+            return
+        self._unfolded = 0
+        try:
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.Error as error:
+            self._is_poisoned = True
+            raise StoreError(
+                f"cannot sync the store {self._path}: {error}. It grows from now on until threepiod is started again"
+            ) from error
 
     def checkpoint(self) -> bool:
         """Return whether everything that is stored is on the disk now, in the store's own file.
@@ -301,6 +339,8 @@ class Store:
         Raises:
             StoreError: a sync failed, or something could not be written.
         """
+        if self._is_poisoned:
+            raise StoreError(f"the store {self._path} is not synced again after a sync that failed")
         return bool(self._do(self._checkpoint))
 
     def close(self) -> None:
@@ -379,22 +419,24 @@ class Store:
                 db.execute("COMMIT")
 
     def _not_opened(self, error: sqlite3.Error) -> StoreError:
-        return StoreError(
-            f"cannot open the store {self._path}: {error}. Make it again from the journals: threepiod rebuild"
-        )
+        kind = DamagedStore if _is_damage(error) else StoreError
+        return kind(f"cannot open the store {self._path}: {error}")
 
     def _do(self, action: Callable[[], Any]) -> Any:
         try:
             return action()
         except (sqlite3.Error, OSError, OverflowError, UnicodeError) as error:  # the last two: values that do not fit
-            raise StoreError(f"cannot use the store {self._path}: {error}") from error
+            advice = ". Make it again from the journals: threepiod stop, threepiod rebuild" if _is_damage(error) else ""
+            raise StoreError(f"cannot use the store {self._path}: {error}{advice}") from error
 
 
 class Committer:
     """Brings batches into the store: all that wait are one transaction. The store is used in one thread at a time."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, report: Callable[[str], None] = log.error) -> None:
+        """Write into `store`; `report` is told of errors that concern no batch."""
         self._store = store
+        self._report = report
         self._limiter = trio.CapacityLimiter(1)
         self._waiting: list[_Job] = []
         self._wake = trio.Event()
@@ -432,6 +474,10 @@ class Committer:
             for job in jobs:
                 job.error = error
                 job.done.set()
+            try:
+                await self.call(Store.fold_log)  # after the acks: nobody waits for it
+            except StoreError as found:
+                self._report(str(found))
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -439,6 +485,10 @@ class _Job:
     batch: Batch
     done: trio.Event = field(default_factory=trio.Event)
     error: StoreError | None = None
+
+
+def _is_damage(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def _json(value: Any) -> str:

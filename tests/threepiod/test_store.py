@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from threepio_client.line import decode
 from threepio_client.paths import StateDir
 from threepio_client.runstate import RunState
 from threepiod import store as store_module
-from threepiod.store import MIGRATIONS, Batch, Committer, Migration, Store, StoreError
+from threepiod.store import LOG_BYTES, MIGRATIONS, Batch, Committer, DamagedStore, Migration, Store, StoreError
 
 
 @pytest.fixture
@@ -105,11 +106,10 @@ def test_a_store_of_a_newer_version_is_refused_and_left_as_it_is(path: Path) -> 
 def test_what_is_no_database_is_refused_and_left_as_it_is(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(DamagedStore) as caught:
         Store(path)
 
     assert f"cannot open the store {path}" in str(caught.value)
-    assert "threepiod rebuild" in str(caught.value)
     assert path.read_bytes() == content
 
 
@@ -238,3 +238,47 @@ async def test_a_failed_commit_is_told_to_every_run_in_it_and_to_no_later_one(pa
 
     assert sorted(told) == ["bad failed", "later stored", "other failed"]
     store.close()
+
+
+def big_batch(store: Store, run_id: str) -> Batch:
+    """Return a batch that makes the write-ahead log long enough to be folded."""
+    return batch(store, run_id, [case(n, f"t.py::test_{n}", output="x" * 60_000) for n in range(1, 100)])
+
+
+def test_a_long_log_is_folded_into_the_store(store: Store, path: Path) -> None:
+    store.write([big_batch(store, "run")])
+    size = path.stat().st_size
+
+    store.fold_log()
+
+    assert path.stat().st_size > size + LOG_BYTES
+    size = path.stat().st_size
+    store.write([batch(store, "other", [case(1, "t.py::one")])])
+    store.fold_log()
+    assert path.stat().st_size == size
+
+
+def test_a_log_that_cannot_be_synced_is_told_and_not_folded_again(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    class Failing(sqlite3.Connection):
+        def execute(self, statement: str, *parameters: Any) -> sqlite3.Cursor:
+            if "wal_checkpoint" in statement:
+                asked.append(statement)
+                raise sqlite3.OperationalError("disk I/O error")
+            return super().execute(statement, *parameters)
+
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Failing))
+    with closing(Store(path)) as store:
+        store.write([big_batch(store, "run")])
+        with pytest.raises(StoreError, match=r"cannot sync the store .*: disk I/O error"):
+            store.fold_log()
+        store.write([big_batch(store, "more")])
+        store.fold_log()
+        with pytest.raises(StoreError, match="not synced again"):
+            store.checkpoint()
+
+        assert len(asked) == 1
+        assert [store.find_run(run_id) is not None for run_id in ("run", "more")] == [True, True]
