@@ -209,7 +209,7 @@ class Daemon:
             if stored is not None and stored.final and not self._has_grown(run_id, files, stored):
                 continue
             try:
-                producer_id = await trio.to_thread.run_sync(_producer_of, files[min(files)])
+                producer_id = await trio.to_thread.run_sync(_producer_of, files)
             except OSError as error:
                 if run_id not in self._unreadable:  # said once, looked at again when the directory has changed
                     self._unreadable.add(run_id)
@@ -263,12 +263,16 @@ class Daemon:
         log.error("%s", text)
 
 
-def _producer_of(journal: Path) -> str | None:
-    """Return the producer that a journal's runStart names; the file's own identity where it has no readable runStart."""
-    for record in all_records(journal):
-        if record.event is not None and record.event.type == EventType.RUN_START:
-            return str(record.event.payload.get("producerId", ""))
-        return f"file-{journal.stat().st_ino}"  # its first line is bad or something else
+def _producer_of(files: dict[int, Path]) -> str | None:
+    """Return the producer that a journal's runStart names; the file's own identity where it has no readable runStart.
+
+    A power cut may leave the first file empty, and what the daemon had to write again in the next one.
+    """
+    for _, path in sorted(files.items()):
+        for record in all_records(path):
+            if record.event is not None and record.event.type == EventType.RUN_START:
+                return str(record.event.payload.get("producerId", ""))
+            return f"file-{path.stat().st_ino}"  # its first line is bad or something else
     return None
 
 
