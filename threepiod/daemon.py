@@ -239,7 +239,7 @@ class Daemon:
             if stored is not None and stored.final and not self._has_grown(run_id, files, stored):
                 continue
             try:
-                producer_id = await trio.to_thread.run_sync(producer_of, files[min(files)])
+                producer_id = await trio.to_thread.run_sync(producer_of, files)
             except OSError as error:
                 if run_id not in self._unreadable:  # said once, looked at again when the directory has changed
                     self._unreadable.add(run_id)

@@ -21,7 +21,7 @@ from threepio_client.errors import ThreepioError
 from threepio_client.journal import sync_directory
 from threepio_client.paths import StateDir, make_private_dir
 from threepio_client.process import Liveness, ProcessIdentity
-from threepio_client.runfiles import producer_of, runs_of
+from threepio_client.runfiles import journal_files, producer_of, runs_of
 from threepio_client.runjournal import RunJournal, Step
 from threepio_client.runstate import RunState
 from threepio_client.views import VIEW_VERSION
@@ -130,7 +130,7 @@ def _in_order(state_dir: StateDir, old_runs: dict[str, StoredRun], made: Rebuilt
             continue
         first = files[min(files)]
         try:
-            producer_id = producer_of(first)
+            producer_id = producer_of(files)
         except OSError as error:
             made.unreadable.append(f"the journal {first}: {error.strerror or error}")
             continue
@@ -185,10 +185,9 @@ class _Filling:
         self._made.old_events += self._from_old
 
     def _is_ours(self, journal: RunJournal) -> bool:
-        files = journal.look()
-        if not files or self._old_run is None:
-            return bool(files)
-        found = producer_of(self._state_dir.journal(self._run.run_id)) if 0 in files else None
+        if not journal.look() or self._old_run is None:
+            return journal.is_there
+        found = producer_of(journal_files(self._state_dir, self._run.run_id))
         if found not in (None, self._run.producer_id):
             self._made.unreadable.append(f"the journal of run {self._run.run_id} is another run's than the stored one")
             return False

@@ -207,9 +207,12 @@ class Run:
 
     def tick(self) -> None:
         """Notice what did not come over the socket: bytes that were there a tick ago and are not taken yet."""
-        offsets = self.journal.offsets
+        offsets, targets = self.journal.offsets, self.journal.targets
         if any(offsets.get(number, 0) < size for number, size in self._sizes_at_tick.items()):
-            self.journal.targets = self._sizes_at_tick
+            # Never less than was asked for meanwhile: the process may be gone, and its journal is to be read to the end.
+            self.journal.targets = targets | {
+                n: max(size, targets.get(n, 0)) for n, size in self._sizes_at_tick.items()
+            }
             self._wake.set()
         try:
             self._sizes_at_tick = self.journal.look()

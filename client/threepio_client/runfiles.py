@@ -105,20 +105,23 @@ def open_plain(path: Path) -> int:
         return os.dup(room.fileno())
 
 
-def producer_of(path: Path) -> str | None:
-    """Return the producer that the runStart in a journal file names; the file's own identity where that is not readable.
+def producer_of(files: dict[int, Path]) -> str | None:
+    """Return the producer that a journal's runStart names; the file's own identity where that is not readable.
 
-    None if its first line is not there yet.
+    None if the first line is not there yet. A power cut may leave the first file empty, and what the daemon had to write
+    again in the next one.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: a file cannot be read.
     """
-    first = first_record(path)
-    if first is None:
-        return None
-    if first.event is not None and first.event.type == EventType.RUN_START:
-        return str(first.event.payload.get("producerId", ""))
-    return f"file-{path.stat().st_ino}"
+    for _, path in sorted(files.items()):
+        first = first_record(path)
+        if first is None:
+            continue
+        if first.event is not None and first.event.type == EventType.RUN_START:
+            return str(first.event.payload.get("producerId", ""))
+        return f"file-{path.stat().st_ino}"
+    return None
 
 
 def first_record(path: Path) -> Record | None:

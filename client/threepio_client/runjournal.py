@@ -72,6 +72,11 @@ class RunJournal:
         """Whether something is to be read."""
         return any(self.offsets.get(number, 0) < target for number, target in self.targets.items())
 
+    @property
+    def is_there(self) -> bool:
+        """Whether any file is open."""
+        return bool(self._files)
+
     def has(self, number: int) -> bool:
         """Return whether a file is open."""
         return number in self._files

@@ -60,6 +60,17 @@ async def test_a_journal_that_appears_is_found_by_the_tick(place: Place) -> None
 
 
 @in_trio
+async def test_a_run_of_which_a_power_cut_left_only_the_second_file_is_taken_up(place: Place) -> None:
+    lines = run_lines("run", 3)
+    place.state_dir.journals.mkdir(mode=0o700, parents=True, exist_ok=True)
+    place.state_dir.journal("run").write_bytes(b"")
+    place.state_dir.journal("run", 1).write_bytes(b"".join(lines))
+
+    async with serving(place):
+        await until(lambda: is_whole(place, "run"))
+
+
+@in_trio
 async def test_what_is_no_journal_disturbs_nobody(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     journals = place.state_dir.journals
     journals.mkdir(parents=True)

@@ -785,6 +785,19 @@ async def test_a_process_that_is_gone_has_its_journal_read_before_the_verdict(be
     assert not bench.state_dir.observed("run").exists()
 
 
+def test_a_tick_asks_for_no_less_than_was_asked_for_when_the_process_ended(bench: Bench) -> None:
+    lines = run_lines("run", 10)
+    run = Run(bench.store.open_run("run", "producer"), bench.state_dir, Committer(bench.store))
+    bench.write(*lines[:6])
+    run.tick()
+    bench.write(*lines[6:])
+    run.read_journal()  # the process is gone: read to the end, then judge
+    with closing(run.journal):
+        run.tick()  # knows what was there a tick ago
+
+        assert run.journal.targets == {0: sum(map(len, lines))}
+
+
 @in_trio
 async def test_an_exit_that_is_told_early_does_not_make_a_complete_run_look_crashed(bench: Bench) -> None:
     with sleeper() as (identity, kill):
