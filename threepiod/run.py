@@ -113,10 +113,10 @@ class Run:
         self._checksums = Checksums(found.seq)
         self._doubtful: list[tuple[int, bytes, str]] = []
         self._sizes_at_tick: dict[int, int] = {}
+        self._cursor_at_tick = found.seq
         self._gone = False
         self._gone_at: float | None = None
         self._wake = trio.Event()
-        self._room = trio.Event()
         self._changed = False
         self._fold_later = self._observed < _size(state_dir.observed(found.run_id))
         self._connections: set[Acks] = set()
@@ -160,7 +160,8 @@ class Run:
                 if not self._drop(seq, raw, "socket"):
                     raise RemoteProtocolError("conflict", f"line {seq} came before, with other content")
                 continue
-            if seq > self.cursor + 1:
+            # While its events cannot be stored, those that stand in a file are left there: memory stays bounded.
+            if seq > self.cursor + 1 or (self.trouble and self.journal.has(lines.file)):
                 self.read_journal()
                 return
             if not self._take(_checked(raw, seq), raw, lines.file):
@@ -192,8 +193,8 @@ class Run:
 
     async def room(self) -> None:
         """Wait until the batch has room. A connection waits here before it reads on: that is the backpressure."""
-        while self._is_full() and not self.trouble:
-            await self._room.wait()
+        while (self._is_full() or self._committer.is_full) and not self.trouble:
+            await self._committer.room.wait()
 
     # For the daemon
 
@@ -206,9 +207,14 @@ class Run:
         self._wake.set()
 
     def tick(self) -> None:
-        """Notice what did not come over the socket: bytes that were there a tick ago and are not taken yet."""
+        """Notice what did not come over the socket: bytes that were there a tick ago and are not taken yet.
+
+        While lines do come over the socket, the rest of them is on its way there: a line that is left out shows by itself.
+        """
         offsets, targets = self.journal.offsets, self.journal.targets
-        if any(offsets.get(number, 0) < size for number, size in self._sizes_at_tick.items()):
+        is_coming = self.is_connected and self.cursor != self._cursor_at_tick
+        self._cursor_at_tick = self.cursor
+        if not is_coming and any(offsets.get(number, 0) < size for number, size in self._sizes_at_tick.items()):
             # Never less than was asked for meanwhile: the process may be gone, and its journal is to be read to the end.
             self.journal.targets = targets | {
                 n: max(size, targets.get(n, 0)) for n, size in self._sizes_at_tick.items()
@@ -283,6 +289,7 @@ class Run:
         if event.seq > self.cursor + 1:
             self._report(f"run {self.run_id}: lines {self.cursor + 1} to {event.seq - 1} cannot be read")
         self._batch.take(event, len(raw), self.state)
+        self._committer.taken += len(raw)
         self.cursor = event.seq
         self.taken += 1
         self.totals["received"] += 1
@@ -352,6 +359,7 @@ class Run:
             self.state.complete is None
             and not self._gone
             and self._batch.size < BATCH_BYTES // 2
+            and not self._committer.is_full
             and not self.journal.is_behind
         ):
             with trio.move_on_at(deadline) as scope:
@@ -367,7 +375,8 @@ class Run:
         journal, targets = self.journal, self.journal.targets
         try:
             steps, more = await trio.to_thread.run_sync(
-                partial(journal.read, self.cursor, final=self._gone, size=BATCH_BYTES // 4, count=BATCH_EVENTS // 4)
+                partial(journal.read, self.cursor, final=self._gone, size=BATCH_BYTES // 4, count=BATCH_EVENTS // 4),
+                limiter=self._committer.readers,
             )
         except OSError as error:
             self._note(f"cannot read its journal: {error.strerror}")
@@ -418,22 +427,27 @@ class Run:
             await self._keeper.sync()
             await self._committer.commit(batch)
         except (OSError, StoreError) as error:
-            await self._start_over(error)
+            await self._start_over(error, batch.size)
             return False
         self.trouble = ""
         self.totals["stored"] += batch.seq - self.stored
         self.stored = batch.seq
         self.is_over = final
-        self._make_room()
+        self._committer.release(batch.size)
         for connection in list(self._connections):
             connection.ack(self.stored)
             self.acked = self.stored
         return True
 
-    async def _start_over(self, error: Exception) -> None:
-        """After a failed sync or commit: what is stored is asked anew, and the journal is read from there."""
+    async def _start_over(self, error: Exception, size: int) -> None:
+        """After a failed sync or commit: what is stored is asked anew, and the journal is read from there.
+
+        Args:
+            error: why.
+            size: bytes of the batch that is dropped.
+        """
         self._note(f"{error}; trying again from the journal")
-        self._make_room()
+        self._committer.release(size)
         found = None
         while found is None:  # going on without knowing would leave out what was in the batch
             await trio.sleep(RETRY_S)
@@ -447,14 +461,11 @@ class Run:
         self._observed = found.observed
         self.state = found.state
         self.ingest = {**NO_INGEST, **found.ingest}
+        self._committer.release(self._batch.size)
         self._batch = Batch(key=self.key)
         # An exit status means something only once it is known whose it is: after the journal.
         self._fold_later = True
         self.read_journal()
-
-    def _make_room(self) -> None:
-        self._room.set()
-        self._room = trio.Event()
 
     async def _watch_process(self) -> None:
         """Wait until the producer's process is gone, then have the journal read to its end."""

@@ -34,6 +34,10 @@ BUSY_TIMEOUT_MS: Final = 10_000
 
 LOG_BYTES: Final = 4 * 1024 * 1024
 """Bytes written to the log after which it is folded into the store: SQLite's own default is 1,000 pages, as many bytes."""
+TAKEN_BYTES: Final = 3 * 1024 * 1024
+"""Bytes of lines that all runs together may have taken and not stored; as rows they take three times as much."""
+READERS: Final = 2
+"""Journals read at once: the events of 256 KiB of lines take 2 MiB before they are rows."""
 COMMIT_BYTES: Final = 32 * 1024
 """What a commit writes beside the lines: the pages of the run's row and of the indexes that change."""
 
@@ -431,7 +435,14 @@ class Store:
 
 
 class Committer:
-    """Brings batches into the store: all that wait are one transaction. The store is used in one thread at a time."""
+    """Brings batches into the store: all that wait are one transaction. The store is used in one thread at a time.
+
+    Attributes:
+        commits: how many transactions there were.
+        taken: bytes of lines that runs have taken and that are not stored.
+        room: is set, and replaced, when there is less of that.
+        readers: how many threads may read journals at once.
+    """
 
     def __init__(self, store: Store, report: Callable[[str], None] = log.error) -> None:
         """Write into `store`; `report` is told of errors that concern no batch."""
@@ -441,6 +452,20 @@ class Committer:
         self._waiting: list[_Job] = []
         self._wake = trio.Event()
         self.commits = 0
+        self.taken = 0
+        self.room = trio.Event()
+        self.readers = trio.CapacityLimiter(READERS)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether runs together have taken as much as may be in memory: connections then wait before they read on."""
+        return self.taken >= TAKEN_BYTES
+
+    def release(self, size: int) -> None:
+        """Say that so many bytes of lines are stored or dropped; who waits for room looks again."""
+        self.taken -= size
+        self.room.set()
+        self.room = trio.Event()
 
     async def commit(self, batch: Batch) -> None:
         """Return when the batch is stored.
