@@ -39,7 +39,7 @@ from threepio_client.protocol import (
 from threepiod.admission import Admission
 from threepiod.run import Run
 
-RECEIVE_SIZE: Final = 256 * 1024
+RECEIVE_SIZE: Final = 128 * 1024
 LARGE_READ: Final = 64 * 1024
 READ_PAUSE_S: Final = 0.005
 """Between reads while little comes: waking for every frame cost a prototype five times the CPU. After a large read: none."""
@@ -189,10 +189,12 @@ class ClientConnection:
             if isinstance(message, Lines):
                 self._incoming.check_lines(message)
                 run.offer(message)
+                del message  # up to 1 MiB that would be held while this waits
                 await run.room()
             elif isinstance(message, Unjournaled):
                 self._incoming.check_lines(message)
                 run.offer_unjournaled(message)
+                del message
                 await run.room()
             elif isinstance(message, Bye):
                 self._incoming.check_bye(message.last_seq)

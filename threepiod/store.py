@@ -34,14 +34,14 @@ BUSY_TIMEOUT_MS: Final = 10_000
 
 LOG_BYTES: Final = 4 * 1024 * 1024
 """Bytes written to the log after which it is folded into the store: SQLite's own default is 1,000 pages, as many bytes."""
-TAKEN_BYTES: Final = 3 * 1024 * 1024
+TAKEN_BYTES: Final = 1536 * 1024
 """Bytes of lines that all runs together may have taken and not stored; as rows they take three times as much."""
-READERS: Final = 2
+READERS: Final = 1
 """Journals read at once: the events of 256 KiB of lines take 2 MiB before they are rows."""
 COMMIT_BYTES: Final = 32 * 1024
 """What a commit writes beside the lines: the pages of the run's row and of the indexes that change."""
 
-CACHE_KIB: Final = 8 * 1024
+CACHE_KIB: Final = 2 * 1024
 """SQLite's page cache: with it the daemon stays under its memory limit whatever the store's size."""
 
 

@@ -24,6 +24,8 @@ _ITEM_LIMIT: Final = 16 * 1024
 long as it is said to be before it sees what is in it: 3 KiB of nested lists took 67 MiB."""
 _DEPTH_LIMIT: Final = 16
 """Lists and maps in each other; no message of ours has more than 5."""
+_LARGE: Final = 64 * 1024
+"""Bytes of a frame whose buffer is given back at once."""
 _SMALL: Final = 1024
 """Bytes of a frame that is decoded without a look at its shape first: nested lists that claim this many elements take
 3 MiB. Most frames are one line of some 300 bytes, and looking costs as much as decoding."""
@@ -75,8 +77,12 @@ class FrameReader:
                 raise RemoteProtocolError("bad-frame", f"a frame of {length} bytes is over the limit of {self.limit}")
             if size - at - 4 < length:
                 break
-            yield _decode(data[at + 4 : at + 4 + length])
+            array = _decode(data[at + 4 : at + 4 + length])
             at += 4 + length
+            if length > _LARGE:  # not held while who asked deals with its message
+                data = data[at:]
+                at, size = 0, len(data)
+            yield array
         self._rest = data[at:]
 
     @property
