@@ -4,6 +4,8 @@
     python -m tests.faults --long            the full figures: an hour or two, needs root
     python -m tests.faults --long --only 5   one row (may be given several times)
 
+Not a row, because its faults are all of them at once: `python -m tests.faults.traces --seconds 600`.
+
 Exit code 0 if every row that was tried holds, 1 if one does not, 2 for bad usage.
 """
 

@@ -47,6 +47,7 @@ class Calls:
         throws: whether an exception is thrown in behind the next write.
         eio: syncs of files that fail.
         eio_names: syncs of directories that fail.
+        eio_observed: syncs of observations that fail.
         kill_in: calls until the process is killed; None if it is not.
         kill_half: whether it is killed in the middle of its next write.
     """
@@ -57,6 +58,7 @@ class Calls:
     throws: bool = False
     eio: int = 0
     eio_names: int = 0
+    eio_observed: int = 0
     kill_in: int | None = None
     kill_half: bool = False
 
@@ -193,7 +195,10 @@ class Disk:
     def _do_fsync(self, fd: int) -> None:
         found = os.fstat(fd)
         calls = self._count()
-        if not stat.S_ISDIR(found.st_mode):  # only observations are synced so, and their directory next: never in vain
+        if not stat.S_ISDIR(found.st_mode):  # only observations are synced so, and their directory next
+            if calls.eio_observed:
+                calls.eio_observed -= 1
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
             self._observing = True
             self._synced[found.st_ino] = found.st_size
             return

@@ -2,8 +2,7 @@
 
 A mutation replaces a method of the real parts while a trace runs; its docstring begins with the name of the model's rule.
 Rules that no mutation stands for: PRUNE (nothing is removed yet), IDENT (a taken run id becomes another one when the
-journal is made), ACKED (an acked line that is sent all the same is dropped, which no condition of the oracle sees; the
-link's own tests do), DROP (a variant of CURSOR, and what the product does).
+journal is made), DROP (a variant of CURSOR, and what the product does).
 """
 
 from __future__ import annotations
@@ -215,6 +214,28 @@ def daemon_writes_nothing_again(patch: pytest.MonkeyPatch) -> None:
         raise JournalError("the daemon writes no journal")
 
     patch.setattr(Keeper, "keep", careless)
+
+
+def acked_line_is_sent(patch: pytest.MonkeyPatch) -> None:
+    """ACKED: a line that was acked while its emit waited is sent all the same, and its credit never comes back."""
+    offer, has_room = Link.offer, Link._has_room
+    hidden: list[int] = []
+
+    def look_away(self: Link, size: int) -> bool:
+        found = has_room(self, size)
+        hidden.append(self.acked)
+        self.acked = 0
+        return found
+
+    def careless(self: Link, *arguments: Any) -> bool:
+        try:
+            return offer(self, *arguments)
+        finally:
+            self.acked = max([self.acked, *hidden])
+            hidden.clear()
+
+    patch.setattr(Link, "_has_room", look_away)
+    patch.setattr(Link, "offer", careless)
 
 
 def bad_line_is_skipped(patch: pytest.MonkeyPatch) -> None:

@@ -160,6 +160,21 @@ RULES: Final = {
         steps=[("start daemon",), ("start run",), ("freeze daemon",), ("emit", 0), ("emit", 0), ("thaw daemon",)],
         config=Config(capacity=300),
     ),
+    "ACKED": CounterExample(
+        rule="what is acked already is not sent: no ack would come for it, and its credit would be gone",
+        without={mutations.acked_line_is_sent: "NEVER-ACKED"},
+        steps=[
+            ("start daemon",),
+            ("start run",),
+            ("throw", 0, 1),
+            ("emit", 0),
+            ("throw", 0, 1),
+            ("emit", 0),
+            ("emit", 0),
+            ("emit", 0),
+        ],
+        config=Config(credit=1, tests=8, capacity=700),
+    ),
     "HOLE": CounterExample(
         rule="a line nobody can read is stored as a hole once a later line is there; never green",
         without={mutations.bad_line_is_skipped: "ORDER/ONCE", mutations.bad_line_stops_the_reading: "STORE!=JOURNAL"},
@@ -199,3 +214,19 @@ def test_without_its_rule_the_trace_breaks_its_condition(
     with pytest.raises(Violation) as caught:
         run_trace(RULES[name].config, RULES[name].steps)
     assert caught.value.kind == RULES[name].without[mutation], RULES[name].rule
+
+
+@pytest.mark.xfail(raises=Violation, reason="it ends the work on its run, without a verdict")
+def test_an_observation_that_cannot_be_written_is_tried_again() -> None:
+    run_trace(
+        Config(),
+        [
+            ("start daemon",),
+            ("start run",),
+            ("emit", 0),
+            ("wait", 300),
+            ("daemon: no sync of observations", 1),
+            ("kill run", 0),
+            ("wait", 300),
+        ],
+    )

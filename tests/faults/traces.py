@@ -130,6 +130,7 @@ STEPS: Final[dict[str, Callable[..., object]]] = {
     "small receives": lambda world, size: setattr(world, "piece", size),
     "daemon: no sync": _set_daemon("eio"),
     "daemon: no directory sync": _set_daemon("eio_names"),
+    "daemon: no sync of observations": _set_daemon("eio_observed"),
     "daemon: no write": _set_daemon("full"),
     "stuck sync": _of(lambda world, producer, _: world.stuck.add(producer.run_id)),
     "unstuck": _of(lambda world, producer, _: world.stuck.discard(producer.run_id)),
