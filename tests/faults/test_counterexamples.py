@@ -230,3 +230,20 @@ def test_an_observation_that_cannot_be_written_is_tried_again() -> None:
             ("wait", 300),
         ],
     )
+
+
+@pytest.mark.xfail(raises=Violation, reason="a verdict does not wait until the socket is drained")
+def test_an_unjournaled_line_on_its_way_when_the_process_ends_is_stored() -> None:
+    run_trace(
+        Config(capacity=1 << 20, batch=10_000),
+        [
+            ("start daemon",),
+            ("start run",),
+            ("short write", 0, 493),
+            ("emit", 0),
+            ("wait", 300),
+            ("small receives", 7),
+            ("emit", 0),
+            ("kill run", 0),
+        ],
+    )
