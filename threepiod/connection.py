@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
+import termios
 import time
+from array import array
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -118,6 +121,7 @@ class ClientConnection:
         self._pause_below = 0
         self._last_read = RECEIVE_SIZE
         self._in_frame = False
+        self._is_offering = False
 
     async def serve(self) -> None:
         """Serve the client until either side ends the connection.
@@ -160,6 +164,11 @@ class ClientConnection:
         """Have the adapter told that everything up to `seq` is stored and synced; the newest ack replaces an unsent one."""
         self._acked = max(self._acked, seq)
         self._news.set()
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether everything that came so far was offered to the run. What a process sent outlives it in the socket."""
+        return not self._is_offering and not _bytes_waiting(self._stream.socket)
 
     async def _serve_adapter(self, hello: Hello) -> None:
         run = await self._open_run(hello)
@@ -246,6 +255,7 @@ class ClientConnection:
     async def _next(self) -> Message | None:
         """Return the next message, or None when the stream has ended."""
         while (message := next(self._messages, None)) is None:
+            self._is_offering = False
             if self._last_read < self._pause_below:
                 await trio.sleep(READ_PAUSE_S)
             data = await self._stream.receive_some(RECEIVE_SIZE)
@@ -253,6 +263,7 @@ class ClientConnection:
                 return None
             self._last_read = len(data)
             self._messages = self._protocol.receive(data)
+            self._is_offering = True
         return message
 
     async def _send(self, message: Message) -> None:
@@ -268,3 +279,12 @@ class ClientConnection:
         # A begun frame cannot be finished any more: then the connection just ends.
         if self._protocol.state is not State.CLOSED and not self._in_frame:
             await self._send(Refuse(code=error.code, reason=error.reason))
+
+
+def _bytes_waiting(sock: trio.socket.SocketType) -> int:
+    """Return how many bytes came and are not received; 0 once the socket is closed."""
+    if sock.fileno() < 0:
+        return 0
+    waiting = array("i", [0])
+    fcntl.ioctl(sock.fileno(), termios.FIONREAD, waiting)
+    return waiting[0]

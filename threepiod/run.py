@@ -53,8 +53,12 @@ _NO_INGEST: Final = {"from_socket": 0, "from_journal": 0, "duplicates": 0}
 log = logging.getLogger("threepiod.run")
 
 
-class Acks(Protocol):
-    """Where a run's acks go: its connections."""
+class Adapter(Protocol):
+    """What a run sees of a connection."""
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether everything that came so far was offered to the run."""
 
     def ack(self, seq: int) -> None:
         """Tell the adapter that everything up to `seq` is stored and synced."""
@@ -113,13 +117,13 @@ class Run:
         self._checksums = Checksums(found.seq)
         self._doubtful: list[tuple[int, bytes, str]] = []
         self._sizes_at_tick: dict[int, int] = {}
-        self._cursor_at_tick = found.seq
+        self._came = 0
         self._gone = False
         self._gone_at: float | None = None
         self._wake = trio.Event()
         self._changed = False
         self._fold_later = self._observed < _size(state_dir.observed(found.run_id))
-        self._connections: set[Acks] = set()
+        self._connections: set[Adapter] = set()
         self._liveness = Liveness.UNKNOWN
         self._identity: ProcessIdentity | None = None
 
@@ -130,7 +134,7 @@ class Run:
         """Whether an adapter is connected."""
         return bool(self._connections)
 
-    def attach(self, connection: Acks, identity: ProcessIdentity | None = None) -> None:
+    def attach(self, connection: Adapter, identity: ProcessIdentity | None = None) -> None:
         """Let a connection have this run's acks; compare the journal with the cursor.
 
         Args:
@@ -141,7 +145,7 @@ class Run:
         self._identity = self._identity or identity
         self.read_journal()
 
-    def detach(self, connection: Acks) -> None:
+    def detach(self, connection: Adapter) -> None:
         """Forget a connection. The end of a stream says nothing about the process."""
         self._connections.discard(connection)
 
@@ -167,6 +171,7 @@ class Run:
             if not self._take(_checked(raw, seq), raw, lines.file):
                 return
             self.journal.offsets[lines.file] = end
+            self._came += len(raw)
             self.ingest["from_socket"] += 1
         self._wake.set()
 
@@ -209,12 +214,12 @@ class Run:
     def tick(self) -> None:
         """Notice what did not come over the socket: bytes that were there a tick ago and are not taken yet.
 
-        While lines do come over the socket, the rest of them is on its way there: a line that is left out shows by itself.
+        While the socket brings that much in a tick, the rest is on its way there: a line that is left out shows by itself.
         """
         offsets, targets = self.journal.offsets, self.journal.targets
-        is_coming = self.is_connected and self.cursor != self._cursor_at_tick
-        self._cursor_at_tick = self.cursor
-        if not is_coming and any(offsets.get(number, 0) < size for number, size in self._sizes_at_tick.items()):
+        came, self._came = self._came, 0
+        behind = sum(max(size - offsets.get(number, 0), 0) for number, size in self._sizes_at_tick.items())
+        if behind > came:
             # Never less than was asked for meanwhile: the process may be gone, and its journal is to be read to the end.
             self.journal.targets = targets | {
                 n: max(size, targets.get(n, 0)) for n, size in self._sizes_at_tick.items()
@@ -485,6 +490,10 @@ class Run:
 
     async def _pronounce_dead(self) -> None:
         """The process is gone and its journal is read to the end: say so, and store that the run is over."""
+        if not all(connection.is_drained for connection in self._connections):
+            await trio.sleep(SETTLE_POLL_S)  # what it sent before it ended comes first
+            self._wake.set()
+            return
         if self.state.complete is None and self.state.gone is None:
             log.warning(
                 "run %s: process %d is gone before its run was over; stored up to %d, %d bytes of a line that was begun",

@@ -333,6 +333,48 @@ def test_a_state_does_not_depend_on_how_its_lines_came(
     assert in_pieces.verdict() == at_once.verdict()
 
 
+def how_it_ended(**how: int) -> list[Event]:
+    slot = {"nodeid": "test_it.py::test_two", "phase": "call", "since": 5.0, "worker": ""}
+    return [
+        Event(1, ObservationType.PROCESS_GONE, {"pid": PID, "inFlight": [slot]}, 2001.0, 0),
+        Event(2, ObservationType.EXIT_STATUS, {"pid": PID, **how}, 2000.0, 0),
+        Event(3, ObservationType.EXIT_STATUS, {"pid": PID + 1, "exitCode": 7}, 1999.0, 0),
+        Event(4, "fromTheFuture", {}, 1998.0, 0),
+    ]
+
+
+@examples(max_examples=60, deadline=None)
+@given(
+    facts=facts,
+    seen=st.sampled_from([{"exitCode": 1}, {"exitCode": 0}, {"signal": 9}, {"signal": 15}])
+    .map(lambda how: how_it_ended(**how))
+    .flatmap(lambda observed: st.lists(st.sampled_from(observed), unique_by=lambda event: event.seq)),
+    data=st.data(),
+)
+def test_one_verdict_comes_of_observations_in_any_order(
+    facts: list[tuple[str, dict[str, Any]]], seen: list[Event], data: st.DataObject
+) -> None:
+    events = numbered([START, *facts])  # whose exit status it is, the first line tells
+    in_order = RunState()
+    for event in events:
+        in_order.fold(event)
+    for observation in sorted(seen):
+        in_order.observe(observation)
+
+    mixed = RunState()
+    mixed.fold(events[0])
+    waiting = data.draw(st.permutations(seen))
+    for event in events[1:]:
+        while data.draw(st.booleans()) and waiting:
+            mixed.observe(waiting.pop())
+        mixed.fold(event)
+    for observation in waiting:
+        mixed.observe(observation)
+
+    assert mixed == in_order
+    assert mixed.verdict() == in_order.verdict()
+
+
 def test_a_snapshot_holds_everything_and_a_newer_one_can_be_read() -> None:
     state = gone(folded(START, collected(3), P, F, ("new", {}), complete(1, stats={"warnings": 2})), exitCode=1)
     state.fold_bad_line()

@@ -5,6 +5,8 @@
     python -m tests.faults --long --only 5   one row (may be given several times)
     python -m tests.faults --planted         instead: the bugs planted on purpose, five seeds each
 
+Not a row, because its faults are all of them at once: `python -m tests.faults.traces --seconds 600`.
+
 Exit code 0 if every row that was tried holds, 1 if one does not, 2 for bad usage.
 """
 

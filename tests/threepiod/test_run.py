@@ -94,6 +94,7 @@ class Adapter:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self.acks: list[int] = []
+        self.is_drained = True
 
     def ack(self, seq: int) -> None:
         assert len(self.bench.stored()) >= seq, "acked and not stored"
