@@ -7,6 +7,7 @@ the order of starting (store, recovery, listening, ready) and stopping (no new c
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import socket
@@ -29,6 +30,7 @@ from threepio_client.runfiles import producer_of, runs_of
 from threepio_client.settings import RUN_ID, Settings
 from threepio_client.views import VIEW_VERSION
 from threepiod.connection import ClientConnection
+from threepiod.housekeeping import Housekeeping
 from threepiod.queries import Queries
 from threepiod.run import Run
 from threepiod.store import Committer, KnownFiles, Store, StoreError
@@ -36,6 +38,8 @@ from threepiod.store import Committer, KnownFiles, Store, StoreError
 TICK_S: Final = 0.250
 STOP_PATIENCE_S: Final = 30.0
 """How long a stop waits until what was received is stored. What then is not, is in the journals."""
+BUSY_EVENTS_PER_S: Final = 200.0
+"""At this rate compressing waits: it takes half a processor."""
 RATE_TICKS: Final = 20
 """Ticks over which events_per_s is taken: 5 seconds."""
 
@@ -49,12 +53,14 @@ class Daemon:
         runs: runs that are not over, by id.
     """
 
-    def __init__(self, settings: Settings, store: Store) -> None:
+    def __init__(self, settings: Settings, store: Store, keep_s: float = math.inf) -> None:
+        """Prepare to serve; runs that have been over for `keep_s` seconds are removed."""
         self.runs: dict[str, Run] = {}
         self._settings = settings
         self._state_dir = settings.places
         self._committer = Committer(store)
         self._queries = Queries(self, Archive(self._state_dir))
+        self._housekeeping = Housekeeping(self, self._state_dir, self._committer, keep_s)
         self._started = clock.monotonic()
         self._last_error: dict[str, Any] | None = None
         self._errors = 0
@@ -80,6 +86,7 @@ class Daemon:
                 ready()
                 log.info("ready: pid %d, socket %s", os.getpid(), self._settings.socket)
                 front.start_soon(self._tick)
+                front.start_soon(self._housekeeping.serve)
                 await self._stop_asked.wait()
                 log.info("stopping")
                 front.cancel_scope.cancel()
@@ -92,6 +99,24 @@ class Daemon:
     def stop(self) -> None:
         """Begin to stop."""
         self._stop_asked.set()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether runs need the machine now: what can wait, waits."""
+        return self._events_per_s > BUSY_EVENTS_PER_S
+
+    def works_on(self, run_id: str) -> bool:
+        """Return whether a run is not over, or was found to have more."""
+        return run_id in self.runs
+
+    def forget(self, run_id: str) -> None:
+        """Know no more of a run that was removed: its id is free."""
+        self._ignored.discard(run_id)
+        self._scanned_at = None
+
+    @property
+    def _events_per_s(self) -> float:
+        return sum(self._rates) / (max(len(self._rates), 1) * TICK_S)
 
     def self_status(self) -> dict[str, Any]:
         """Return the answer of `threepiod status --json`."""
@@ -108,7 +133,7 @@ class Daemon:
             "version": __version__,
             "runs_active": len(active),
             "runs_connected": sum(run.is_connected for run in active),
-            "events_per_s": round(sum(self._rates) / (max(len(self._rates), 1) * TICK_S), 1),
+            "events_per_s": round(self._events_per_s, 1),
             "backlog": sum(run.cursor - run.stored for run in active),
             "rss_bytes": _rss_bytes(),
             "errors": self._errors,

@@ -52,6 +52,7 @@ def run_daemon(settings: Settings, ready: Callable[[], None], *, to_stderr: bool
     from threepiod.store import Store
 
     state_dir = settings.places
+    keep_s = settings_module.load_keep_s()
     os.umask(0o077)
     for directory in (state_dir.path, state_dir.journals, state_dir.logs):
         make_private_dir(directory)
@@ -73,7 +74,7 @@ def run_daemon(settings: Settings, ready: Callable[[], None], *, to_stderr: bool
         ready()
 
     try:
-        trio.run(Daemon(settings, store).serve, listener, say_ready)
+        trio.run(Daemon(settings, store, keep_s).serve, listener, say_ready)
     finally:
         notify("STOPPING=1")
         if own_socket is not None:
