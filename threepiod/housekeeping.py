@@ -8,7 +8,6 @@ short leaves a run that is known and still too old: the next round, of this daem
 from __future__ import annotations
 
 import logging
-import sqlite3
 import time
 from functools import partial
 from pathlib import Path
@@ -78,7 +77,7 @@ class Housekeeping:
         try:
             over = await trio.to_thread.run_sync(self._archive.runs_over)
             files = await trio.to_thread.run_sync(runs_of, self._state_dir)
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, ThreepioError) as error:
             self._say(f"cannot look for runs that are over: {error}")
             return
         now = clock.wall()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from threepio_client import clock, nowpage
-from threepio_client.errors import NoPlace, NoSuchRun
+from threepio_client.errors import NoPlace, NoSuchRun, UnreadableStore
 from threepio_client.events import EventType, ObservationType, Phase, Status
 from threepio_client.journal import Record, records
 from threepio_client.line import Event
@@ -295,7 +295,18 @@ class Archive:
             yield None
             return
         with closing(store):
-            yield store
+            try:
+                yield store
+            except (
+                sqlite3.Error,
+                ValueError,
+                TypeError,
+                AttributeError,
+            ) as error:  # the last three: its JSON is damaged
+                raise UnreadableStore(
+                    f"the store {path} is damaged ({error}). Make it again from the journals: "
+                    "threepiod stop, threepiod rebuild, threepiod start"
+                ) from error
 
     def _files(self) -> dict[str, dict[int, Path]]:
         try:
