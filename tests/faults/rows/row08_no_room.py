@@ -136,8 +136,10 @@ class _Try:
 
     def not_green(self, output: str) -> None:
         """Expect that what nobody could take was counted and said."""
-        wait_until(lambda: Archive(self.place.state_dir).view("run")["state"] == "crashed", PATIENCE_S)
-        found = verify_run(Archive(self.place.state_dir), "run")
+        archive = Archive(self.place.state_dir)
+        wait_until(lambda: getattr(archive.stored("run"), "final", False), PATIENCE_S)
+        found = verify_run(archive, "run")
+        self.expect(archive.view("run")["state"] == "crashed", "the run is not called crashed")
         said = re.search(r"(\d+) events were lost", output)
         self.expect(said, f"nobody says how many events were lost: {output[-300:]}")
         lost, events = int(said[1]) if said else 0, found["journal_events"]
