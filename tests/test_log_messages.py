@@ -89,7 +89,7 @@ def _name(node: ast.expr) -> str:
 def _text(node: ast.expr) -> str:
     """Return the text of a literal with … for each thing that is put into it; empty for anything else."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return re.sub(r"%[sdr.0-9f]+", "…", node.value)
+        return re.sub(r"%[sdrg.0-9f]+", "…", node.value)
     if isinstance(node, ast.JoinedStr):
         parts = [part.value if isinstance(part, ast.Constant) else "…" for part in node.values]
         return re.sub("…+", "…", "".join(map(str, parts)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import signal
 import socket
@@ -31,6 +32,7 @@ from threepio_client.settings import RUN_ID, Settings
 from threepio_client.views import VIEW_VERSION
 from threepiod.admission import Admission
 from threepiod.connection import ClientConnection
+from threepiod.housekeeping import Housekeeping
 from threepiod.queries import Queries
 from threepiod.run import TOTALS, Run
 from threepiod.store import Committer, KnownFiles, Store, StoreError
@@ -41,6 +43,8 @@ STOP_PATIENCE_S: Final = 30.0
 FIRST_LINE_S: Final = 10.0
 """An adapter writes its first line at once: a journal that is empty after this long is looked at again only when the
 directory changes."""
+BUSY_EVENTS_PER_S: Final = 200.0
+"""At this rate compressing waits: it takes half a processor."""
 RATE_TICKS: Final = 20
 """Ticks over which events_per_s is taken: 5 seconds."""
 
@@ -54,14 +58,22 @@ class Daemon:
         runs: runs that are not over, by id.
     """
 
-    def __init__(self, settings: Settings, store: Store, trouble: str = "") -> None:
-        """Begin with what is stored; `trouble` says what was wrong with the store, if anything was."""
+    def __init__(self, settings: Settings, store: Store, trouble: str = "", keep_s: float = math.inf) -> None:
+        """Prepare to serve.
+
+        Args:
+            settings: where state and socket are.
+            store: the open store.
+            trouble: what was wrong with it, if anything was.
+            keep_s: seconds after which runs that are over are removed.
+        """
         self.runs: dict[str, Run] = {}
         self._settings = settings
         self._state_dir = settings.places
         self._committer = Committer(store, self._note_error)
         self._queries = Queries(self, Archive(self._state_dir))
         self._admission = Admission()
+        self._housekeeping = Housekeeping(self, self._state_dir, self._committer, keep_s)
         self._started = clock.monotonic()
         self._last_error: dict[str, Any] | None = None
         self._errors = 0
@@ -91,6 +103,7 @@ class Daemon:
                 ready()
                 log.info("ready: pid %d, socket %s", os.getpid(), self._settings.socket)
                 front.start_soon(self._tick)
+                front.start_soon(self._housekeeping.serve)
                 await self._stop_asked.wait()
                 log.info("stopping")
                 front.cancel_scope.cancel()
@@ -104,6 +117,24 @@ class Daemon:
         """Begin to stop."""
         self._stop_asked.set()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether runs need the machine now: what can wait, waits."""
+        return self._events_per_s > BUSY_EVENTS_PER_S
+
+    def works_on(self, run_id: str) -> bool:
+        """Return whether a run is not over, or was found to have more."""
+        return run_id in self.runs
+
+    def forget(self, run_id: str) -> None:
+        """Know no more of a run that was removed: its id is free."""
+        self._ignored.discard(run_id)
+        self._scanned_at = None
+
+    @property
+    def _events_per_s(self) -> float:
+        return sum(self._rates) / (max(len(self._rates), 1) * TICK_S)
+
     def self_status(self) -> dict[str, Any]:
         """Return the answer of `threepiod status --json`."""
         active = list(self.runs.values())
@@ -116,7 +147,7 @@ class Daemon:
             "version": __version__,
             "runs_active": len(active),
             "runs_connected": sum(run.is_connected for run in active),
-            "events_per_s": round(sum(self._rates) / (max(len(self._rates), 1) * TICK_S), 1),
+            "events_per_s": round(self._events_per_s, 1),
             "backlog": sum(run.cursor - run.stored for run in active),
             "events": self._event_totals(),
             "commits": self._committer.commits,

@@ -66,6 +66,7 @@ def run_daemon(settings: Settings, ready: Callable[[], None], *, to_stderr: bool
     state_dir = settings.places
     raise_descriptor_limit()
     _give_memory_back()
+    keep_s = settings_module.load_keep_s()
     os.umask(0o077)
     for directory in (state_dir.path, state_dir.journals, state_dir.logs):
         make_private_dir(directory)
@@ -87,7 +88,7 @@ def run_daemon(settings: Settings, ready: Callable[[], None], *, to_stderr: bool
         ready()
 
     try:
-        trio.run(Daemon(settings, store, trouble).serve, listener, say_ready)
+        trio.run(Daemon(settings, store, trouble, keep_s).serve, listener, say_ready)
     finally:
         notify("STOPPING=1")
         if own_socket is not None:

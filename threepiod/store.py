@@ -132,6 +132,12 @@ _IN_COLUMNS: Final = frozenset(
 """Payload keys of a testCase that have a column, or that the node id says."""
 
 
+_REMOVE_TEST: Final = """DELETE FROM tests WHERE id = ? AND (
+    SELECT 1 FROM runs CROSS JOIN results ON results.run = runs.id AND results.test = tests.id ORDER BY runs.id DESC LIMIT 1
+) IS NULL"""
+"""The newest runs are asked first: they have nearly every test."""
+
+
 class KnownFiles(NamedTuple):
     """What is stored of a run's files.
 
@@ -335,6 +341,16 @@ class Store:
                 f"cannot sync the store {self._path}: {error}. It grows from now on until threepiod is started again"
             ) from error
 
+    def remove_rows(self, key: int, count: int) -> bool:
+        """Remove up to `count` rows of run number `key`, with tests that no run has any more; return whether it is gone.
+
+        Its row of `runs` goes last, so that a removal that was cut short is known.
+
+        Raises:
+            StoreError: nothing of this step was done.
+        """
+        return bool(self._do(lambda: self._remove_rows(key, count)))
+
     def checkpoint(self) -> bool:
         """Return whether everything that is stored is on the disk now, in the store's own file.
 
@@ -392,6 +408,29 @@ class Store:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
+
+    def _remove_rows(self, key: int, count: int) -> bool:
+        db = self._db
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            query = "SELECT test, seq FROM results WHERE run = ? ORDER BY test, seq LIMIT ?"
+            results = db.execute(query, (key, count)).fetchall()
+            query = "SELECT seq FROM events WHERE run = ? ORDER BY seq LIMIT ?"
+            events = [] if results else db.execute(query, (key, count)).fetchall()
+            if results:
+                db.execute("DELETE FROM results WHERE run = ? AND (test, seq) <= (?, ?)", (key, *results[-1]))
+                db.executemany(_REMOVE_TEST, {(test,) for test, _ in results})
+            elif events:
+                db.execute("DELETE FROM events WHERE run = ? AND seq <= ?", (key, *events[-1]))
+            else:
+                db.execute("DELETE FROM conflicts WHERE run = ?", (key,))
+                db.execute("DELETE FROM runs WHERE id = ?", (key,))
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+        return not (results or events)
 
     def _checkpoint(self) -> bool:
         db = self._db

@@ -200,7 +200,8 @@ class Adapter:
         """
         if self._closed or _getpid() != self._pid:
             return False
-        self.emit(EventType.RUN_COMPLETE, {**complete, "stats": self.stats()})
+        stats = self.stats()
+        self.emit(EventType.RUN_COMPLETE, {**complete, "stats": stats})
         self._closed = True
         stored = False
         self._sync()
@@ -210,6 +211,9 @@ class Adapter:
             self.complain(
                 f"{self._not_taken()} events that could not be journaled were sent, and nobody says that they are stored"
             )
+        lost = int(self.stats()["eventsLost"]) + (self._journal.begun is not None)
+        if lost > int(stats["eventsLost"]):  # the end too, with its statistics: nobody else can tell
+            self.complain(f"{lost} events were lost, because nothing could be written", key="lost")
         if self._journal.damage:
             self.complain(self._journal.damage)
         if self._journal.reopened:

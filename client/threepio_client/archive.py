@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from threepio_client import clock, nowpage
-from threepio_client.errors import NoPlace, NoSuchRun
+from threepio_client.errors import NoPlace, NoSuchRun, UnreadableStore
 from threepio_client.events import EventType, ObservationType, Phase, Status
 from threepio_client.journal import Record, records
 from threepio_client.line import Event
@@ -81,6 +81,21 @@ def stored_run(row: tuple[Any, ...]) -> StoredRun:
     )
 
 
+class OverRun(NamedTuple):
+    """A run of which nothing more is expected.
+
+    Attributes:
+        key, run_id, seq, offsets: as in `StoredRun`.
+        ended: time of its last event, or when its process was gone if that is later, seconds since the epoch.
+    """
+
+    key: int
+    run_id: str
+    seq: int
+    offsets: dict[int, int]
+    ended: float
+
+
 @dataclass(kw_only=True, slots=True)
 class KnownRun:
     """A run as far as its files tell.
@@ -144,6 +159,20 @@ class Archive:
                 row = store.execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE run_id = ?", (run_id,)).fetchone()
                 return stored_run(row) if row is not None else None
         return None
+
+    def runs_over(self) -> list[OverRun]:
+        """Return the runs of the store that are over, in the order of their numbers."""
+        with self._store() as store:
+            if store is None:
+                return []
+            rows = store.execute(
+                "SELECT id, run_id, seq, offsets, json_extract(snapshot, '$.updated'), json_extract(snapshot, '$.gone') "
+                "FROM runs WHERE final ORDER BY id"
+            )
+            return [
+                OverRun(key, run_id, seq, offsets_of(offsets), max(updated or 0.0, gone or 0.0))
+                for key, run_id, seq, offsets, updated, gone in rows
+            ]
 
     def run(self, run_id: str) -> KnownRun:
         """Return what is known of a run; where its process is gone, with the observation that it is."""
@@ -266,7 +295,18 @@ class Archive:
             yield None
             return
         with closing(store):
-            yield store
+            try:
+                yield store
+            except (
+                sqlite3.Error,
+                ValueError,
+                TypeError,
+                AttributeError,
+            ) as error:  # the last three: its JSON is damaged
+                raise UnreadableStore(
+                    f"the store {path} is damaged ({error}). Make it again from the journals: "
+                    "threepiod stop, threepiod rebuild, threepiod start"
+                ) from error
 
     def _files(self) -> dict[str, dict[int, Path]]:
         try:

@@ -36,6 +36,10 @@ class NoSuchRun(ThreepioError):
     exit_code = 4
 
 
+class UnreadableStore(ThreepioError):
+    """What is asked for stands in a part of the store that is damaged."""
+
+
 class NoDaemon(ThreepioError):
     """The daemon is needed for this and cannot be reached or started."""
 

@@ -72,8 +72,8 @@ def decode(line: bytes) -> Event:
     if len(line) > LINE_LIMIT or not tail.startswith(_CRC_KEY) or not tail.endswith(b'"}'):
         raise BadLine("not a whole line")
     try:
-        crc = int(tail[len(_CRC_KEY) : -2], 16)
-        if crc != crc32(head):
+        crc = crc32(head)
+        if tail[len(_CRC_KEY) : -2] != b"%08x" % crc:  # digit by digit: a flipped bit may make a capital of one
             raise BadLine("checksum does not match")
         fields = _decode_json(line.decode("ascii"))
         seq, event_type, payload, timestamp = (

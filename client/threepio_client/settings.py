@@ -21,6 +21,9 @@ RUN_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SOCKET_PATH_LIMIT: Final = 107
 """Bytes of a Unix socket's path: `sun_path` holds 108 with the final NUL (unix(7))."""
 
+KEEP_DAYS: Final = 90.0
+"""Days after which a run that is over is removed."""
+
 NAMES: Final = (
     "THREEPIO",
     "THREEPIO_SOCKET",
@@ -32,7 +35,7 @@ NAMES: Final = (
     "THREEPIO_BLOCK_TOTAL_MS",
     "THREEPIO_NESTED",
 )
-"""Every setting; as an ini option it has the same name in lower case."""
+"""Every setting but the daemon's own THREEPIO_KEEP_DAYS; as an ini option it has the same name in lower case."""
 
 T = TypeVar("T")
 
@@ -116,6 +119,16 @@ def load(environ: Mapping[str, str] | None = None, ini: Mapping[str, str] | None
     )
 
 
+def load_keep_s(environ: Mapping[str, str] | None = None) -> float:
+    """Return for how many seconds a run that is over is kept: THREEPIO_KEEP_DAYS, which only the daemon reads.
+
+    Raises:
+        SettingsError: it is no number of days.
+    """
+    source = _Source(os.environ if environ is None else environ, {})
+    return source.get("THREEPIO_KEEP_DAYS", KEEP_DAYS, _days) * 86_400
+
+
 def check_socket_path(path: Path) -> None:
     """Raise SettingsError if the kernel cannot hold the path of this socket."""
     size = len(os.fsencode(path))
@@ -181,6 +194,16 @@ def _milliseconds(text: str) -> float:
     if math.isnan(value) or value < 0:
         raise ValueError("must be a number of milliseconds, 0 or more, or inf")
     return value / 1000
+
+
+def _days(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if math.isnan(value) or value <= 0:
+        raise ValueError("must be a number of days, more than 0, or inf")
+    return value
 
 
 def _flag(text: str) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from threepio_client.events import EventType, Phase
 from threepio_client.line import decode, encode
 from threepio_client.nowpage import NowPage
 from threepio_client.process import ProcessIdentity
+from threepiod.rebuild import rebuild
 
 FIELDS = {
     "schema_version", "run_id", "state", "exit_code", "started", "duration_s", "collected", "finished", "counts",
@@ -278,3 +281,20 @@ def test_what_went_wrong_with_events_is_in_the_status(place: Place, call: Call) 
     assert "\x1b" not in text.stdout
     assert view["events"]["synced"] == view["events"]["acked"] == 4
     assert (view["write_failures"], view["blocked_ms"], view["last_error"]) == (3, 1500.0, error)
+
+
+def test_a_store_with_a_damaged_page_is_an_error_that_says_what_to_do(place: Place, call: Call) -> None:
+    state_dir = made_state_dir(place.state_dir.path)
+    write_journal(state_dir, "run", run_lines("run", 5))
+    rebuild(state_dir)
+    with closing(sqlite3.connect(state_dir.store)) as db:
+        db.execute("UPDATE runs SET snapshot = 'no JSON'")
+        db.commit()
+
+    result = call(place, "status", "run")
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "is damaged" in result.stderr
+    assert "threepiod rebuild" in result.stderr
+    rebuild(state_dir)
+    assert call(place, "status", "run").exit_code == 0

@@ -614,6 +614,17 @@ def test_events_that_nobody_could_write_are_counted_said_once_and_never_green(st
     assert "never be called green" in made.complaints[0]
 
 
+def test_where_the_end_is_lost_too_the_count_is_said(start: Start) -> None:
+    made = start()
+    with file_size_limit(10):
+        for _ in range(10):
+            made.emit(EventType.TEST_CASE, PASS)
+        made.close(DONE)
+
+    in_journal = len(events(made))
+    assert f"{12 - in_journal} events were lost, because nothing could be written" in made.complaints
+
+
 def test_a_disk_that_fails_in_several_ways_is_said_once(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     codes = itertools.cycle([errno.ENOSPC, errno.EIO, errno.EDQUOT])
 

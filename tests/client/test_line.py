@@ -326,3 +326,15 @@ def test_unknown_keys_and_types_are_left_to_newer_readers() -> None:
     event = decode(with_crc(b'{"seq":1,"new":[1],"eventType":"fromTheFuture","payload":{"x":1},"timestamp":2'))
 
     assert (event.type, event.payload, event.timestamp) == ("fromTheFuture", {"x": 1}, 2)
+
+
+def test_a_checksum_in_capitals_is_a_flipped_bit() -> None:
+    lines = [encode(1, "testCase", {"n": number}, 1.0)[:-1] for number in range(50)]
+
+    changed = [line[:-10] + line[-10:].upper() for line in lines]
+
+    assert sum(line != other for line, other in zip(lines, changed, strict=True)) > 40
+    for line, other in zip(lines, changed, strict=True):
+        if line != other:
+            with pytest.raises(BadLine, match="checksum"):
+                decode(other)

@@ -1,0 +1,176 @@
+"""Housekeeping: compresses the journals of runs that have been over for some time, and removes runs that are old.
+
+Only runs that are final and fully stored are touched. A journal is compressed only after a synced checkpoint of the store,
+and a run is removed in this order: its files, then its rows in small steps, its row of `runs` last. So a removal that is cut
+short leaves a run that is known and still too old: the next round, of this daemon or the next one, finishes it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from functools import partial
+from pathlib import Path
+from typing import Final, Protocol
+
+import trio
+
+from threepio_client import clock
+from threepio_client.archive import Archive, OverRun
+from threepio_client.errors import ThreepioError
+from threepio_client.journal import sync_directory
+from threepio_client.paths import COMPRESSED, StateDir
+from threepio_client.runfiles import runs_of
+from threepiod.packing import is_stored, pack, remove_parts
+from threepiod.store import Committer, Store
+
+PACK_AFTER_S: Final = 600.0
+"""A run is looked at most while it is fresh; after ten minutes its journal is compressed."""
+FIRST_S: Final = 10.0
+"""After the daemon's start, which has better things to do."""
+EVERY_S: Final = 60.0
+STEP_S: Final = 0.020
+"""How long a step of removing rows is to take: commits of other runs wait meanwhile."""
+STEP_ROWS: Final = 1_000
+"""Rows of a step at most."""
+BUSY_POLL_S: Final = 0.5
+
+log = logging.getLogger("threepiod.housekeeping")
+
+
+class Daemon(Protocol):
+    """What housekeeping needs of the daemon."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether runs need the machine now."""
+
+    def works_on(self, run_id: str) -> bool:
+        """Return whether a run is being worked on."""
+
+    def forget(self, run_id: str) -> None:
+        """Know no more of a run that was removed."""
+
+
+class Housekeeping:
+    """Keeps the state directory small."""
+
+    def __init__(self, daemon: Daemon, state_dir: StateDir, committer: Committer, keep_s: float) -> None:
+        self._daemon = daemon
+        self._state_dir = state_dir
+        self._committer = committer
+        self._keep_s = keep_s
+        self._archive = Archive(state_dir)
+        self._said: set[str] = set()
+
+    async def serve(self) -> None:
+        """Do a round now and then, for ever."""
+        for directory in self._directories():
+            await trio.to_thread.run_sync(remove_parts, directory)
+        await trio.sleep(FIRST_S)
+        while True:
+            await self.round()
+            await trio.sleep(EVERY_S)
+
+    async def round(self) -> None:
+        """Look at every run that is over."""
+        try:
+            over = await trio.to_thread.run_sync(self._archive.runs_over)
+            files = await trio.to_thread.run_sync(runs_of, self._state_dir)
+        except (OSError, ThreepioError) as error:
+            self._say(f"cannot look for runs that are over: {error}")
+            return
+        now = clock.wall()
+        is_durable: bool | None = None
+        for run in over:
+            mine = files.get(run.run_id, {})
+            age = now - max(run.ended, await trio.to_thread.run_sync(self._changed, run.run_id, mine))
+            is_plain = any(path.suffix != COMPRESSED for path in mine.values())
+            if self._daemon.works_on(run.run_id) or (age <= self._keep_s and not (is_plain and age > PACK_AFTER_S)):
+                continue
+            try:
+                if not await trio.to_thread.run_sync(_all_stored, run, mine):
+                    log.debug("run %s is left alone: not all of its journal is stored", run.run_id)
+                elif age > self._keep_s:
+                    await self._remove(run, mine)
+                else:
+                    if is_durable is None:
+                        is_durable = await self._committer.call(Store.checkpoint)
+                    if is_durable:
+                        await self._pack(run, mine)
+            except (OSError, ThreepioError) as error:
+                self._say(f"run {run.run_id}: housekeeping: {error}")
+
+    async def _pack(self, run: OverRun, files: dict[int, Path]) -> None:
+        for path in files.values():
+            if path.suffix != COMPRESSED and not self._daemon.works_on(run.run_id):
+                await trio.to_thread.run_sync(pack, path, _Pause(self._daemon))
+
+    async def _remove(self, run: OverRun, files: dict[int, Path]) -> None:
+        await trio.to_thread.run_sync(self._remove_files, run.run_id, files)
+        rows = STEP_ROWS // 10
+        while True:
+            started = clock.monotonic()
+            if await self._committer.call(partial(_remove_rows, run.key, rows)):
+                break
+            took = clock.monotonic() - started
+            rows = max(1, min(STEP_ROWS, int(rows * STEP_S / max(took, 1e-6)), rows * 2))
+            await trio.sleep(took)  # others have at least as much of the store as this
+        self._daemon.forget(run.run_id)
+        log.info("run %s: removed, it was over for longer than %g days", run.run_id, self._keep_s / 86_400)
+
+    def _remove_files(self, run_id: str, files: dict[int, Path]) -> None:
+        for path in files.values():
+            path.unlink(missing_ok=True)
+            path.with_name(path.name + COMPRESSED).unlink(missing_ok=True)
+        places = self._state_dir
+        for path in (places.observed(run_id), places.now_page(run_id), places.output(run_id)):
+            path.unlink(missing_ok=True)
+        for directory in self._directories():
+            sync_directory(directory)  # before the rows: no journal comes back after a power cut without its row
+
+    def _changed(self, run_id: str, files: dict[int, Path]) -> float:
+        """Return when a file of the run was changed last, 0 if there is none: a clock may have been wrong at its end."""
+        times = [0.0]
+        for path in (*files.values(), self._state_dir.observed(run_id)):
+            try:
+                times.append(path.stat().st_mtime)
+            except OSError:
+                continue
+        return max(times)
+
+    def _directories(self) -> list[Path]:
+        spare = self._state_dir.spare
+        return [self._state_dir.journals] + ([spare] if spare is not None and spare.is_dir() else [])
+
+    def _say(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            log.error("%s", text)
+
+
+class _Pause:
+    """Gives way: as long as was worked, and while runs need the machine."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self._since = clock.monotonic()
+
+    def __call__(self) -> None:
+        trio.from_thread.check_cancelled()
+        time.sleep(clock.monotonic() - self._since)
+        while self._daemon.is_busy:
+            trio.from_thread.check_cancelled()
+            time.sleep(BUSY_POLL_S)
+        self._since = clock.monotonic()
+
+
+def _all_stored(run: OverRun, files: dict[int, Path]) -> bool:
+    return all(
+        path.suffix == COMPRESSED or is_stored(path, run.offsets.get(number, 0), run.seq)
+        for number, path in files.items()
+    )
+
+
+def _remove_rows(key: int, count: int, store: Store) -> bool:
+    return store.remove_rows(key, count)

@@ -1,0 +1,94 @@
+"""Packing: a journal file becomes a compressed one, `<name>.gz`; at any moment one of the two is there and whole."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+from zlib import crc32
+
+from threepio_client.events import LINE_LIMIT
+from threepio_client.journal import parse, sync_directory, tail_size, whole_lines
+from threepio_client.paths import COMPRESSED
+
+LEVEL: Final = 6
+CHUNK: Final = 256 * 1024
+"""Bytes compressed at once: some 5 ms, after which others have their turn."""
+PART: Final = ".part"
+"""Behind the name of a file that is being written."""
+
+
+def pack(path: Path, pause: Callable[[], None]) -> bool:
+    """Compress a file and remove it; return whether that was done: not if it has grown meanwhile.
+
+    Args:
+        path: a journal file to which nobody writes any more.
+        pause: called after each chunk; what it raises ends the work, and the file is as it was.
+
+    Raises:
+        OSError: it could not be done, and the file is as it was.
+    """
+    packed = path.with_name(path.name + COMPRESSED)
+    part = packed.with_name(packed.name + PART)
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as plain:
+        before = os.fstat(plain.fileno())
+        fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            with open(fd, "r+b") as file:
+                with gzip.GzipFile("", "wb", LEVEL, file, 0) as packer:
+                    crc = size = 0
+                    while size <= before.st_size and (chunk := plain.read(CHUNK)):
+                        crc, size = crc32(chunk, crc), size + len(chunk)
+                        packer.write(chunk)
+                        pause()
+                file.seek(0)
+                if _sum(gzip.GzipFile(fileobj=file, mode="rb"), pause) != (crc, size):
+                    raise OSError(None, f"what was written of {packed} does not read back")
+                os.utime(file.fileno(), ns=(before.st_atime_ns, before.st_mtime_ns))
+                os.fsync(file.fileno())
+            if size != before.st_size or os.fstat(plain.fileno()).st_size != size:
+                os.unlink(part)
+                return False
+            os.rename(part, packed)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+    sync_directory(path.parent)
+    os.unlink(path)
+    return True
+
+
+def remove_parts(directory: Path) -> None:
+    """Remove what a killed packing left behind."""
+    for part in directory.glob(f"*{COMPRESSED}{PART}"):
+        part.unlink(missing_ok=True)
+
+
+def is_stored(path: Path, offset: int, seq: int) -> bool:
+    """Return whether everything in a plain journal file is stored: up to byte `offset`, its last line at most `seq`.
+
+    A last line that was begun and never finished, by a writer that is gone, is nothing that could be stored. Where the
+    last whole line is bad, it is not known: such a file is left alone.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+        fd = file.fileno()
+        if os.fstat(fd).st_size - tail_size(fd) != offset:
+            return False
+        last = None
+        for last in whole_lines(fd, max(offset - LINE_LIMIT - 1, 0)):  # noqa: B007 - the last one is wanted
+            pass
+        event = parse(*last).event if last is not None else None
+        return event is not None and event.seq <= seq
+
+
+def _sum(file: gzip.GzipFile, pause: Callable[[], None]) -> tuple[int, int]:
+    crc = size = 0
+    while chunk := file.read(CHUNK):
+        crc, size = crc32(chunk, crc), size + len(chunk)
+        pause()
+    return crc, size
