@@ -16,6 +16,7 @@ from typing import Any, Final, get_args, get_origin, get_type_hints
 import pytest
 
 from docs import make_commands
+from tests.faults.row import all_rows
 from tests.place import Place, wait_until
 from threepio_client import nowpage, protocol
 from threepio_client.events import Phase
@@ -313,3 +314,35 @@ def test_every_command_and_option_of_the_help_is_documented(place: Place, progra
         options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", output.partition("Options")[2])) - {"--help"}
         assert {option for option in options if f"`{option}" not in part} == set()
         assert "Example: " in output
+
+
+def names_of_the_code() -> set[str]:
+    """Return every class, function and method of the product: `Class`, `function`, `Class.method`."""
+    found = set()
+    for package in ("client", "pytest_plugin", "threepiod"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                    found.add(node.name)
+                if isinstance(node, ast.ClassDef):
+                    methods = (part for part in node.body if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef))
+                    found |= {f"{node.name}.{method.name}" for method in methods}
+    return found
+
+
+def test_what_durability_names_is_there() -> None:
+    text = (DOCS / "durability.md").read_text()
+    promises = cells(section("durability.md", "What is promised"))[2:]
+    tests = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    rows = {row.number for row in all_rows()}
+
+    assert len(promises) > 10
+    for promise, _, where, shown in promises:
+        named = re.findall(r"`([\w.]+)`", where)
+        assert named, promise
+        assert not set(named) - names_of_the_code(), promise
+        assert not set(re.findall(r"`(test_\w+\.py)`", shown)) - tests, promise
+        assert not {int(number) for number in re.findall(r"\b\d+\b", shown)} - rows, promise
+        assert re.search(r"row|`test_", shown), promise
+    for path in re.findall(r"`(tests/[\w/]+\.py)`", text):
+        assert (ROOT / path).exists(), path
