@@ -244,7 +244,7 @@ class Store:
             self._migrate()
         except BaseException as error:
             self._db.close()  # rolls back a step that broke, and frees its lock
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, sqlite3.Error | UnicodeError):  # the latter: a message that quotes damaged text
                 raise self._not_opened(error) from error
             raise
 
@@ -417,7 +417,7 @@ class Store:
                 db.execute("INSERT INTO migrations VALUES (?, datetime('now'))", (migration.name,))
                 db.execute("COMMIT")
 
-    def _not_opened(self, error: sqlite3.Error) -> StoreError:
+    def _not_opened(self, error: Exception) -> StoreError:
         return StoreError(
             f"cannot open the store {self._path}: {error}. Make it again from the journals: threepiod rebuild"
         )
