@@ -72,7 +72,7 @@ class OldStore:
             (verdict,) = self._db.execute("PRAGMA integrity_check(1)").fetchone()
             if verdict != "ok":
                 self.damage.append(verdict)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeError) as error:
             self.damage.append(str(error))
 
     def runs(self) -> list[StoredRun]:

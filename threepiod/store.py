@@ -266,7 +266,7 @@ class Store:
             self._migrate()
         except BaseException as error:
             self._db.close()  # rolls back a step that broke, and frees its lock
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, sqlite3.Error | UnicodeError):  # the latter: a message that quotes damaged text
                 raise self._not_opened(error) from error
             raise
 
@@ -461,7 +461,7 @@ class Store:
                 db.execute("INSERT INTO migrations VALUES (?, datetime('now'))", (migration.name,))
                 db.execute("COMMIT")
 
-    def _not_opened(self, error: sqlite3.Error) -> StoreError:
+    def _not_opened(self, error: Exception) -> StoreError:
         kind = DamagedStore if _is_damage(error) else StoreError
         return kind(f"cannot open the store {self._path}: {error}")
 

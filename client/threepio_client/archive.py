@@ -290,7 +290,7 @@ class Archive:
         try:
             store = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
             store.execute("SELECT offsets FROM runs LIMIT 1").fetchone()  # also: is it of this version?
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeError) as error:  # the latter: a message that quotes damaged text
             self.trouble = f"the store {path} cannot be read ({error}); this answer comes from the journals alone"
             yield None
             return

@@ -6,21 +6,25 @@ seeds; the tests try one.
 
 from __future__ import annotations
 
-import random
 import signal
+import socket
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.faults.rows import row04_killed_at_every_call
+from tests.faults.recorded import record
 from tests.faults.scene import STORED_TIMEOUT_S, Scene, needs_strace
 from tests.place import Place, wait_until
+from threepio_client.line import decode
+from threepio_client.protocol import VERSION, Connection, Hello, Role, Welcome
 
-KILLS: Final = 4
-DELAY_US: Final = 50_000
-"""How long a slow daemon sleeps, in microseconds: its adapters emit something meanwhile."""
-ADAPTERS: Final = 8
+SLOW_STORE: Final = "inject=pwrite64:delay_enter=100000"
+"""To strace: each write to the store takes 100 ms."""
+AGAIN: Final = 100
+"""Lines that come again."""
+STATES: Final = 20
+"""Crash states that are tried for each seed."""
 
 Trial = Callable[[int, Place, str], tuple[str, ...]]
 
@@ -37,40 +41,57 @@ class Proof(NamedTuple):
     sentence: str
 
 
-def _daemon_killed_in_a_commit(seed: int, place: Place, bug: str) -> tuple[str, ...]:
-    """Row 4, at one of the writes of the daemon's first commits, up to four times: not before every commit is an ack."""
+def _daemon_killed_after_an_ack(seed: int, place: Place, bug: str) -> tuple[str, ...]:
+    """Every write to the store takes long, and the daemon is killed as soon as an adapter knows of an ack."""
     needs_strace()
-    failures: tuple[str, ...] = ()
-    for number in random.Random(seed).sample(range(8, 20), KILLS):
-        failures += row04_killed_at_every_call.kill_daemon(seed, place, "serve", "pwrite64", number, bug)[1]
-        if failures:
-            break
-    return failures
-
-
-def _slow_daemon(seed: int, place: Place, bug: str) -> tuple[str, ...]:
-    """The daemon sleeps after what it sends - so between WELCOME and its look at the journal - and after what it reads.
-
-    So lines come from the journal that the socket has brought meanwhile; which of the two is looked at first is trio's
-    choice, one half of the time each, so there are ADAPTERS of them.
-    """
-    needs_strace()
-    delay = f"inject=sendto,sendmsg,pread64:delay_exit={DELAY_US}"
     with Scene(place, seed, bug) as scene:
         daemon = scene.start_daemon()
         daemon.wait_until_ready()
-        daemon.attach(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=sendto,sendmsg,pread64", "-e", delay])
-        for _ in range(ADAPTERS):
-            job = scene.oracle.new_job(
-                60,
-                scene.rng.getrandbits(32),
-                burst=1,
-                pause_s=0.002,
-                THREEPIO_BLOCK_MS="2000",
-                THREEPIO_BLOCK_TOTAL_MS="2000",
-            )
-            scene.start_producer(job)
+        daemon.attach(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64", "-e", SLOW_STORE])
+        job = scene.oracle.new_job(
+            4_000, scene.rng.getrandbits(32), burst=10, pause_s=0.020, THREEPIO_EVENT_BUFFER_SIZE="64"
+        )
+        producer = scene.start_producer(job)
+        wait_until(lambda: scene.oracle.acked(job) or producer.has_ended)
+        daemon.kill()
+        producer.kill()
+        scene.check_acks()
         return scene.conclude()
+
+
+def _lines_again(seed: int, place: Place, bug: str) -> tuple[str, ...]:
+    """A second connection sends everything once more that the first one had acked: an ordinary repeat."""
+    with Scene(place, seed, bug) as scene:
+        daemon = scene.start_daemon()
+        daemon.wait_until_ready()
+        job = scene.oracle.new_job(1_000, scene.rng.getrandbits(32), burst=10, pause_s=0.020)
+        producer = scene.start_producer(job)
+        wait_until(lambda: scene.oracle.acked(job) > AGAIN or producer.has_ended)
+        _send_again(place, job.run_id)
+        return scene.conclude()
+
+
+def _send_again(place: Place, run_id: str) -> None:
+    lines = place.state_dir.journal(run_id).read_bytes().split(b"\n")[:AGAIN]
+    start = decode(lines[0]).payload
+    run = {"run_id": run_id, "producer_id": start["producerId"], "process": start["process"]}
+    protocol = Connection(Role.ADAPTER)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(place.settings.socket))
+        client.sendall(
+            protocol.send(
+                Hello(versions=[VERSION], role="adapter", run=run, place=str(place.state_dir.journal(run_id)))
+            )
+        )
+        (welcome,) = protocol.receive(client.recv(4096))
+        assert isinstance(welcome, Welcome)
+        end = 0
+        for seq, line in enumerate(lines, start=1):
+            end += len(line) + 1
+            client.sendall(protocol.send_lines(0, end, seq, [line]))
+        client.shutdown(socket.SHUT_WR)
+        while client.recv(4096):  # until the daemon has read all of it
+            pass
 
 
 def _stopped_daemon(seed: int, place: Place, bug: str) -> tuple[str, ...]:
@@ -94,12 +115,28 @@ def _stopped_daemon(seed: int, place: Place, bug: str) -> tuple[str, ...]:
         return scene.conclude()
 
 
+def _failed_sync(seed: int, place: Place, bug: str) -> tuple[str, ...]:
+    """The second sync of a journal by the daemon fails, once; every crash state is judged."""
+    return _crash_states(seed, place, bug, {"fail": ".jsonl=2"})
+
+
+def _crash_states(seed: int, place: Place, bug: str, faults: dict[str, str] | None = None) -> tuple[str, ...]:
+    """A run is recorded, with the bug in both of its processes, and crash states of it are judged."""
+    daemon = ("-P", "-m", "tests.faults.planted_disk", bug, "daemon") if bug else ()
+    emitter = ("-m", "tests.faults.planted_disk", bug, "producer") if bug else ()
+    found = record(place, seed, daemon=daemon, emitter=emitter, daemon_faults=faults or {})
+    assert found.acked
+    return tuple(found.judge(STATES, seed, enough=1 if bug else STATES)[1])
+
+
 PROOFS: Final = {
-    "ack before commit": Proof(_daemon_killed_in_a_commit, "acked and not stored"),
-    "no duplicate check": Proof(_slow_daemon, "stored twice"),
+    "ack before commit": Proof(_daemon_killed_after_an_ack, "acked and not stored"),
+    "no duplicate check": Proof(_lines_again, "stored twice"),
     "adapter drops when blocked": Proof(_stopped_daemon, "returned and not in the journal"),
+    "retry after a failed fsync": Proof(_failed_sync, "of them lost"),
+    "directory not synced": Proof(_crash_states, "of them lost"),
 }
-"""By the names of `planted.BUGS`."""
+"""By the names of `planted.BUGS` and `planted_disk.BUGS`."""
 
 
 def findings(name: str, seed: int, *, with_bug: bool) -> tuple[str, ...]:

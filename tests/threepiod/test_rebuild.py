@@ -358,3 +358,13 @@ def test_an_error_is_one_of_ours(place: Place, monkeypatch: pytest.MonkeyPatch) 
         make_again(place)
 
     assert list(place.state_dir.path.glob("*.new*")) == []
+
+
+def test_a_schema_that_is_no_text_is_damage_like_any_other(stored: Place) -> None:
+    data = stored.state_dir.store.read_bytes()
+    stored.state_dir.store.write_bytes(data.replace(b"CREATE TABLE runs", b"CREATE \x9c\x9c\x9c\x9c\x9c runs", 1))
+
+    assert stored.threepio("verify", "run-5").returncode == 1
+    assert "cannot open the store" in stored.threepiod("start").stderr
+    assert make_again(stored).kept is not None
+    assert verify_run(Archive(stored.state_dir), "run-5")["whole"]
