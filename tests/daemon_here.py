@@ -15,6 +15,7 @@ from tests.scripted import living, made_state_dir
 from threepio_client.paths import StateDir
 from threepio_client.protocol import VERSION, Ask, Connection, Hello, Message, Reply, Role, Welcome
 from threepiod.daemon import Daemon
+from threepiod.lifecycle import open_store
 from threepiod.listener import listen
 from threepiod.store import Store
 
@@ -61,8 +62,13 @@ class Served:
     def __init__(self, place: Place, store_type: type[Store]) -> None:
         self.place = place
         self.state_dir: StateDir = made_state_dir(place.state_dir.path)
-        self.store = store_type(self.state_dir.store)
-        self.daemon = Daemon(place.settings, self.store)
+        path, trouble = self.state_dir.store, ""
+        self.store: Store
+        if store_type is Store:
+            self.store, trouble = open_store(path)
+        else:
+            self.store = store_type(path)
+        self.daemon = Daemon(place.settings, self.store, trouble)
         self._clients: list[Client] = []
 
     async def connect(self, role: Role = Role.ADAPTER) -> Client:

@@ -97,11 +97,9 @@ def kill_daemons(seed: int, place: Place, phase: str, calls: str, numbers: Itera
     return killed, failures
 
 
-def kill_daemon(
-    seed: int, place: Place, phase: str, calls: str, number: int, bug: str = ""
-) -> tuple[bool, tuple[str, ...]]:
+def kill_daemon(seed: int, place: Place, phase: str, calls: str, number: int) -> tuple[bool, tuple[str, ...]]:
     """Run a daemon from its start to its stop; return whether it was killed at the call, and the oracle's failures."""
-    with Scene(_fresh(place), seed, bug) as scene:
+    with Scene(_fresh(place), seed) as scene:
         strace = tracer(calls, number)
         daemon = scene.start_daemon(wrapper=strace if phase == "start" else ())
         daemon.wait_until_ready()
