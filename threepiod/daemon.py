@@ -31,11 +31,12 @@ from threepio_client.runfiles import producer_of, runs_of
 from threepio_client.settings import RUN_ID, Settings
 from threepio_client.views import VIEW_VERSION
 from threepiod.admission import Admission
+from threepiod.committer import Committer
 from threepiod.connection import ClientConnection
 from threepiod.housekeeping import Housekeeping
 from threepiod.queries import Queries
 from threepiod.run import TOTALS, Run
-from threepiod.store import Committer, KnownFiles, Store, StoreError
+from threepiod.store import KnownFiles, Store, StoreError
 
 TICK_S: Final = 0.250
 STOP_PATIENCE_S: Final = 30.0

@@ -21,8 +21,9 @@ from threepio_client.errors import ThreepioError
 from threepio_client.journal import sync_directory
 from threepio_client.paths import COMPRESSED, StateDir
 from threepio_client.runfiles import runs_of
+from threepiod.committer import Committer
 from threepiod.packing import is_stored, pack, remove_parts
-from threepiod.store import Committer, Store
+from threepiod.store import Store
 
 PACK_AFTER_S: Final = 600.0
 """A run is looked at most while it is fresh; after ten minutes its journal is compressed."""

@@ -16,7 +16,8 @@ from typing import Any, Final
 from threepio_client.archive import RUN_COLUMNS, StoredRun, stored_run
 from threepio_client.events import EventType
 from threepio_client.line import Event
-from threepiod.store import HOLE, NewerStore, Store, StoreError
+from threepiod.batch import HOLE
+from threepiod.store import NewerStore, Store, StoreError
 
 READER_POLLS: Final = 50
 READER_POLL_S: Final = 0.1

@@ -25,11 +25,12 @@ from threepio_client.runfiles import journal_files, producer_of, runs_of
 from threepio_client.runjournal import RunJournal, Step
 from threepio_client.runstate import RunState
 from threepio_client.views import VIEW_VERSION
+from threepiod.batch import HOLE, Batch
 from threepiod.keeper import Checksums
 from threepiod.listener import AlreadyRunning, take_lock
 from threepiod.oldstore import OldStore
 from threepiod.run import BATCH_BYTES, BATCH_EVENTS, NO_INGEST
-from threepiod.store import HOLE, Batch, Store, StoreError
+from threepiod.store import Store, StoreError
 
 _BESIDE: Final = ("-wal", "-shm")
 """What SQLite keeps beside a store. A log of the old store must never be brought into the new one."""

@@ -28,8 +28,10 @@ from threepio_client.paths import StateDir
 from threepio_client.process import Liveness, ProcessIdentity
 from threepio_client.protocol import Lines, Unjournaled
 from threepio_client.runjournal import RunJournal
+from threepiod.batch import Batch
+from threepiod.committer import Committer
 from threepiod.keeper import Checksums, Keeper
-from threepiod.store import Batch, Committer, Store, StoreError
+from threepiod.store import Store, StoreError
 
 BATCH_BYTES: Final = 1024 * 1024
 BATCH_EVENTS: Final = 10_000

@@ -16,7 +16,8 @@ from threepio_client.line import Event, decode, encode
 from threepio_client.paths import StateDir
 from threepio_client.runstate import RunState
 from threepio_client.verification import settle_and_verify, verify_run
-from threepiod.store import Batch, Store
+from threepiod.batch import Batch
+from threepiod.store import Store
 
 RUN = "run"
 TOTALS = {"passed": 2, "failed": 1, "error": 1, "subtests failed": 0, "warnings": 0, "of a plugin": 9}

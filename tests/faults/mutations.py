@@ -22,9 +22,9 @@ from threepio_client.process import Liveness, ProcessIdentity
 from threepio_client.protocol import Lines, Unjournaled
 from threepio_client.runjournal import RunJournal
 from threepiod import keeper
+from threepiod.batch import Batch
 from threepiod.keeper import Keeper
 from threepiod.run import Run
-from threepiod.store import Batch
 
 Mutation = Callable[[pytest.MonkeyPatch], None]
 

@@ -39,7 +39,7 @@ def _ack_before_commit() -> None:
 
 def _no_duplicate_check() -> None:
     """Lines that are taken already are taken again, from socket and journal; nor does the store refuse them by a key."""
-    from threepiod import run, store
+    from threepiod import run, schema, store
 
     def take_again(self: run.Run, seq: int, raw: bytes, source: str) -> bool:
         cursor = self.cursor
@@ -53,9 +53,9 @@ def _no_duplicate_check() -> None:
         return statement
 
     run.Run._drop = take_again  # type: ignore[method-assign]
-    store.MIGRATIONS = tuple(  # type: ignore[assignment,misc]
-        store.Migration(name=step.name, statements=tuple(without_keys(text) for text in step.statements))
-        for step in store.MIGRATIONS
+    vars(store)["MIGRATIONS"] = tuple(
+        schema.Migration(name=step.name, statements=tuple(without_keys(text) for text in step.statements))
+        for step in schema.MIGRATIONS
     )
 
 

@@ -16,7 +16,8 @@ from tests.place import Place
 from tests.scripted import event, made_state_dir
 from threepio_client.events import EventType
 from threepio_client.paths import StateDir
-from threepiod.store import Batch, Store
+from threepiod.batch import Batch
+from threepiod.store import Store
 
 D = [bytes([number]) * 16 for number in range(10)]
 """Digests."""

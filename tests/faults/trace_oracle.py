@@ -18,7 +18,7 @@ from threepio_client.events import EventType
 from threepio_client.line import Event, decode
 from threepio_client.runstate import RunState, State
 from threepio_client.verification import verify_run
-from threepiod.store import HOLE, Batch
+from threepiod.batch import HOLE, Batch
 
 SETTLED_S = 10.0
 """Virtual seconds after which a daemon without faults has taken and stored everything: dozens of its ticks and retries."""

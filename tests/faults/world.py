@@ -39,9 +39,10 @@ from threepio_client.settings import Mode, Settings, SyncPolicy
 from threepiod import connection as connection_module
 from threepiod import daemon as daemon_module
 from threepiod import run as run_module
+from threepiod.batch import HOLE, Batch
 from threepiod.daemon import Daemon
 from threepiod.keeper import Keeper
-from threepiod.store import HOLE, Batch, Store, StoreError
+from threepiod.store import Store, StoreError
 
 WALL_AT_START: Final = 1_700_000_000.0
 RECEIVED_AT_ONCE: Final = 1 << 18

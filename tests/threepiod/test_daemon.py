@@ -18,9 +18,10 @@ from threepio_client.archive import Archive
 from threepio_client.protocol import Ack, Unjournaled
 from threepio_client.runjournal import RunJournal
 from threepio_client.verification import verify_run
+from threepiod.batch import Batch
 from threepiod.queries import live_view
 from threepiod.run import Run
-from threepiod.store import Batch, Store
+from threepiod.store import Store
 
 
 class SlowStore(Store):

@@ -25,10 +25,11 @@ from threepio_client.paths import StateDir
 from threepio_client.runfiles import journal_files
 from threepio_client.settings import load_keep_s
 from threepio_client.verification import verify_run
+from threepiod.committer import Committer
 from threepiod.housekeeping import EVERY_S, PACK_AFTER_S, Housekeeping
 from threepiod.packing import pack, remove_parts
 from threepiod.rebuild import rebuild
-from threepiod.store import Committer, Store
+from threepiod.store import Store
 
 DAY = 86_400.0
 

@@ -28,8 +28,9 @@ from threepio_client.journal import append_observation
 from threepio_client.line import encode
 from threepio_client.paths import StateDir
 from threepio_client.verification import verify_run
+from threepiod.batch import Batch
 from threepiod.rebuild import Rebuilt, rebuild
-from threepiod.store import Batch, Store
+from threepiod.store import Store
 
 RUNS = 50
 TABLES = {

@@ -44,8 +44,10 @@ from threepio_client.runstate import State
 from threepio_client.verification import verify_run
 from threepiod import keeper as keeper_module
 from threepiod import run as run_module
+from threepiod.batch import Batch
+from threepiod.committer import Committer
 from threepiod.run import Run
-from threepiod.store import Batch, Committer, Store, StoreError
+from threepiod.store import Store, StoreError
 
 TICK_S = 0.02
 

@@ -19,7 +19,10 @@ from threepio_client.line import decode
 from threepio_client.paths import StateDir
 from threepio_client.runstate import RunState
 from threepiod import store as store_module
-from threepiod.store import LOG_BYTES, MIGRATIONS, Batch, Committer, DamagedStore, Migration, Store, StoreError
+from threepiod.batch import Batch
+from threepiod.committer import Committer
+from threepiod.schema import MIGRATIONS, Migration
+from threepiod.store import LOG_BYTES, DamagedStore, Store, StoreError
 
 
 @pytest.fixture

@@ -1,0 +1,122 @@
+"""Batch: what one transaction adds to one run, as rows. The one way from a line to the store."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from threepio_client.events import EventType, Payload
+from threepio_client.line import Event
+from threepio_client.runstate import RunState
+
+HOLE: Final = "hole"
+"""Type of the row that stands for lines of the journal that nobody can read."""
+CONFLICTS_KEPT: Final = 100
+"""Conflicting lines of a run that are kept, 512 KiB each at most; all are counted."""
+_IN_COLUMNS: Final = frozenset(
+    {"testName", "parentNames", "nodeid", "status", "phase", "started", "duration", "worker"}
+)
+"""Payload keys of a testCase that have a column, or that the node id says."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Batch:
+    """What one transaction adds to one run.
+
+    Attributes:
+        key: the run's number in the store.
+        seq, offsets, observed, final, ingest, state: as in `StoredRun`, after this batch.
+        nodeids, results, events, conflicts: rows for the tables.
+        size: bytes of the lines in it.
+    """
+
+    key: int
+    nodeids: list[tuple[str]] = field(default_factory=list)
+    results: list[tuple[Any, ...]] = field(default_factory=list)
+    events: list[tuple[Any, ...]] = field(default_factory=list)
+    conflicts: list[tuple[Any, ...]] = field(default_factory=list)
+    size: int = 0
+    seq: int = 0
+    offsets: str = "{}"
+    observed: int = 0
+    final: bool = False
+    ingest: str = "{}"
+    started: float = 0.0
+    state: str = "running"
+    snapshot: str = "{}"
+
+    def __len__(self) -> int:
+        return len(self.results) + len(self.events)
+
+    def take(self, event: Event, size: int, state: RunState) -> None:
+        """Add the next event that there is of the run, of a line of `size` bytes, and fold it into the run's state.
+
+        Those between the state's last one and this one cannot be read.
+        """
+        if event.seq > state.seq + 1:
+            self.add_hole(state.seq + 1, event.seq - 1, "unreadable", event.timestamp)
+        state.fold(event)
+        self.add(event, size)
+
+    def take_conflict(self, seq: int, source: str, line: bytes, state: RunState) -> None:
+        """Add a line that came with the seq of another one; `source` is `socket` or `journal`."""
+        if state.conflicts < CONFLICTS_KEPT:
+            self.conflicts.append((self.key, seq, source, line))
+        state.fold_conflict()
+
+    def add(self, event: Event, size: int) -> None:
+        """Add one event, of a line of `size` bytes."""
+        payload = event.payload
+        nodeid, status = payload.get("nodeid"), payload.get("status")
+        self.size += size
+        if event.type == EventType.TEST_CASE and isinstance(nodeid, str) and isinstance(status, str):
+            self.nodeids.append((nodeid,))
+            self.results.append(
+                (
+                    self.key,
+                    nodeid,
+                    event.seq,
+                    status,
+                    _plain(payload.get("phase")),
+                    _plain(payload.get("started")),
+                    _plain(payload.get("duration")),
+                    _plain(payload.get("worker")),
+                    event.crc,
+                    _details(payload),
+                )
+            )
+        else:
+            self.events.append((self.key, event.seq, event.type, event.timestamp, event.crc, _json(payload)))
+
+    def add_hole(self, first: int, last: int, reason: str, timestamp: float) -> None:
+        """Add that the lines `first` to `last` cannot be read."""
+        self.events.append((self.key, first, HOLE, timestamp, 0, _json({"last": last, "reason": reason})))
+
+    def close(
+        self, *, seq: int, offsets: dict[int, int], observed: int, final: bool, ingest: Payload, state: RunState
+    ) -> None:
+        """State where the run stands after this batch."""
+        self.seq, self.observed, self.final = seq, observed, final
+        self.offsets = _json(offsets)
+        self.ingest = _json(ingest)
+        self.started = state.started
+        self.state = state.verdict().state
+        self.snapshot = _json(state.to_snapshot())
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _details(payload: Payload) -> str | None:
+    if payload.keys() <= _IN_COLUMNS:
+        return None
+    return _json({key: value for key, value in payload.items() if key not in _IN_COLUMNS})
+
+
+def _plain(value: Any) -> Any:
+    """Return what a column can hold: a foreign writer may have put anything there."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return str(value)
+    return value if value is None or isinstance(value, str | int | float) else _json(value)
