@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import trio
 
 from threepio_client.errors import RemoteProtocolError
-from threepio_client.protocol import Role
+from threepio_client.protocol import WINDOW, Role
 
 HELLO_TIMEOUT_S: Final = 10.0
 STRANGERS: Final = 128
@@ -23,6 +23,7 @@ The one that waits longest is let go for a new one: who means it says HELLO at o
 ADAPTERS: Final = 64
 """Runs connected at once. Each may hold an unfinished frame and a batch of 1 MiB; most hold some 40 KiB. Further ones are
 refused, and their events come from the journals: nothing is lost by that."""
+FEW_ADAPTERS: Final = 2
 QUERIES: Final = 64
 """Clients with questions at once. Each may hold an answer of one piece (protocol.REPLY_PIECE), in all 16 MiB."""
 LONG_ANSWERS: Final = 8 * 1024 * 1024
@@ -96,6 +97,11 @@ class Admission:
             yield
         finally:
             self._guests[role] -= 1
+
+    @property
+    def window(self) -> int:
+        """Bytes that an adapter may have un-acked: half as much where many share the daemon's memory."""
+        return WINDOW if self._guests[Role.ADAPTER] <= FEW_ADAPTERS else WINDOW // 2
 
     @contextmanager
     def long_answer(self, size: int) -> Iterator[bool]:

@@ -42,7 +42,7 @@ from threepio_client.protocol import (
 from threepiod.admission import Admission
 from threepiod.run import Run
 
-RECEIVE_SIZE: Final = 128 * 1024
+RECEIVE_SIZE: Final = 64 * 1024
 LARGE_READ: Final = 64 * 1024
 READ_PAUSE_S: Final = 0.005
 """Between reads while little comes: waking for every frame cost a prototype five times the CPU. After a large read: none."""
@@ -175,7 +175,7 @@ class ClientConnection:
         self._acked = self._sent_ack = run.stored
         self._incoming = Incoming(run.stored)
         self._pause_below = LARGE_READ
-        await self._send(Welcome(version=VERSION, cursor=run.stored, window=WINDOW))
+        await self._send(Welcome(version=VERSION, cursor=run.stored, window=self._admission.window))
         run.attach(self, ProcessIdentity.from_payload(hello.run.get("process")))
         log.info("run %s: connected, stored up to %d", run.run_id, run.stored)
         broken: RemoteProtocolError | trio.BrokenResourceError | None = None
@@ -221,7 +221,7 @@ class ClientConnection:
                 elif self._acked > self._sent_ack:
                     self._sent_ack = self._acked
                     self._incoming.acked(self._acked)
-                    await self._send(Ack(seq=self._acked, window=WINDOW))
+                    await self._send(Ack(seq=self._acked, window=self._admission.window))
         except trio.BrokenResourceError:
             pass  # the adapter is gone, or does not read; its run goes on in its journal
         scope.cancel()

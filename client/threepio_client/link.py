@@ -208,7 +208,10 @@ class Link:
                     if isinstance(message, Welcome):
                         self._credit.window = min(message.window, WINDOW)
                         self._set_acked(message.cursor)
-                    elif isinstance(message, Ack | ByeAck):
+                    elif isinstance(message, Ack):
+                        self._credit.window = min(message.window, WINDOW)
+                        self._set_acked(message.seq)
+                    elif isinstance(message, ByeAck):
                         self._set_acked(message.seq)
                     elif isinstance(message, Refuse):
                         self.refused = message.code not in TRANSIENT_REFUSALS

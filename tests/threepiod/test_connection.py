@@ -479,3 +479,17 @@ async def test_long_answers_that_nobody_reads_do_not_pile_up(place: Place, monke
         while not isinstance(message := await slow.hear(), Reply) or message.id < 19 or not message.last:
             pass
         assert "result" in await other.ask("status", run="long")
+
+
+@in_trio
+async def test_many_adapters_get_smaller_windows(place: Place) -> None:
+    async with serving(place) as served:
+        windows = []
+        for number in range(3):
+            client = await served.connect()
+            await client.say(served.hello(f"run{number}"))
+            welcome = await client.hear()
+            assert isinstance(welcome, Welcome)
+            windows.append(welcome.window)
+
+    assert windows == [WINDOW, WINDOW, WINDOW // 2]

@@ -48,7 +48,7 @@ def status_lines(view: dict[str, Any]) -> list[str]:
     parts = [f"{events['journaled']} journaled", f"{events['received']} received", f"{events['stored']} stored"]
     parts += [f"{events[name]} {_EVENTS[name]}" for name in _EVENTS if events.get(name)]
     if view["write_failures"]:
-        parts.append(f"{view['write_failures']} write failures")
+        parts.append(f"{view['write_failures']} write failure{'s' if view['write_failures'] > 1 else ''}")
     if view["blocked_ms"] >= WORTH_SAYING_MS:
         parts.append(f"blocked for {duration(view['blocked_ms'] / 1000)}")
     lines.append(f"  events: {', '.join(parts)} (asked the {view['source']})")

@@ -24,7 +24,7 @@ ROUND: Final = {Scale.SHORT: 1_000, Scale.LONG: 5_000}
 BIG: Final = {Scale.SHORT: 40, Scale.LONG: 8}
 BIGGEST: Final = LINE_LIMIT - 4_096
 """Bytes of text in an event whose line is nearly as long as a line may be."""
-SECONDS: Final = 420.0
+SECONDS: Final = 300.0
 """The long form ends after so many, wherever it is."""
 MOST: Final = 64 * MIB
 SLOPE: Final = 2 * MIB
