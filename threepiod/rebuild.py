@@ -203,7 +203,9 @@ class _Filling:
 
     def _take(self, step: Step) -> None:
         event, state = step.event, self._state
-        if event is None:
+        if step.is_cut_off:
+            pass  # the run ends where its journal does
+        elif event is None:
             state.fold_bad_line()
         elif event.seq > state.seq:
             self._take_old(event.seq)

@@ -392,7 +392,9 @@ class Run:
         for step in steps:
             if step.end <= journal.offsets.get(step.file, 0):
                 continue  # a connection took it meanwhile
-            if step.event is None:
+            if step.is_cut_off:
+                self._report(f"run {self.run_id}: the end of its journal {step.reason}: the machine went down")
+            elif step.event is None:
                 if not self.state.bad_lines:
                     self._report(
                         f"run {self.run_id}: a line of its journal that ends at byte {step.end} is bad: {step.reason}"

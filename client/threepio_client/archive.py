@@ -184,7 +184,7 @@ class Archive:
             for step in self._steps(run_id, stored):
                 if step.event is not None:
                     state.fold(step.event)
-                else:
+                elif not step.is_cut_off:
                     state.fold_bad_line()
         known.journaled = state.seq
         for seen in observations(self.state_dir.observed(run_id), stored.observed if stored else 0):

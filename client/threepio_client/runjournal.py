@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterator
 from itertools import islice
 from typing import Final, NamedTuple
 
+from threepio_client.events import EventType
 from threepio_client.journal import Record, parse, sync_directory, tail_size, whole_lines
 from threepio_client.line import Event
 from threepio_client.paths import StateDir
@@ -19,6 +20,11 @@ from threepio_client.runfiles import journal_files, open_plain
 
 ALL: Final = 1 << 62
 """No limit."""
+CUT_OFF: Final = "never reached the disk"
+"""Reason of the step that stands for the rest of a file after a power cut."""
+_UNWRITTEN: Final = bytes(64)
+"""So many zeros in a line are a part of the file that was not written when the power went: a file system may keep a later
+part without it. No line of ours has one, and a flipped bit makes no more than one."""
 
 
 class Step(NamedTuple):
@@ -28,8 +34,8 @@ class Step(NamedTuple):
         file: number of the file that it stands in.
         end: byte offset in that file behind it.
         raw: the line without its newline.
-        event: what it says; None if it is bad. A seq that came before is a repetition, and one that leaves some out says
-            that nobody can read these.
+        event: what it says; None if it is bad, or if it stands for the rest of a file after a power cut. A seq that came
+            before is a repetition, and one that leaves some out says that nobody can read these.
         reason: why it is bad, else empty.
     """
 
@@ -38,6 +44,11 @@ class Step(NamedTuple):
     raw: bytes
     event: Event | None
     reason: str
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether it stands for the rest of a file after a power cut: not lost, because never synced."""
+        return self.reason.startswith(CUT_OFF)
 
 
 class RunJournal:
@@ -108,6 +119,9 @@ class RunJournal:
                 while (record := tail.head) is not None:
                     if record.event is None:
                         if not final and not tail.has_more:
+                            break
+                        if final and tail.is_cut_off():
+                            yield tail.cut()
                             break
                     elif record.event.seq > seq + 1:
                         break
@@ -183,6 +197,25 @@ class _Tail:
         self._end = record.end
         self._advance()
         return Step(self._number, record.end, record.raw, record.event, record.reason)
+
+    def is_cut_off(self) -> bool:
+        """Whether the next line, a bad one, is where a power cut left a gap: what survives is what stands before it.
+
+        Not where the run went on behind it to its end: then a suite wrote into its journal, and every line counts.
+        """
+        assert self.head is not None
+        if _UNWRITTEN not in self.head.raw:
+            return False
+        rest = (parse(raw, end).event for raw, end in whole_lines(self._fd, self.head.end))
+        return not any(event is not None and event.type == EventType.RUN_COMPLETE for event in rest)
+
+    def cut(self) -> Step:
+        """Return the step that stands for the rest of the file, and leave that out."""
+        assert self.head is not None
+        size = os.fstat(self._fd).st_size
+        missing = size - self._end
+        self.head, self._next, self._lines, self._end = None, None, iter(()), size
+        return Step(self._number, size, b"", None, f"{CUT_OFF}: {missing} bytes")
 
     def look_again(self) -> bool:
         """After the end of the file: return whether there is a line now."""

@@ -56,6 +56,9 @@ def verify_run(archive: Archive, run_id: str) -> dict[str, Any]:
         event = step.event
         numbers[step.file] += 1
         place = f"line {numbers[step.file]} of {files[step.file].name if step.file in files else 'the journal'}"
+        if step.is_cut_off:
+            problems.append(f"note: {place} and what follows {step.reason}: the machine went down")
+            continue
         if event is None:
             corrupt += 1
             state.fold_bad_line()

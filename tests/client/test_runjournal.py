@@ -121,3 +121,38 @@ def test_closed_journals_leave_no_descriptor_open(tmp_path: Path) -> None:
     assert len(read(state_dir)) == 3
 
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def with_a_gap(state_dir: StateDir, lines: list[bytes]) -> int:
+    """Write a journal of which a sector in the middle is zeros; return where the first bad line begins."""
+    data = bytearray(b"".join(lines))
+    at = len(data) // 2
+    data[at : at + 512] = bytes(512)
+    state_dir.journal("run").write_bytes(data)
+    return bytes(data[:at]).rfind(b"\n") + 1
+
+
+def test_after_a_power_cut_reading_ends_where_a_block_is_missing(tmp_path: Path) -> None:
+    state_dir = made_state_dir(tmp_path)
+    lines = run_lines("run", 20, exit_code=None)
+    at = with_a_gap(state_dir, lines)
+
+    *kept, last = read(state_dir)
+
+    assert seqs(kept) == list(range(1, len(kept) + 1))
+    assert sum(len(step.raw) + 1 for step in kept) == at
+    assert last.is_cut_off
+    assert last.end == state_dir.journal("run").stat().st_size
+    assert f"{last.end - at} bytes" in last.reason
+    assert seqs(read(state_dir, final=False))[-1] == len(lines)  # its writer lives: no power cut, and every line counts
+
+
+def test_a_run_that_went_on_to_its_end_was_not_cut_off(tmp_path: Path) -> None:
+    state_dir = made_state_dir(tmp_path)
+    with_a_gap(state_dir, LINES)
+
+    found = read(state_dir)
+
+    assert seqs(found)[-1] == len(LINES)
+    assert None in seqs(found)
+    assert not any(step.is_cut_off for step in found)

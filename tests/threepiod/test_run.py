@@ -647,6 +647,24 @@ async def test_a_journal_of_several_files_is_one(bench: Bench) -> None:
 
 
 @in_trio
+async def test_a_run_that_a_power_cut_ended_is_whole_up_to_the_first_gap(bench: Bench) -> None:
+    lines = run_lines("run", 40, exit_code=None)
+    data = bytearray(b"".join(lines))
+    data[len(data) // 2 : len(data) // 2 + 512] = bytes(512)
+    bench.journal.write_bytes(data)
+    kept = bytes(data).split(b"\0")[0].count(b"\n")
+    async with bench.working() as run:
+        await until(lambda: run.is_over)
+
+    assert run.state.verdict().state is State.CRASHED
+    assert bench.stored() == list(range(1, kept + 1))
+    assert run.state.holes == run.state.bad_lines == 0
+    found = bench.verify()
+    assert found["whole"]
+    assert any("the machine went down" in text for text in found["problems"])
+
+
+@in_trio
 async def test_a_line_that_rotted_is_taken_from_another_file(bench: Bench) -> None:
     lines = run_lines("run", 10)
     bench.write(*lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -16,8 +17,8 @@ from tests.faults.row import Result, Scale
 from tests.place import Place, wait_until
 from threepio_client.archive import Archive
 from threepio_client.events import EventType
-from threepio_client.journal import records
 from threepio_client.paths import StateDir
+from threepio_client.runjournal import RunJournal
 from threepio_client.verification import verify_run
 
 FAULT = "power cut"
@@ -106,16 +107,17 @@ def _has_gone_on(out: Path, cut_at: float) -> bool:
 
 def _check(kind: str, told: Told, cut_at: float, state_dir: StateDir, seed: int, count: _Count) -> int:
     """Compare what is left of a run with what was told of it; return the number of its events that are left."""
-    journal = state_dir.journal(told.run_id)
-    found = list(records(journal)) if journal.exists() else []
-    seqs = [record.event.seq if record.event else None for record in found]
+    with closing(RunJournal(state_dir, told.run_id)) as journal:
+        journal.look()
+        found = [step for step in journal.steps(0, final=True) if not step.is_cut_off]
+    seqs = [step.event.seq if step.event else None for step in found]
     left = len(found)
     problem = f"seed {seed}, cut {count.cuts}, {kind} run {told.run_id}"
     if seqs != list(range(1, left + 1)):
         count.failures.append(
-            f"{problem}: what is left is no prefix: {[(r.number, r.reason) for r in found if r.reason]}"
+            f"{problem}: what is left is no prefix: {[(step.end, step.reason) for step in found if step.reason]}"
         )
-    cases = [record.event.payload for record in found if record.event and record.event.type == EventType.TEST_CASE]
+    cases = [step.event.payload for step in found if step.event and step.event.type == EventType.TEST_CASE]
     if cases != [payload_of(seed, number) for number in range(1, len(cases) + 1)] or len(cases) > told.attempted:
         count.failures.append(f"{problem}: what is left is not what was emitted")
     # What is told after the cut has begun proves nothing: of 30 bare fdatasync that were under way at the ioctl and
