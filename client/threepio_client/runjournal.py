@@ -118,7 +118,7 @@ class RunJournal:
             for tail in tails:
                 while (record := tail.head) is not None:
                     if record.event is None:
-                        if not final and not tail.has_more:
+                        if not final and (not tail.has_more or tail.is_gap):
                             break
                         if final and tail.is_cut_off():
                             yield tail.cut()
@@ -198,13 +198,17 @@ class _Tail:
         self._advance()
         return Step(self._number, record.end, record.raw, record.event, record.reason)
 
+    @property
+    def is_gap(self) -> bool:
+        """Whether a part of the next line was never written. By whom is judged when its writer is gone."""
+        return self.head is not None and _UNWRITTEN in self.head.raw
+
     def is_cut_off(self) -> bool:
         """Whether the next line, a bad one, is where a power cut left a gap: what survives is what stands before it.
 
         Not where the run went on behind it to its end: then a suite wrote into its journal, and every line counts.
         """
-        assert self.head is not None
-        if _UNWRITTEN not in self.head.raw:
+        if self.head is None or not self.is_gap:
             return False
         rest = (parse(raw, end).event for raw, end in whole_lines(self._fd, self.head.end))
         return not any(event is not None and event.type == EventType.RUN_COMPLETE for event in rest)
