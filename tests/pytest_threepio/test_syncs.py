@@ -30,10 +30,12 @@ def test_with_a_daemon_nothing_is_synced_until_the_end(place: Place, has_daemon:
     if has_daemon:
         place.start_daemon()
     log = place.path / "strace.log"
+    # Alone, how often it syncs depends on the disk: here at every line.
+    environ = place.environ if has_daemon else {**place.environ, "THREEPIO_SYNC": "always"}
     command = ["strace", "-f", "-y", "-e", "trace=fsync,fdatasync,sync,syncfs,msync", "-o", str(log)]
     done = subprocess.run(
         [*command, sys.executable, "-m", "pytest", *QUICK, "-q"],
-        env=place.environ,
+        env=environ,
         cwd=place.path,
         capture_output=True,
         text=True,
@@ -45,5 +47,5 @@ def test_with_a_daemon_nothing_is_synced_until_the_end(place: Place, has_daemon:
     calls = re.findall(r"(\w+)\(\d+<[^>]*?/?([^/>]*)>\) += 0", log.read_text())
     names = [call for call, _ in calls]
     syncs = names.count("fdatasync")
-    assert syncs == 1 if has_daemon else syncs > 3
+    assert syncs == 1 if has_daemon else syncs > 303
     assert names == [*["fsync"] * (len(names) - syncs), *["fdatasync"] * syncs]  # directories, when the journal is made
