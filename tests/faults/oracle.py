@@ -7,6 +7,7 @@ a sentence with its numbers. Not here: starting and killing (`scene.py`).
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import shutil
@@ -182,9 +183,9 @@ def read_report(path: Path, run_id: str, index: int) -> Reported:
 
 
 def journal_files(journals: Path, run_id: str) -> list[Path]:
-    """Return the files of a run's journal in their order: `<run>.jsonl`, `<run>.1.jsonl`, `<run>.2.jsonl` ..."""
-    name = re.compile(re.escape(run_id) + r"(?:\.([0-9]+))?\.jsonl")
-    found = [(match, path) for path in journals.glob("*.jsonl") if (match := name.fullmatch(path.name))]
+    """Return the files of a run's journal in their order: `<run>.jsonl`, `<run>.1.jsonl` ..., compressed or not."""
+    name = re.compile(re.escape(run_id) + r"(?:\.([0-9]+))?\.jsonl(?:\.gz)?")
+    found = [(match, path) for path in journals.glob("*.jsonl*") if (match := name.fullmatch(path.name))]
     return [path for _, path in sorted((int(match[1] or 0), path) for match, path in found)]
 
 
@@ -193,7 +194,8 @@ def read_journal(journals: Path, run_id: str) -> Journaled:
     found = Journaled()
     for path in journal_files(journals, run_id):
         here: set[int] = set()
-        *lines, tail = path.read_bytes().split(b"\n")
+        data = path.read_bytes()  # compressed ten minutes after its run
+        *lines, tail = (gzip.decompress(data) if path.suffix == ".gz" else data).split(b"\n")
         unreadable = int(tail != b"")
         for line in lines:
             try:
