@@ -379,8 +379,10 @@ class Run:
         """Take the next lines of the journal, at most one batch."""
         if not self.journal.is_behind or self._is_full():
             return
-        if len(self._batch) and not self._committer.readers.available_tokens:
-            return  # others read: what came over the socket is stored and acked meanwhile
+        while self._committer.readers.available_tokens < 1:  # others read
+            if len(self._batch):
+                return  # what came over the socket is stored and acked meanwhile
+            await trio.sleep(SETTLE_POLL_S)
         journal, targets = self.journal, self.journal.targets
         try:
             steps, more = await trio.to_thread.run_sync(
