@@ -21,9 +21,10 @@ STRANGERS: Final = 128
 """Connections that have not said HELLO: with an unfinished one (wire.HELLO_LIMIT) each takes 80 KiB, in all 10 MiB.
 The one that waits longest is let go for a new one: who means it says HELLO at once."""
 ADAPTERS: Final = 64
-"""Runs connected at once. Each may hold an unfinished frame and a batch of 1 MiB; most hold some 40 KiB. Further ones are
+"""Runs connected at once. Each may hold an unfinished frame of 1 MiB; most hold some 40 KiB. Further ones are
 refused, and their events come from the journals: nothing is lost by that."""
 FEW_ADAPTERS: Final = 2
+"""Runs connected up to which each may have a whole window un-acked."""
 QUERIES: Final = 64
 """Clients with questions at once. Each may hold an answer of one piece (protocol.REPLY_PIECE), in all 16 MiB."""
 LONG_ANSWERS: Final = 8 * 1024 * 1024

@@ -27,7 +27,7 @@ from threepio_client.errors import NoSuchRun, RemoteProtocolError, ThreepioError
 from threepio_client.journal import append_observation
 from threepio_client.paths import COMPRESSED
 from threepio_client.protocol import Hello
-from threepio_client.runfiles import producer_of, runs_of
+from threepio_client.runfiles import producer_of, runs_of, size_of
 from threepio_client.settings import RUN_ID, Settings
 from threepio_client.views import VIEW_VERSION
 from threepiod.admission import Admission
@@ -80,7 +80,6 @@ class Daemon:
         self._errors = 0
         self._taken_before = 0
         self._rates: deque[int] = deque(maxlen=RATE_TICKS)
-        self._taken_by_ended = 0
         self._ended: Counter[str] = Counter()
         self._scanned_at: tuple[int, int] | None = None
         self._blind = ""
@@ -230,7 +229,6 @@ class Daemon:
             log.exception("run %s: the work on it ended by an error", run.run_id)
         if self.runs.get(run.run_id) is run:
             del self.runs[run.run_id]
-        self._taken_by_ended += run.taken
         self._ended.update(run.totals)
         verdict = run.state.verdict()
         log.info("run %s: over, %s: %s; stored up to %d", run.run_id, verdict.state, verdict.text, run.stored)
@@ -241,7 +239,7 @@ class Daemon:
             await trio.sleep(TICK_S)
             for run in list(self.runs.values()):
                 run.tick()
-            taken = self._taken_by_ended + sum(run.taken for run in self.runs.values())
+            taken = self._event_totals()["received"]
             self._rates.append(taken - self._taken_before)
             self._taken_before = taken
 
@@ -298,8 +296,9 @@ class Daemon:
 
     def _has_grown(self, run_id: str, files: dict[int, Path], stored: KnownFiles) -> bool:
         """Whether there is more of a run that was over; what is compressed does not grow."""
-        return _size(self._state_dir.observed(run_id)) > stored.observed or any(
-            path.suffix != COMPRESSED and _size(path) > stored.offsets.get(number, 0) for number, path in files.items()
+        return size_of(self._state_dir.observed(run_id)) > stored.observed or any(
+            path.suffix != COMPRESSED and size_of(path) > stored.offsets.get(number, 0)
+            for number, path in files.items()
         )
 
     # Clients
@@ -342,13 +341,6 @@ def _is_old(journal: Path) -> bool:
         return clock.wall() - journal.stat().st_mtime > FIRST_LINE_S
     except OSError:
         return True
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
 
 
 def _rss_bytes() -> int:

@@ -21,7 +21,7 @@ from threepio_client.errors import ThreepioError
 from threepio_client.journal import sync_directory
 from threepio_client.paths import StateDir, make_private_dir
 from threepio_client.process import Liveness, ProcessIdentity
-from threepio_client.runfiles import journal_files, producer_of, runs_of
+from threepio_client.runfiles import journal_files, producer_of, runs_of, size_of
 from threepio_client.runjournal import RunJournal, Step
 from threepio_client.runstate import RunState
 from threepio_client.views import VIEW_VERSION
@@ -253,7 +253,7 @@ class _Filling:
 
     def _observe(self) -> None:
         old, path = self._old_run, self._state_dir.observed(self._run.run_id)
-        if old is not None and (self._state is old.state or old.observed > _size(path)):
+        if old is not None and (self._state is old.state or old.observed > size_of(path)):
             self._observed = old.observed
             for name in ("gone", "exit_code", "exit_signal", "in_flight"):
                 setattr(self._state, name, getattr(old.state, name))
@@ -355,10 +355,3 @@ def _sync(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0

@@ -13,7 +13,6 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Final, Protocol
 
 import trio
@@ -27,6 +26,7 @@ from threepio_client.line import Event, checksum, decode
 from threepio_client.paths import StateDir
 from threepio_client.process import Liveness, ProcessIdentity
 from threepio_client.protocol import Lines, Unjournaled
+from threepio_client.runfiles import size_of
 from threepio_client.runjournal import RunJournal
 from threepiod.batch import Batch
 from threepiod.committer import Committer
@@ -75,7 +75,6 @@ class Run:
         stored: last line stored and synced.
         state: the live view: all that was taken.
         ingest: counters of how the lines came.
-        taken: lines taken since the daemon started.
         is_over: whether nothing more is expected, and everything is stored.
         trouble: why the run's events cannot be stored now; empty while they can.
         acked: last line that a connected adapter was told is stored and synced.
@@ -107,7 +106,6 @@ class Run:
         self.is_over = found.final
         self.trouble = ""
         self.acked = 0
-        self.taken = 0
         self.totals: Counter[str] = Counter()
         self._trouble_at = 0.0
         self._observed = found.observed
@@ -124,7 +122,7 @@ class Run:
         self._gone_at: float | None = None
         self._wake = trio.Event()
         self._changed = False
-        self._fold_later = self._observed < _size(state_dir.observed(found.run_id))
+        self._fold_later = self._observed < size_of(state_dir.observed(found.run_id))
         self._connections: set[Adapter] = set()
         self._liveness = Liveness.UNKNOWN
         self._identity: ProcessIdentity | None = None
@@ -163,8 +161,7 @@ class Run:
             seq += 1
             end += len(raw) + 1
             if seq <= self.cursor:
-                if not self._drop(seq, raw, "socket"):
-                    raise RemoteProtocolError("conflict", f"line {seq} came before, with other content")
+                self._drop_received(seq, raw)
                 continue
             # While its events cannot be stored, those that stand in a file are left there: memory stays bounded.
             if seq > self.cursor + 1 or (self.trouble and self.journal.has(lines.file)):
@@ -186,8 +183,7 @@ class Run:
         for seq, raw in enumerate(lines.lines, start=lines.first_seq):
             event = _checked(raw, seq)
             if seq <= self.cursor:
-                if not self._drop(seq, raw, "socket"):
-                    raise RemoteProtocolError("conflict", f"line {seq} came before, with other content")
+                self._drop_received(seq, raw)
             else:
                 self._keep(raw, event)
         self.read_journal()
@@ -281,6 +277,7 @@ class Run:
                         await self._pronounce_dead()
                 nursery.cancel_scope.cancel()
         finally:
+            self._committer.release(self._batch.size)  # of a run whose work ended by an error, or that is stopped
             self._keeper.close()
             self.journal.close()
 
@@ -298,7 +295,6 @@ class Run:
         self._batch.take(event, len(raw), self.state)
         self._committer.taken += len(raw)
         self.cursor = event.seq
-        self.taken += 1
         self.totals["received"] += 1
         self._checksums.add(event.seq, event.crc)
         self._keeper.unsynced.add(file)
@@ -313,6 +309,10 @@ class Run:
         except JournalError as error:
             self._note(f"{error}; its lines are not taken")
             return None
+
+    def _drop_received(self, seq: int, raw: bytes) -> None:
+        if not self._drop(seq, raw, "socket"):
+            raise RemoteProtocolError("conflict", f"line {seq} came before, with other content")
 
     def _drop(self, seq: int, raw: bytes, source: str) -> bool:
         """Drop a line that was taken before; return False if that one had other content: a conflict, which is kept."""
@@ -566,10 +566,3 @@ def _checked(raw: bytes, seq: int) -> Event:
     if event.seq != seq:
         raise RemoteProtocolError("bad-line", f"line {seq} says that it is {event.seq}")
     return event
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0

@@ -275,7 +275,7 @@ class Archive:
         known.in_flight = now_page(self.state_dir, known.run_id)[1]
         if known.liveness is Liveness.GONE:
             known.in_flight = believable(known.in_flight, state.seq)
-            known.torn = self._torn(known.run_id)
+            known.torn = self.torn(known.run_id)
             if state.gone is None:
                 payload = gone_payload(state, known.in_flight)
                 state.observe(Event(1, ObservationType.PROCESS_GONE, payload, state.updated, 0))
@@ -319,16 +319,20 @@ class Archive:
                 f"cannot read {place}: {error.strerror}. Set THREEPIO_STATE_DIR to the right directory"
             ) from error
 
+    def torn(self, run_id: str) -> int:
+        """Return the bytes of lines of a run's journal that were begun and not finished; 0 if it cannot be read."""
+        with closing(RunJournal(self.state_dir, run_id)) as journal:
+            try:
+                journal.look()
+            except OSError:
+                return 0
+            return journal.torn()
+
     def _steps(self, run_id: str, stored: StoredRun | None) -> Iterator[Step]:
         """Yield the lines of a run's journal beyond what is stored."""
         with closing(RunJournal(self.state_dir, run_id, stored.offsets if stored else None)) as journal:
             journal.look()
             yield from journal.steps(stored.seq if stored else 0, final=True)
-
-    def _torn(self, run_id: str) -> int:
-        with closing(RunJournal(self.state_dir, run_id)) as journal:
-            journal.look()
-            return journal.torn()
 
 
 def find_run(run_ids: list[str], reference: str) -> str:

@@ -105,6 +105,14 @@ def open_plain(path: Path) -> int:
         return os.dup(room.fileno())
 
 
+def size_of(path: Path) -> int:
+    """Return the bytes of a file, 0 if it cannot be looked at."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 def producer_of(files: dict[int, Path]) -> str | None:
     """Return the producer that a journal's runStart names; the file's own identity where that is not readable.
 

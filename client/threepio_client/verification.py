@@ -96,7 +96,7 @@ def verify_run(archive: Archive, run_id: str) -> dict[str, Any]:
         problems.append(f"{state.events_lost} events lost, because nothing could be written")
     if state.complete is None and not live:
         problems.append("note: the run was cut short, so there are no totals of the runner to compare with")
-    torn = 0 if live else _torn(archive.state_dir, run_id)
+    torn = 0 if live else archive.torn(run_id)
     if torn:
         problems.append(f"note: {torn} bytes of a last line that was never finished: its writer was killed or cut off")
     missing = gaps + len(absent) - pending + different + invented + not_counted
@@ -151,12 +151,3 @@ def _compare_totals(state: RunState, problems: list[str]) -> int:
 
 def _advice(stored_seq: int) -> str:
     return "" if stored_seq else ": no daemon has taken this run yet, start one with: threepiod start"
-
-
-def _torn(state_dir: StateDir, run_id: str) -> int:
-    with closing(RunJournal(state_dir, run_id)) as journal:
-        try:
-            journal.look()
-            return journal.torn()
-        except OSError:
-            return 0  # said above

@@ -66,21 +66,6 @@ RULES: Final = {
         without={mutations.verdict_before_the_last_read: "STORE!=JOURNAL"},
         steps=[("start run",), ("start daemon",), ("wait", 600), ("freeze daemon",), ("emit", 0), ("end run", 0)],
     ),
-    "LAST, and a tick between": CounterExample(
-        rule="nothing asks for less of the journal than was asked for when the process was seen to be gone",
-        without={},
-        steps=[
-            ("start daemon",),
-            ("start run",),
-            ("stuck sync", 0),
-            ("emit", 0),
-            ("wait", 1500),
-            ("cut connection", 0),
-            ("freeze daemon",),
-            ("end run", 0),
-        ],
-        config=Config(tests=8, capacity=300, batch=4),
-    ),
     "DEATH": CounterExample(
         rule="death is the end of the process; the end of the stream proves nothing",
         without={mutations.end_of_stream_is_death: "LIVE-DECLARED-DEAD"},
