@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import struct
+import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -60,8 +61,21 @@ def test_nested(tmp_path):
 """
 BROKEN = "raise ValueError('in import')"
 DIES = "import os\ndef test_one(): pass\ndef test_dies(): os._exit(3)"
-RUNS: Final = 8
+RUNS: Final = 11
 KILLED = "import os\ndef test_killed(): os.kill(os.getpid(), 9)"
+FAULT = "import os, signal\ndef test_fault(): os.kill(os.getpid(), signal.SIGSEGV)\ndef test_exits(): os._exit(3)"
+WAITS = """
+import os, time
+import pytest
+@pytest.mark.parametrize("n", range(4))
+def test_waits(n):
+    open("reached", "w").close()
+    while not os.path.exists("go on"):
+        time.sleep(0.01)
+"""
+ON_CI: Final = {
+    "GITLAB_CI": "true", "CI_PIPELINE_ID": "17", "CI_JOB_NAME": "tests", "CI_JOB_URL": "https://example.org/17",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +83,12 @@ def place() -> Iterator[Place]:
     """A place where everything that can be documented has happened."""
     pytest.importorskip("_pytest.subtests", reason="subtests came with pytest 9")
     found = Place(Path(tempfile.mkdtemp(prefix="3p-")))
-    git = found.path / ".git" / "refs" / "heads"
-    git.mkdir(parents=True)
-    (git / "main").write_text("0123456789abcdef0123456789abcdef01234567\n")
-    (found.path / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
-    for name, text in {"mixed": SUITE, "broken": BROKEN, "dies": DIES, "killed": KILLED}.items():
+    suites = {"mixed": SUITE, "broken": BROKEN, "dies": DIES, "killed": KILLED, "fault": FAULT, "waits": WAITS}
+    for name, text in suites.items():
         found.suite(text, f"test_{name}.py")
+    author = ("-c", "user.name=tests", "-c", "user.email=tests@example.org")
+    for step in (("init", "-q", "-b", "main"), ("add", "test_mixed.py"), (*author, "commit", "-q", "-m", "suite")):
+        subprocess.run(["git", *step], cwd=found.path, check=True)
     found.suite("def pytest_runtest_logfinish(): raise ValueError('a bad plugin')", "bad_plugin.py")
     found.pytest("-q", "test_dies.py", THREEPIO_RUN_ID="alone")
     found.start_daemon()
@@ -85,13 +99,20 @@ def place() -> Iterator[Place]:
     found.pytest("-q", "-p", "bad_plugin", "test_mixed.py", THREEPIO_RUN_ID="internal")
     for name in ("dies", "killed"):
         found.threepio("run", "--", *found.python, "-m", "pytest", f"test_{name}.py", THREEPIO_RUN_ID=name)
+    fault = ("-n", "2", "--max-worker-restart=0", "test_fault.py")
+    found.threepio("run", "--", *found.python, "-m", "pytest", *fault, THREEPIO_RUN_ID="fault", **ON_CI)
+    found.threepio("rerun", "dies", THREEPIO_RUN_ID="again")
     with socket.socket(socket.AF_UNIX) as client:  # the daemon's last error
         client.connect(str(found.settings.socket))
         client.sendall(b"\xff\xff\xff\xff")
         while client.recv(4096):
             pass
     wait_until(lambda: daemon_status(found)["last_error"])
+    waiting = found.start_pytest("-q", "-n", "2", "test_waits.py", THREEPIO_RUN_ID="waits", THREEPIO_STACKS="1")
+    wait_until((found.path / "reached").exists)
     yield found
+    (found.path / "go on").touch()
+    waiting.communicate()
     found.stop_daemon()
     shutil.rmtree(found.path, ignore_errors=True)
 
@@ -157,9 +178,26 @@ def answer(place: Place, *arguments: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("command", ["status", "failures"])
 def test_the_json_of_a_run(place: Place, command: str) -> None:
-    outputs = [answer(place, command, run_id) for run_id in ("mixed", "mixed-2", "workers", "dies")]
+    run_ids = ("mixed", "mixed-2", "workers", "dies", "fault", "waits")
+    outputs = [answer(place, command, run_id) for run_id in run_ids]
 
     check(field_table(section("json.md", f"threepio {command} --json")), [("", output) for output in outputs])
+
+
+def test_the_json_of_what_never_ran(place: Place) -> None:
+    output = answer(place, "never-ran", "dies")
+
+    assert output["suspects"] == ["test_dies.py::test_dies"]
+    check(
+        field_table(section("json.md", "threepio never-ran --json")),
+        [("", answer(place, "never-ran", "waits")), ("", output)],
+    )
+
+
+def test_the_json_of_stacks(place: Place) -> None:
+    output = answer(place, "stacks", "waits")
+
+    check(field_table(section("json.md", "threepio stacks --json")), [("", output)])
 
 
 def test_the_json_of_verify(place: Place) -> None:
@@ -302,11 +340,11 @@ def test_every_command_and_option_of_the_help_is_documented(place: Place, progra
     text = make_commands.PATH.read_text()
     run = getattr(place, program)
     plain = {"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"}
-    commands = re.findall(rf"^### {program} (\w+)", text, re.M)
+    commands = re.findall(rf"^### {program} ([\w-]+)", text, re.M)
     shown = run("--help", **plain)
 
     assert shown.returncode == 0
-    listed = re.findall(r"^\W*([a-z]\w*)  ", shown.stdout.partition("Commands")[2], re.M)
+    listed = re.findall(r"^\W*([a-z][\w-]*)  ", shown.stdout.partition("Commands")[2], re.M)
     assert listed == commands
     for command in commands:
         part = text.split(f"### {program} {command}", 1)[1].split("\n#", 1)[0]

@@ -24,6 +24,7 @@ import trio
 from threepio_client import __version__, clock
 from threepio_client.archive import Archive
 from threepio_client.errors import NoSuchRun, RemoteProtocolError, ThreepioError
+from threepio_client.events import ObservationType
 from threepio_client.journal import append_observation
 from threepio_client.paths import COMPRESSED
 from threepio_client.protocol import Hello
@@ -40,6 +41,8 @@ from threepiod.store import KnownFiles, Store, StoreError
 
 TICK_S: Final = 0.250
 STOP_PATIENCE_S: Final = 30.0
+PRONOUNCE_S: Final = 5.0
+"""How long the answer to a parent that tells of its child's end waits for the verdict."""
 """How long a stop waits until what was received is stored. What then is not, is in the journals."""
 FIRST_LINE_S: Final = 10.0
 """An adapter writes its first line at once: a journal that is empty after this long is looked at again only when the
@@ -172,6 +175,9 @@ class Daemon:
             run = self.runs.get(run_id)
             if run is not None:
                 await run.observe(event_type, payload)
+                if event_type == ObservationType.EXIT_STATUS and payload.get("pid") == run.state.pid:
+                    with trio.move_on_after(PRONOUNCE_S):
+                        await run.over.wait()
                 return
             if await self._committer.call(lambda store: store.find_run(run_id)) is None:
                 raise NoSuchRun(f"no run {run_id} is stored")
@@ -232,6 +238,12 @@ class Daemon:
         self._ended.update(run.totals)
         verdict = run.state.verdict()
         log.info("run %s: over, %s: %s; stored up to %d", run.run_id, verdict.state, verdict.text, run.stored)
+        end = await run.late_end()
+        if end:
+            try:
+                await self.observe(run.run_id, ObservationType.EXIT_STATUS, end)
+            except ThreepioError as error:
+                self._note_error(str(error))
 
     async def _tick(self) -> None:
         while True:

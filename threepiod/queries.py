@@ -12,9 +12,11 @@ from typing import Any, Final, Protocol
 import trio
 
 from threepio_client import clock
-from threepio_client.archive import Archive, find_run, now_page
+from threepio_client.archive import Archive
 from threepio_client.errors import ThreepioError
 from threepio_client.events import ObservationType
+from threepio_client.observed import now_page
+from threepio_client.runfiles import find_run
 from threepio_client.views import Facts, run_row, status_view
 from threepiod.run import Run
 
@@ -117,20 +119,20 @@ class Queries:
 
 def live_view(run: Run, archive: Archive) -> dict[str, Any]:
     """Return the status of a run that is not over, from memory and the now page."""
-    journaled, slots = now_page(archive.state_dir, run.run_id)
+    page = now_page(archive.state_dir, run.run_id)
     return status_view(
         run.state,
         Facts(
             run_id=run.run_id,
             now=clock.wall(),
             source="daemon",
-            journaled=max(journaled, run.cursor),
+            journaled=max(page.seq, run.cursor),
             received=run.cursor,
             stored=run.stored,
             acked=run.acked,
             trouble=run.trouble_note,
             detached=not run.is_connected,
-            in_flight=slots,
+            in_flight=page.slots,
             ingest=run.ingest,
         ),
     )

@@ -16,14 +16,15 @@ from typing import Any, Final
 from zlib import crc32
 
 from threepio_client import clock
-from threepio_client.archive import StoredRun, observations, started_by
+from threepio_client.archive import StoredRun
 from threepio_client.errors import ThreepioError
 from threepio_client.journal import sync_directory
+from threepio_client.observed import observations
 from threepio_client.paths import StateDir, make_private_dir
 from threepio_client.process import Liveness, ProcessIdentity
-from threepio_client.runfiles import journal_files, producer_of, runs_of, size_of
+from threepio_client.runfiles import journal_files, producer_of, runs_of, size_of, started_by
 from threepio_client.runjournal import RunJournal, Step
-from threepio_client.runstate import RunState
+from threepio_client.runstate import OBSERVED, RunState
 from threepio_client.views import VIEW_VERSION
 from threepiod.batch import HOLE, Batch
 from threepiod.keeper import Checksums
@@ -255,7 +256,7 @@ class _Filling:
         old, path = self._old_run, self._state_dir.observed(self._run.run_id)
         if old is not None and (self._state is old.state or old.observed > size_of(path)):
             self._observed = old.observed
-            for name in ("gone", "exit_code", "exit_signal", "in_flight"):
+            for name in OBSERVED:
                 setattr(self._state, name, getattr(old.state, name))
         for record in observations(path, self._observed):
             self._observed = record.end

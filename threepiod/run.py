@@ -9,7 +9,6 @@ line that the adapter could not write - goes into a file of our own before it is
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -18,20 +17,23 @@ from typing import Final, Protocol
 import trio
 
 from threepio_client import clock
-from threepio_client.archive import StoredRun, believable, gone_payload, now_page, observations
+from threepio_client.archive import StoredRun
 from threepio_client.errors import BadLine, RemoteProtocolError
 from threepio_client.events import ObservationType
 from threepio_client.journal import JournalError, append_observation
 from threepio_client.line import Event, checksum, decode
+from threepio_client.observed import gone_payload, last_seen, observations
 from threepio_client.paths import StateDir
 from threepio_client.process import Liveness, ProcessIdentity
 from threepio_client.protocol import Lines, Unjournaled
 from threepio_client.runfiles import size_of
 from threepio_client.runjournal import RunJournal
+from threepiod import worktree
 from threepiod.batch import Batch
 from threepiod.committer import Committer
 from threepiod.keeper import Checksums, Keeper
 from threepiod.store import Store, StoreError
+from threepiod.watch import POLL_S, ProcessWatch
 
 BATCH_BYTES: Final = 1024 * 1024
 BATCH_EVENTS: Final = 10_000
@@ -77,6 +79,7 @@ class Run:
         ingest: counters of how the lines came.
         is_over: whether nothing more is expected, and everything is stored.
         trouble: why the run's events cannot be stored now; empty while they can.
+        over: set when the run's work has ended.
         acked: last line that a connected adapter was told is stored and synced.
         totals: what happened to its lines since the daemon started, by the names of `TOTALS`.
     """
@@ -106,6 +109,7 @@ class Run:
         self.is_over = found.final
         self.trouble = ""
         self.acked = 0
+        self.over = trio.Event()
         self.totals: Counter[str] = Counter()
         self._trouble_at = 0.0
         self._observed = found.observed
@@ -119,12 +123,13 @@ class Run:
         self._sizes_at_tick: dict[int, int] = {}
         self._came = 0
         self._gone = False
-        self._gone_at: float | None = None
+        self._watch: ProcessWatch | None = None
+        self._tree_asked = False
+        self._tree_lock = trio.Lock()
         self._wake = trio.Event()
         self._changed = False
         self._fold_later = self._observed < size_of(state_dir.observed(found.run_id))
         self._connections: set[Adapter] = set()
-        self._liveness = Liveness.UNKNOWN
         self._identity: ProcessIdentity | None = None
 
     # For connections
@@ -236,7 +241,7 @@ class Run:
     @property
     def liveness(self) -> Liveness:
         """Whether the run's process was alive when it was last looked at."""
-        return self._liveness
+        return self._watch.liveness if self._watch is not None else Liveness.UNKNOWN
 
     async def observe(self, event_type: str, payload: dict[str, object]) -> None:
         """Write an observation, fold it in and store the new state.
@@ -263,25 +268,49 @@ class Run:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch_process)
-                while not self.is_over or self.has_work:
-                    await self._wake.wait()
-                    self._wake = trio.Event()
-                    await self._gather()
-                    while self.has_work:
-                        await self._read_some()
-                        if self._fold_later and not self.journal.is_behind:
-                            self._fold_observations()
-                        if not await self._store_batch():
-                            break
-                    if self._gone and not self.has_work and not self.is_over:
-                        await self._pronounce_dead()
+                await self._work(nursery)
+                if self.state.tree or self._tree_asked:
+                    await self._note_tree("end")
+                    await self._work(nursery)
                 nursery.cancel_scope.cancel()
         finally:
+            self.over.set()
             self._committer.release(self._batch.size)  # of a run whose work ended by an error, or that is stopped
             self._keeper.close()
             self.journal.close()
 
+    async def late_end(self) -> dict[str, object]:
+        """Wait until the process of a run that is over is gone, too.
+
+        Returns:
+            How it ended, as the payload of an observation, where the runner said that it would end in another way;
+            else empty.
+        """
+        if self._watch is None or self.state.complete is None:
+            return {}
+        await self._watch.wait_gone()
+        end = self._watch.end
+        return {} if end.get("exitCode") == self.state.complete.get("exitCode") else end
+
     # Inside
+
+    async def _work(self, nursery: trio.Nursery) -> None:
+        """Read, store and ack until the run is over and everything is stored."""
+        while not self.is_over or self.has_work:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            await self._gather()
+            while self.has_work:
+                await self._read_some()
+                if self.state.start and not self._tree_asked:
+                    self._tree_asked = True
+                    nursery.start_soon(self._note_tree, "start")
+                if self._fold_later and not self.journal.is_behind:
+                    self._fold_observations()
+                if not await self._store_batch():
+                    break
+            if self._gone and not self.has_work and not self.is_over:
+                await self._pronounce_dead()
 
     def _take(self, event: Event, raw: bytes, file: int) -> bool:
         """Take the next line; return False if it cannot be journaled where it would survive."""
@@ -426,7 +455,7 @@ class Run:
         batch, self._batch = self._batch, Batch(key=self.key)
         self._changed = False
         # A parent may tell of the end before the journal is read to its end: that alone ends nothing.
-        is_dead = self._gone and self.state.gone is not None and not self.journal.is_behind
+        is_dead = self._gone and self.state.process_gone and not self.journal.is_behind
         final = self.is_over or self.state.complete is not None or is_dead
         batch.close(
             seq=self.cursor,
@@ -482,19 +511,12 @@ class Run:
 
     async def _watch_process(self) -> None:
         """Wait until the producer's process is gone, then have the journal read to its end."""
-        while True:
-            identity = ProcessIdentity.from_payload(self.state.start.get("process")) or self._identity
-            was_alive = self._liveness is Liveness.ALIVE
-            self._liveness = identity.liveness() if identity is not None else Liveness.UNKNOWN
-            if identity is not None and self._liveness is Liveness.ALIVE:
-                await _wait_for_end(identity)
-                continue
-            if self._liveness is Liveness.GONE:
-                self._gone = True
-                self._gone_at = clock.wall() if was_alive else None
-                self.read_journal()
-                return
-            await trio.sleep(0.25)  # runStart is not there yet, or the process is not visible from here
+        while (identity := ProcessIdentity.from_payload(self.state.start.get("process")) or self._identity) is None:
+            await trio.sleep(POLL_S)  # runStart is not there yet
+        self._watch = ProcessWatch(identity)
+        await self._watch.wait_gone()
+        self._gone = True
+        self.read_journal()
 
     async def _pronounce_dead(self) -> None:
         """The process is gone and its journal is read to the end: say so, and store that the run is over."""
@@ -502,7 +524,8 @@ class Run:
             await trio.sleep(SETTLE_POLL_S)  # what it sent before it ended comes first
             self._wake.set()
             return
-        if self.state.complete is None and self.state.gone is None:
+        if self.state.complete is None and not self.state.process_gone:
+            assert self._watch is not None
             log.warning(
                 "run %s: process %d is gone before its run was over; stored up to %d, %d bytes of a line that was begun",
                 self.run_id,
@@ -510,10 +533,12 @@ class Run:
                 self.stored,
                 self.journal.torn(),
             )
-            slots = believable(now_page(self._state_dir, self.run_id)[1], self.state.seq)
+            slots = last_seen(self._state_dir, self.state, self.run_id)
             # A process that was gone when first looked at ended some time after its last line.
-            when = self._gone_at or self.state.updated
+            when = self._watch.ended_at or self.state.updated
             try:
+                if self._watch.end:
+                    await self._append_observation(ObservationType.EXIT_STATUS, self._watch.end, when)
                 await self._append_observation(ObservationType.PROCESS_GONE, gone_payload(self.state, slots), when)
             except OSError as error:
                 self._note(f"cannot write that its process is gone: {error.strerror}; trying again")
@@ -522,6 +547,22 @@ class Run:
                 return
         self._changed = True  # its parent may have told of the end before it was seen from here
         self._wake.set()
+
+    async def _note_tree(self, when: str) -> None:
+        """Note how the checkout is that the run tests; nothing where that is not known, or was not at the start."""
+        async with self._tree_lock:
+            known, rootdir = self.state.tree, self.state.start.get("rootdir")
+            is_new = clock.wall() - self.state.started < worktree.AT_START_S
+            wanted = not known and is_new if when == "start" else known and not self.state.tree_at_end
+            if not wanted or not self.state.start.get("git") or not isinstance(rootdir, str):
+                return
+            found = await worktree.describe(rootdir)
+            if found is None:
+                return
+            try:
+                await self._append_observation(ObservationType.WORK_TREE, {"when": when, **found}, clock.wall())
+            except OSError as error:
+                self._report(f"run {self.run_id}: cannot write how its checkout is: {error.strerror}")
 
     async def _append_observation(self, event_type: str, payload: dict[str, object], timestamp: float) -> None:
         path = self._state_dir.observed(self.run_id)
@@ -537,21 +578,6 @@ class Run:
                 self.state.observe(record.event)
         self._changed = True
         self._wake.set()
-
-
-async def _wait_for_end(identity: ProcessIdentity) -> None:
-    """Return when the process has ended, or when it should be looked at again."""
-    try:
-        pidfd = os.pidfd_open(identity.pid)
-    except OSError:
-        await trio.sleep(0.25)  # it just ended, or no descriptor is left
-        return
-    try:
-        # Looked at again: between the look and the open the pid may have become another process's.
-        if identity.liveness() is Liveness.ALIVE:
-            await trio.lowlevel.wait_readable(pidfd)
-    finally:
-        os.close(pidfd)
 
 
 def _checksum(key: int, seq: int, store: Store) -> int | None:

@@ -15,19 +15,18 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from threepio_client import clock, nowpage
-from threepio_client.errors import NoPlace, NoSuchRun, UnreadableStore
+from threepio_client.errors import NoPlace, UnreadableStore
 from threepio_client.events import EventType, ObservationType, Phase, Status
-from threepio_client.journal import Record, records
 from threepio_client.line import Event
+from threepio_client.observed import gone_payload, last_seen, now_page, observations
 from threepio_client.paths import StateDir
 from threepio_client.process import Liveness, ProcessIdentity
-from threepio_client.runfiles import first_record, runs_of
+from threepio_client.runfiles import find_run, runs_of, started_by
 from threepio_client.runjournal import RunJournal, Step
 from threepio_client.runstate import RunState
 from threepio_client.views import Facts, status_view
 
 BUSY_TIMEOUT_S: Final = 5.0
-NO_RUNS: Final = "there are no runs yet: run your tests with the plugin installed, or with: threepio run -- pytest"
 BAD: Final = (Status.FAIL, Status.ERROR)
 
 
@@ -272,12 +271,11 @@ class Archive:
         state = known.state
         identity = ProcessIdentity.from_payload(state.start.get("process"))
         known.liveness = identity.liveness() if identity is not None else Liveness.UNKNOWN
-        known.in_flight = now_page(self.state_dir, known.run_id)[1]
+        known.in_flight = now_page(self.state_dir, known.run_id).slots
         if known.liveness is Liveness.GONE:
-            known.in_flight = believable(known.in_flight, state.seq)
             known.torn = self.torn(known.run_id)
-            if state.gone is None:
-                payload = gone_payload(state, known.in_flight)
+            if not state.process_gone:
+                payload = gone_payload(state, last_seen(self.state_dir, state, known.run_id))
                 state.observe(Event(1, ObservationType.PROCESS_GONE, payload, state.updated, 0))
 
     @contextmanager
@@ -333,72 +331,6 @@ class Archive:
         with closing(RunJournal(self.state_dir, run_id, stored.offsets if stored else None)) as journal:
             journal.look()
             yield from journal.steps(stored.seq if stored else 0, final=True)
-
-
-def find_run(run_ids: list[str], reference: str) -> str:
-    """Return the run id that a reference means among ids, the latest first: an id, a unique prefix, or `latest`.
-
-    Raises:
-        NoSuchRun: there is no such run, or several.
-    """
-    if not run_ids:
-        raise NoSuchRun(NO_RUNS)
-    if reference == "latest":
-        return run_ids[0]
-    if reference in run_ids:
-        return reference
-    found = [run_id for run_id in run_ids if run_id.startswith(reference)]
-    if not found:
-        raise NoSuchRun(f"no run begins with {reference!r}: see them with: threepio runs")
-    if len(found) > 1:
-        shown = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
-        raise NoSuchRun(f"{len(found)} runs begin with {reference!r}: {shown}")
-    return found[0]
-
-
-def now_page(state_dir: StateDir, run_id: str) -> tuple[int, list[nowpage.InFlight]]:
-    """Return (last journaled seq, what is in flight) by the run's now page; (0, []) if there is none."""
-    try:
-        return nowpage.read(state_dir.now_page(run_id))
-    except OSError:
-        return 0, []
-
-
-def believable(slots: list[nowpage.InFlight], seq: int) -> list[nowpage.InFlight]:
-    """Return the slots of an ended process that fit the journal's end at `seq`.
-
-    After a power cut the page may be newer than what is left of the journal: "not known" beats a wrong name.
-    """
-    return [slot for slot in slots if slot.seq <= seq]
-
-
-def gone_payload(state: RunState, slots: list[nowpage.InFlight]) -> dict[str, Any]:
-    """Return the payload of the observation that a run's process is gone."""
-    return {
-        "pid": state.pid,
-        "inFlight": [
-            {"nodeid": slot.text, "phase": slot.phase, "since": slot.since, "worker": slot.worker} for slot in slots
-        ],
-    }
-
-
-def observations(path: Path, offset: int = 0) -> list[Record]:
-    """Return the good lines of an observation file from `offset`; empty if there is no file."""
-    try:
-        return [record for record in records(path, offset) if record.event is not None]
-    except FileNotFoundError:
-        return []
-
-
-def started_by(journal: Path) -> float:
-    """Return when a run that is not in the store began: by its first line, else by the file's own time."""
-    try:
-        first = first_record(journal)
-        if first is not None and first.event is not None:
-            return first.event.timestamp
-        return journal.stat().st_mtime
-    except OSError:
-        return 0.0
 
 
 def _bad_result(

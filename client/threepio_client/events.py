@@ -36,6 +36,8 @@ class EventType(StrEnum):
     GROUP_RESULT = "testGroupResult"
     TEST_CASE = "testCase"
     TEST_TEARDOWN = "testTeardown"
+    WORKER_START = "workerStart"
+    WORKER_GONE = "workerGone"
     ADAPTER_STATS = "adapterStats"
     RUN_COMPLETE = "runComplete"
 
@@ -47,7 +49,14 @@ class ObservationType(StrEnum):
     """The producer's process has ended and its journal was read to the end. Payload: `pid`."""
 
     EXIT_STATUS = "exitStatus"
-    """The parent saw the command end. Payload: `pid`, and `exitCode` or `signal`."""
+    """How the process ended, by its parent or by the kernel. Payload: `pid`, `exitCode` or `signal`, `outOfMemory`."""
+
+    FAULT_TRACE = "faultTrace"
+    """What a dying process said of itself, found in its output. Payload: `text`."""
+
+    WORK_TREE = "workTree"
+    """The checkout that was tested, when the run began and when it was over. Payload: `when` (start, end), `commit`,
+    `dirty` (tracked files that are changed), `digest` (of all that is changed)."""
 
 
 class Status(StrEnum):

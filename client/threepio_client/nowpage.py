@@ -69,6 +69,20 @@ class InFlight(NamedTuple):
     whole: bool
 
 
+class Page(NamedTuple):
+    """What a page says.
+
+    Attributes:
+        seq: the last journaled event.
+        slots: what is in flight.
+        whole: False where a slot could not be read: its writer was killed within it.
+    """
+
+    seq: int
+    slots: list[InFlight]
+    whole: bool
+
+
 class NowPage:
     """The writing side of a page: the adapter's process, and each worker for its own slot."""
 
@@ -170,8 +184,8 @@ class NowPage:
 _SINCE_SEQ: Final = struct.Struct("<dQ")
 
 
-def read(path: Path) -> tuple[int, list[InFlight]]:
-    """Return (last journaled seq, what is in flight). A slot that is never found whole says nothing: its writer was killed.
+def read(path: Path) -> Page:
+    """Return what the page says.
 
     It takes some 0.1 ms, and READ_TRIES pauses of READ_PAUSE_S at most.
 
@@ -194,7 +208,8 @@ def read(path: Path) -> tuple[int, list[InFlight]]:
                 stable[slot] = _read_slot(data, at)
         if len(stable) == SLOTS:
             break
-    return _SEQ.unpack_from(data, _SEQ_AT)[0], [found for _, found in sorted(stable.items()) if found is not None]
+    slots = [found for _, found in sorted(stable.items()) if found is not None]
+    return Page(_SEQ.unpack_from(data, _SEQ_AT)[0], slots, len(stable) == SLOTS)
 
 
 def _read_slot(data: bytes, at: int) -> InFlight | None:

@@ -75,6 +75,10 @@ class StateDir(NamedTuple):
     def observed(self, run_id: str) -> Path:
         return self.journals / f"{run_id}.observed.jsonl"
 
+    def stacks(self, run_id: str, pid: int) -> Path:
+        """Where a process of a run writes its stacks when it is asked to, if it agreed to that."""
+        return self.path / "stacks" / f"{run_id}.{pid}"
+
     def output(self, run_id: str) -> Path:
         """What a command started by `threepio run` printed."""
         return self.path / "output" / f"{run_id}.log"

@@ -1,9 +1,17 @@
-"""Which process is meant: a pid alone is reused, so boot, pid namespace and start time belong to it."""
+"""Which process is meant, and how it ended: a pid alone is reused, so boot, pid namespace and start time belong to it."""
 
+import fcntl
 import os
+import struct
 from enum import Enum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
+
+_INFO: Final = struct.Struct("<Q52xi")  # mask, what is not used here, exit status as of wait(2)
+_GET_INFO: Final = 3 << 30 | _INFO.size << 16 | 0xFF << 8 | 11
+"""PIDFD_GET_INFO of linux/pidfd.h, with the first version of struct pidfd_info."""
+_WITH_EXIT: Final = 1 << 3
+"""PIDFD_INFO_EXIT, of Linux 6.15: how a process ended, told to whoever has its pidfd once it was waited for."""
 
 
 class Liveness(Enum):
@@ -64,13 +72,34 @@ class ProcessIdentity(NamedTuple):
 
 def current() -> ProcessIdentity:
     """Return the identity of this process."""
-    pid = os.getpid()
+    return identity_of(os.getpid())
+
+
+def identity_of(pid: int) -> ProcessIdentity:
+    """Return the identity of a process of this pid namespace; without a start time if it is gone or cannot be seen."""
     try:
         found = _state_and_start(pid)
     except OSError:
         found = None
     ticks = found[1] if found else 0
     return ProcessIdentity(pid=pid, start_ticks=ticks, boot_id=_boot_id(), pid_namespace=_pid_namespace())
+
+
+def exit_status(pidfd: int) -> dict[str, int] | None:
+    """Return how the process ended that a pidfd stands for: `exitCode` or `signal`.
+
+    None while it runs, while its parent has not waited for it, and where the kernel does not tell (before Linux 6.15).
+    """
+    info = bytearray(_INFO.pack(_WITH_EXIT, 0))
+    try:
+        fcntl.ioctl(pidfd, _GET_INFO, info)
+    except OSError:
+        return None
+    mask, status = _INFO.unpack(info)
+    if not mask & _WITH_EXIT:
+        return None
+    code = os.waitstatus_to_exitcode(status)
+    return {"exitCode": code} if code >= 0 else {"signal": -code}
 
 
 def _boot_id() -> str:

@@ -16,10 +16,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+from threepio_client.errors import NoSuchRun
 from threepio_client.events import LINE_LIMIT, EventType
 from threepio_client.journal import Record, parse, whole_lines
 from threepio_client.paths import COMPRESSED, FILES_LIMIT, SPARE_FROM, StateDir
 
+NO_RUNS: Final = "there are no runs yet: run your tests with the plugin installed, or with: threepio run -- pytest"
 _NAME: Final = re.compile(r"(?P<stem>.+?)\.jsonl(?:\.gz)?", re.DOTALL)
 _NUMBERED: Final = re.compile(r"(?P<base>.+)\.(?P<number>[1-9][0-9]{0,3})")
 
@@ -70,6 +72,38 @@ def runs_of(state_dir: StateDir, names: Iterable[str] | None = None) -> dict[str
         elif owner is not None:
             found.setdefault(stem, {})[0] = path
     return found
+
+
+def find_run(run_ids: list[str], reference: str) -> str:
+    """Return the run id that a reference means among ids, the latest first: an id, a unique prefix, or `latest`.
+
+    Raises:
+        NoSuchRun: there is no such run, or several.
+    """
+    if not run_ids:
+        raise NoSuchRun(NO_RUNS)
+    if reference == "latest":
+        return run_ids[0]
+    if reference in run_ids:
+        return reference
+    found = [run_id for run_id in run_ids if run_id.startswith(reference)]
+    if not found:
+        raise NoSuchRun(f"no run begins with {reference!r}: see them with: threepio runs")
+    if len(found) > 1:
+        shown = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+        raise NoSuchRun(f"{len(found)} runs begin with {reference!r}: {shown}")
+    return found[0]
+
+
+def started_by(journal: Path) -> float:
+    """Return when a run that is not in the store began: by its first line, else by the file's own time."""
+    try:
+        first = first_record(journal)
+        if first is not None and first.event is not None:
+            return first.event.timestamp
+        return journal.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def open_plain(path: Path) -> int:

@@ -39,6 +39,22 @@ _COUNT_OF: Final[dict[str, str]] = {
     Status.XPASS: "xpassed",
     Status.RERUN: "rerun",
 }
+OBSERVED: Final = (
+    "gone",
+    "process_gone",
+    "exit_code",
+    "exit_signal",
+    "in_flight",
+    "out_of_memory",
+    "trace",
+    "tree",
+    "tree_at_end",
+)
+"""Names of the facts of a RunState that come from observations, not from lines."""
+
+DEATHS_KEPT: Final = 20
+"""Of workers: what is known of the first ones that died; all are counted."""
+
 _STOP_SIGNALS: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 """Somebody asked the run to end; any other signal is a crash."""
 
@@ -92,8 +108,16 @@ class RunState:
         conflicts: lines that came with the seq of another line and other content.
         unknown: lines of a type that this version does not know.
         gone: when the process was seen to have ended, seconds since the epoch.
+        process_gone: whether that was seen from outside, after its journal was read to the end.
         exit_code, exit_signal: how it ended, where its parent told.
-        in_flight: what was in flight when the process ended.
+        in_flight: what was in flight when the process ended; None before, and where it is not known.
+        out_of_memory: whether the kernel killed the process for memory.
+        trace: what the dying process said of itself.
+        flaky: tests that passed after an attempt that did not.
+        workers: identity of the process of each worker that is there, by the worker's name.
+        worker_deaths: the first workers that died: `worker`, `exitCode` or `signal`, `outOfMemory`, `nodeid`, `phase`.
+        workers_died: how many did.
+        tree, tree_at_end: payloads of the observations of the work tree.
     """
 
     seq: int = 0
@@ -110,9 +134,18 @@ class RunState:
     conflicts: int = 0
     unknown: int = 0
     gone: float | None = None
+    process_gone: bool = False
     exit_code: int | None = None
     exit_signal: int | None = None
-    in_flight: list[dict[str, Any]] = field(default_factory=list)
+    in_flight: list[dict[str, Any]] | None = None
+    out_of_memory: bool = False
+    trace: str = ""
+    flaky: int = 0
+    workers: dict[str, Payload] = field(default_factory=dict)
+    worker_deaths: list[Payload] = field(default_factory=list)
+    workers_died: int = 0
+    tree: Payload = field(default_factory=dict)
+    tree_at_end: Payload = field(default_factory=dict)
 
     def to_snapshot(self) -> dict[str, Any]:
         """Return plain data from which `from_snapshot` makes an equal state."""
@@ -145,8 +178,11 @@ class RunState:
             self.counts["deselected"] = _number(payload.get("deselected"))
         elif event.type == EventType.ADAPTER_STATS:
             self._fold_stats(payload)
+        elif event.type in _OF_WORKERS:
+            self._fold_worker(event.type, payload)
         elif event.type == EventType.RUN_COMPLETE:
             self.complete = payload
+            self.workers = {}
             self._fold_stats(payload.get("stats"))
             self.counts["deselected"] = _number(payload.get("deselected", self.counts["deselected"]))
         elif event.type not in _PASSED_OVER:
@@ -165,13 +201,25 @@ class RunState:
         payload = event.payload
         if event.type == ObservationType.PROCESS_GONE:
             found = payload.get("inFlight")
-            self.in_flight = [dict(slot) for slot in found if isinstance(slot, dict)] if isinstance(found, list) else []
+            if isinstance(found, list):
+                self.in_flight = [dict(slot) for slot in found if isinstance(slot, dict)]
+            self.process_gone = True
         elif event.type == ObservationType.EXIT_STATUS:
             if payload.get("pid") != self.pid:
                 return  # the status of a shell or wrapper says nothing certain about the runner
             code, number = payload.get("exitCode"), payload.get("signal")
             self.exit_code = code if type(code) is int else None
             self.exit_signal = number if type(number) is int else None
+            self.out_of_memory = self.out_of_memory or payload.get("outOfMemory") is True
+        elif event.type == ObservationType.FAULT_TRACE:
+            self.trace = _text(payload.get("text"))
+            return
+        elif event.type == ObservationType.WORK_TREE:
+            if payload.get("when") == "start":
+                self.tree = payload
+            else:
+                self.tree_at_end = payload
+            return
         else:
             self.unknown += 1
             return
@@ -196,7 +244,8 @@ class RunState:
     def verdict(self) -> Verdict:
         """Return what can be said by the facts so far."""
         if self.complete is not None:
-            return self._verdict_of_complete(self.complete)
+            found = self._verdict_of_complete(self.complete)
+            return Verdict(state=found.state, kind=found.kind, text=found.text + self._afterwards())
         if self.gone is not None:
             return self._verdict_of_death()
         return Verdict(state=State.RUNNING, kind="running", text="running")
@@ -215,6 +264,18 @@ class RunState:
                 self.counts[other] = max(self.counts[other] - _number(taken_back[other]), 0)
         if "subtest" not in payload and name != "rerun" and phase in _DECIDING_PHASES:
             self.finished += 1
+            self.flaky += name == "passed" and _number(payload.get("attempt")) > 1
+
+    def _fold_worker(self, event_type: str, payload: Payload) -> None:
+        worker = _text(payload.get("worker"))
+        if event_type == EventType.WORKER_START:
+            process = payload.get("process")
+            self.workers[worker] = process if isinstance(process, dict) else {}
+            return
+        self.workers.pop(worker, None)
+        self.workers_died += 1
+        if len(self.worker_deaths) < DEATHS_KEPT:
+            self.worker_deaths.append(payload)
 
     def _fold_stats(self, payload: object) -> None:
         if isinstance(payload, dict):
@@ -259,18 +320,29 @@ class RunState:
 
     def _verdict_of_death(self) -> Verdict:
         rest = f"; {self.never_ran} of {self.collected} tests have no outcome" if self.never_ran else ""
-        if self.exit_signal is not None:
-            name = _signal_name(self.exit_signal)
-            if self.exit_signal in _STOP_SIGNALS:
-                return Verdict(state=State.INTERRUPTED, kind="signal", text=f"ended by {name}{rest}")
-            return Verdict(state=State.CRASHED, kind="signal", text=f"the process was killed by {name}{rest}")
-        if self.exit_code is not None:
-            text = f"the process exited with code {self.exit_code} in the middle of the run{rest}"
-            return Verdict(state=State.CRASHED, kind="exit", text=text)
-        text = f"the process {self.pid} is gone, how it ended is not known{rest}"
+        where = place_of_death(self.in_flight)
+        if self.exit_signal in _STOP_SIGNALS and not self.out_of_memory:
+            text = f"ended by {signal_name(self.exit_signal)}{where}{rest}"
+            return Verdict(state=State.INTERRUPTED, kind="signal", text=text)
+        if self.exit_signal is not None or self.exit_code is not None:
+            how = self._manner_of_death()
+            kind = "memory" if self.out_of_memory else "signal" if self.exit_signal is not None else "exit"
+            return Verdict(state=State.CRASHED, kind=kind, text=f"the process {how}{where}{rest}")
+        text = f"the process {self.pid} is gone{where}, how it ended is not known{rest}"
         if not self.start:
             text = "the process is gone, and was so before its first event"
         return Verdict(state=State.CRASHED, kind="gone", text=text)
+
+    def _afterwards(self) -> str:
+        """Return how the process ended after its run was over, where that is not how the runner wanted to end."""
+        code = (self.complete or {}).get("exitCode")
+        if self.exit_signal is None and self.exit_code in (None, code):
+            return ""
+        return f"; afterwards the process {self._manner_of_death()}"
+
+    def _manner_of_death(self) -> str:
+        name = signal_name(self.exit_signal) if self.exit_signal is not None else None
+        return manner_of_death(self.exit_code, name, self.out_of_memory)
 
     def _damage(self) -> list[str]:
         parts = []
@@ -278,11 +350,15 @@ class RunState:
             parts.append(f"{_some(max(self.holes, self.bad_lines), 'line')} of its journal cannot be read")
         if self.conflicts:
             parts.append(f"{_some(self.conflicts, 'line')} came twice with different content")
+        errors = _number((self.complete or {}).get("pluginErrors"))
+        if errors:
+            parts.append(f"{_some(errors, 'error')} in the plugin kept something from being reported")
         if self.events_lost:
             parts.append(f"{_some(self.events_lost, 'event')} lost, because nothing could be written")
         return parts
 
 
+_OF_WORKERS: Final = frozenset({EventType.WORKER_START, EventType.WORKER_GONE})
 _DECIDING_PHASES: Final = frozenset({Phase.SETUP, Phase.CALL})
 _PASSED_OVER: Final = frozenset(
     {
@@ -316,8 +392,35 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _signal_name(number: int) -> str:
+def manner_of_death(exit_code: int | None, exit_signal: str | None, out_of_memory: bool) -> str:
+    """Return how a process ended, as the end of a sentence; the signal by its name."""
+    if out_of_memory:
+        return "was killed by the kernel, which ran out of memory for it (SIGKILL)"
+    if exit_signal is not None:
+        return f"was killed by {exit_signal}"
+    return f"exited with code {exit_code}" if exit_code is not None else "ended in a way that is not known"
+
+
+def place_of_death(slots: list[dict[str, Any]] | None) -> str:
+    """Return where that was, as a part of a sentence that begins with its blank; empty where it is not known."""
+    if slots is None:
+        return ""
+    places = [_place(slot) for slot in slots]
+    if len(places) > 1:
+        return f" with {len(places)} in flight"
+    return f" {places[0]}" if places else " while no test was in flight"
+
+
+def _place(slot: dict[str, Any]) -> str:
+    name, phase = _text(slot.get("nodeid")), _text(slot.get("phase"))
+    if phase == Phase.SESSION_END:
+        return "at the session's end"
+    return f"while collecting {name}" if phase == Phase.COLLECT else f"in the {phase} of {name}"
+
+
+def signal_name(number: int | None) -> str:
+    """Return a signal's name, as SIGSEGV."""
     try:
-        return signal.Signals(number).name
+        return signal.Signals(number or 0).name
     except ValueError:
         return f"signal {number}"

@@ -34,6 +34,7 @@ NAMES: Final = (
     "THREEPIO_BLOCK_MS",
     "THREEPIO_BLOCK_TOTAL_MS",
     "THREEPIO_NESTED",
+    "THREEPIO_STACKS",
 )
 """Every setting but the daemon's own THREEPIO_KEEP_DAYS; as an ini option it has the same name in lower case."""
 
@@ -71,6 +72,7 @@ class Settings(NamedTuple):
         block_s: seconds that one emit may wait for a slow daemon; may be infinite.
         block_total_s: seconds that all emits of a run together may wait; may be infinite.
         nested: report a runner that was started inside a test too.
+        stacks: let `threepio stacks` ask the tested process itself.
     """
 
     mode: Mode
@@ -82,6 +84,7 @@ class Settings(NamedTuple):
     block_s: float
     block_total_s: float
     nested: bool
+    stacks: bool = False
 
     @property
     def places(self) -> "StateDir":
@@ -116,6 +119,7 @@ def load(environ: Mapping[str, str] | None = None, ini: Mapping[str, str] | None
         block_s=source.get("THREEPIO_BLOCK_MS", 0.250, _milliseconds),
         block_total_s=source.get("THREEPIO_BLOCK_TOTAL_MS", 2.0, _milliseconds),
         nested=source.get("THREEPIO_NESTED", False, _flag),
+        stacks=source.get("THREEPIO_STACKS", False, _flag),
     )
 
 

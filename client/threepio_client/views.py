@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from threepio_client.nowpage import InFlight
-from threepio_client.runstate import LIVE_STATES, RunState, State, Verdict
+from threepio_client.runstate import LIVE_STATES, RunState, State, Verdict, signal_name
 
 VIEW_VERSION: Final = 1
 """`schema_version` of everything printed with --json."""
@@ -64,6 +64,11 @@ def status_view(state: RunState, facts: Facts) -> dict[str, Any]:
         "never_ran": 0 if is_live else state.never_ran,
         "counts": dict(state.counts),
         "in_flight": _in_flight(state, facts, ended),
+        "flaky": state.flaky,
+        "death": _death(state),
+        "workers": [_worker(name, process) for name, process in state.workers.items()] if is_live else [],
+        "workers_died": state.workers_died,
+        "worker_deaths": [_worker_death(found) for found in state.worker_deaths],
         "verdict": {"kind": verdict.kind, "text": verdict.text},
         "events": {
             "journaled": max(facts.journaled, state.seq),
@@ -85,7 +90,10 @@ def status_view(state: RunState, facts: Facts) -> dict[str, Any]:
         "pid": state.pid,
         "rootdir": state.start.get("rootdir", ""),
         "argv": state.start.get("argv", []),
-        "git": state.start.get("git", {}),
+        "git": _git(state),
+        "ci": state.start.get("ci"),
+        "parent_run_id": state.start.get("parentRunId"),
+        "rerun_of": state.start.get("rerunOf"),
         "source": facts.source,
     }
 
@@ -109,6 +117,49 @@ def _number(state: RunState, name: str) -> int | float:
     return value if isinstance(value, int | float) else 0
 
 
+def _death(state: RunState) -> dict[str, Any] | None:
+    """Return how the process ended, where that is known and is not how the runner wanted to end."""
+    code = (state.complete or {}).get("exitCode")
+    known = state.exit_signal is not None or (state.exit_code is not None and state.exit_code != code)
+    if not known and (state.complete is not None or state.gone is None):
+        return None
+    return {
+        "exit_code": state.exit_code,
+        "signal": signal_name(state.exit_signal) if state.exit_signal is not None else None,
+        "out_of_memory": state.out_of_memory,
+        "trace": state.trace or None,
+    }
+
+
+def _worker(name: str, process: dict[str, Any]) -> dict[str, Any]:
+    return {"worker": name, "pid": process.get("pid")}
+
+
+def _worker_death(found: dict[str, Any]) -> dict[str, Any]:
+    number = found.get("signal")
+    return {
+        "worker": found.get("worker"),
+        "nodeid": found.get("nodeid"),
+        "phase": found.get("phase"),
+        "exit_code": found.get("exitCode"),
+        "signal": signal_name(number) if type(number) is int else None,
+        "out_of_memory": found.get("outOfMemory") is True,
+    }
+
+
+def _git(state: RunState) -> dict[str, Any]:
+    """Return commit and branch, whether tracked files were changed, and whether that changed during the run."""
+    found = state.start.get("git")
+    git: dict[str, Any] = dict(found) if isinstance(found, dict) else {}
+    if git:
+        before, after = state.tree, state.tree_at_end
+        git["dirty"] = before.get("dirty")
+        names = ("commit", "digest")
+        both = bool(before and after)
+        git["changed_during_run"] = any(before.get(name) != after.get(name) for name in names) if both else None
+    return git
+
+
 def _last_error(state: RunState) -> dict[str, Any] | None:
     found = state.stats.get("lastError")
     if not isinstance(found, dict):
@@ -121,8 +172,8 @@ def _in_flight(state: RunState, facts: Facts, ended: float) -> list[dict[str, An
     if state.complete is not None:
         return []
     slots: list[dict[str, Any]]
-    if state.gone is not None and state.in_flight:
-        slots = state.in_flight
+    if state.process_gone:
+        slots = state.in_flight or []
     else:
         slots = [
             {"nodeid": slot.text, "phase": slot.phase, "since": slot.since, "worker": slot.worker}

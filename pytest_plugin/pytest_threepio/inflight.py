@@ -26,11 +26,12 @@ class InFlight:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collectstart(self, collector: pytest.Collector) -> None:
-        if isinstance(collector, pytest.File):
+        # A directory too: its conftest.py is imported then. A class is collected within its file.
+        if isinstance(collector, pytest.File | pytest.Directory):
             self._page.set(collector.nodeid, Phase.COLLECT, clock.wall(), is_test=False, worker=self._worker)
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_collection_finish(self) -> None:
+    def pytest_collection_modifyitems(self) -> None:
         self._page.clear()
 
     @pytest.hookimpl(tryfirst=True)

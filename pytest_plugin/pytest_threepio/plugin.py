@@ -16,8 +16,11 @@ from threepio_client.errors import NoDaemon, NoPlace, SettingsError
 
 if TYPE_CHECKING:
     from pytest_threepio.reporter import Reporter
+    from pytest_threepio.rerun import Rerun
+    from pytest_threepio.stackdump import StackDump
 
 _KEY: Final = pytest.StashKey["Reporter"]()
+_DUMP: Final[pytest.StashKey[StackDump]] = pytest.StashKey()
 _PARENT: Final = "THREEPIO_PARENT_RUN_ID"
 """Environment, set only where nested sessions are reported: the run in which a pytest was started."""
 
@@ -34,13 +37,21 @@ _HELP: Final = {
     "THREEPIO_BLOCK_MS": "milliseconds that one event may wait for a slow daemon",
     "THREEPIO_BLOCK_TOTAL_MS": "milliseconds that a run may wait for a slow daemon",
     "THREEPIO_NESTED": "1: report a pytest that was started inside a test too",
+    "THREEPIO_STACKS": "1: let 'threepio stacks' ask the tests' own processes where they are, by a real-time signal",
 }
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare the ini options; each has the name of its environment variable in lower case."""
+    """Declare the ini options, each with the name of its environment variable in lower case, and the option."""
     for name in settings.NAMES:
         parser.addini(name.lower(), f"threepiod: {_HELP[name]} (environment: {name})", default="")
+    parser.getgroup("threepio").addoption(
+        "--threepio-rerun",
+        metavar="RUN",
+        default="",
+        help="run only what failed in this run and what never ran, the presumed killer last; a run id, a unique prefix "
+        "of one, or latest: the last run of this rootdir",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -48,24 +59,28 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Begin the run, unless threepiod is off, this is a session inside a test, or an xdist worker."""
     config = session.config
     worker_input: dict[str, Any] | None = getattr(config, "workerinput", None)
+    rerun = _make_rerun(config)
     if worker_input is not None:
         if "threepio_now_page" in worker_input:
             from pytest_threepio.inflight import register_in_worker
 
             register_in_worker(config, worker_input)
+            _dump_stacks(config, _settings(config), worker_input["threepio_run_id"])
         return
+    if rerun is not None:
+        _say(config, f"threepio: {rerun.plan}")
     if sys.platform != "linux":
         _say(config, "threepio: off: this version works on Linux only")
         return
     try:
-        found = settings.load(os.environ, {name.lower(): str(config.getini(name.lower())) for name in settings.NAMES})
+        found = _settings(config)
         if found.mode is settings.Mode.OFF:
             return
         is_nested = bool(_active) or "PYTEST_CURRENT_TEST" in os.environ
         if is_nested and not found.nested:
             return
         parent = _active[-1].run_id if _active else os.environ.get(_PARENT, "") if is_nested else ""
-        reporter = _make_reporter(session, found, parent)
+        reporter = _make_reporter(session, found, parent, rerun.run_id if rerun is not None else "")
     except (SettingsError, NoDaemon) as error:
         raise pytest.UsageError(f"threepio: {error}") from None
     if reporter is None:
@@ -75,6 +90,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if found.nested:
         os.environ[_PARENT] = reporter.run_id
     config.pluginmanager.register(reporter, "threepio-reporter")
+    _dump_stacks(config, found, reporter.run_id)
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -96,6 +112,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End a run that got no pytest_sessionfinish."""
+    dump = config.stash.get(_DUMP, None)
+    if dump is not None:
+        dump.close()
     reporter = config.stash.get(_KEY, None)
     if reporter is not None:
         reporter.finish()
@@ -107,17 +126,48 @@ def pytest_unconfigure(config: pytest.Config) -> None:
                     os.environ[_PARENT] = reporter.parent
 
 
-def _make_reporter(session: pytest.Session, found: settings.Settings, parent: str) -> Reporter | None:
+def _make_rerun(config: pytest.Config) -> Rerun | None:
+    """Have only those tests run that an earlier run left to be run again, if that is wanted."""
+    reference = config.getoption("threepio_rerun")
+    if not reference:
+        return None
+    from pytest_threepio.rerun import make
+
+    try:
+        rerun = make(config, _settings(config).places, reference)
+    except SettingsError as error:
+        raise pytest.UsageError(f"threepio: {error}") from None
+    config.pluginmanager.register(rerun, "threepio-rerun")
+    return rerun
+
+
+def _settings(config: pytest.Config) -> settings.Settings:
+    return settings.load(os.environ, {name.lower(): str(config.getini(name.lower())) for name in settings.NAMES})
+
+
+def _make_reporter(session: pytest.Session, found: settings.Settings, parent: str, rerun_of: str) -> Reporter | None:
     from pytest_threepio.reporter import Reporter
 
     try:
-        return Reporter(session, found, parent)
+        return Reporter(session, found, parent, rerun_of)
     except NoPlace as error:
         if found.mode is settings.Mode.REQUIRE:
             raise
         # A place that cannot be written is no reason to keep the tests from running.
         _say(session.config, f"threepio: this run is not recorded: {error}")
         return None
+
+
+def _dump_stacks(config: pytest.Config, found: settings.Settings, run_id: str) -> None:
+    """Let this process be asked for its stacks, if that is wanted."""
+    if not found.stacks:
+        return
+    from pytest_threepio.stackdump import StackDump
+
+    try:
+        config.stash[_DUMP] = StackDump(found.places.stacks(run_id, os.getpid()))
+    except (OSError, ValueError) as error:  # ValueError: not in the main thread, where signal handlers cannot be set
+        _say(config, f"threepio: this process cannot be asked for its stacks: {error}")
 
 
 def _say(config: pytest.Config, text: str) -> None:

@@ -7,6 +7,7 @@ the session; it never touches a test's outcome.
 from __future__ import annotations
 
 import functools
+import os
 import platform
 import socket
 import sys
@@ -18,12 +19,13 @@ from typing import Any, Final, ParamSpec
 import pytest
 
 from pytest_threepio import payloads
+from pytest_threepio.circumstances import ci_marks, command_of
 from pytest_threepio.groups import Groups
 from pytest_threepio.inflight import InFlight, SessionEnd
-from threepio_client import __version__, clock, nowpage
+from pytest_threepio.workers import Workers
+from threepio_client import __version__, clock
 from threepio_client.adapter import Adapter
 from threepio_client.events import COLLECTED_CHUNK, EventType, Payload, Phase, Status
-from threepio_client.nowpage import SLOTS, NowPage
 from threepio_client.settings import Settings
 from threepio_client.vcs import git_head
 
@@ -32,8 +34,8 @@ SLOW_TEARDOWN_MS: Final = 100.0
 
 _PHASES: Final = frozenset({Phase.SETUP, Phase.CALL, Phase.TEARDOWN})
 
-_COLLECT_ONLY: Final = ("collectonly", "showfixtures", "show_fixtures_per_test")
-"""Options with which pytest collects and runs nothing."""
+_COLLECT_ONLY: Final = ("collectonly", "showfixtures", "show_fixtures_per_test", "setuponly", "setupplan")
+"""Options with which pytest collects and calls no test."""
 
 P = ParamSpec("P")
 
@@ -58,17 +60,17 @@ class Reporter:
 
     Attributes:
         parent: the run in one of whose tests this session was started; empty if there is none, or if it is not known.
+        rerun_of: the run of which this session runs again what failed or never ran; empty if it does not.
     """
 
-    def __init__(self, session: pytest.Session, settings: Settings, parent: str = "") -> None:
+    def __init__(self, session: pytest.Session, settings: Settings, parent: str = "", rerun_of: str = "") -> None:
         """Begin the run; raises what `Adapter` raises."""
         self.parent = parent
+        self.rerun_of = rerun_of
         self._session = session
         self._config = config = session.config
         self._terminal: Any = config.pluginmanager.get_plugin("terminalreporter")
         self._with_workers = config.pluginmanager.hasplugin("dsession")
-        self._workers: dict[str, int] = {}
-        self._died_in: dict[str, str] = {}
         self._subtests: dict[str, list[tuple[str, object]]] = {}
         self._superseded: dict[str, list[tuple[str, object]]] = {}
         self._collected_known = False
@@ -84,6 +86,7 @@ class Reporter:
         self._parent_names: list[str] = []
         self._adapter = Adapter(settings, self._run_start())
         self._groups = Groups(self._adapter.emit)
+        self._workers = Workers(self._adapter)
         self._was_connected = self._adapter.is_connected
         # Under xdist the workers know better what is in flight.
         page = None if self._with_workers else self._adapter.now
@@ -154,6 +157,12 @@ class Reporter:
             },
         )
 
+    @pytest.hookimpl(tryfirst=True)
+    @_guarded
+    def pytest_collection_modifyitems(self) -> None:
+        if self._in_flight is not None:
+            self._in_flight.pytest_collection_modifyitems()
+
     @_guarded
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         self._deselected += len(items)
@@ -163,8 +172,6 @@ class Reporter:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if not self._with_workers:
             self._collected(item.nodeid for item in session.items)
-        if self._in_flight is not None:
-            self._in_flight.pytest_collection_finish()
 
     @pytest.hookimpl(optionalhook=True)
     @_guarded
@@ -271,29 +278,17 @@ class Reporter:
     @pytest.hookimpl(optionalhook=True)
     @_guarded
     def pytest_configure_node(self, node: Any) -> None:
-        """Give a new xdist worker its slot in the now page."""
-        slot = self._workers.setdefault(node.gateway.id, len(self._workers) + 1)
-        if self._adapter.now is not None and slot < SLOTS:
-            node.workerinput["threepio_now_page"] = str(self._adapter.now_path)
-            node.workerinput["threepio_slot"] = slot
+        self._workers.configure(node)
 
     @pytest.hookimpl(optionalhook=True)
     @_guarded
-    def pytest_testnodedown(self, node: Any) -> None:
-        """Clear the slot of a worker that is gone, and keep in which phase it was: xdist's report does not say it."""
-        worker = node.gateway.id
-        slot = self._workers.get(worker, SLOTS)
-        if self._adapter.now is None or slot >= SLOTS:
-            return
-        try:
-            for found in nowpage.read(self._adapter.now_path)[1]:
-                if found.worker == worker and found.is_test:
-                    self._died_in[worker] = found.phase
-            page = NowPage(self._adapter.now_path, slot, create=False)
-        except OSError:
-            return  # the suite removed the page: nobody can read it either
-        page.clear()
-        page.close()
+    def pytest_testnodeready(self, node: Any) -> None:
+        self._workers.started(node)
+
+    @pytest.hookimpl(optionalhook=True)
+    @_guarded
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        self._workers.ended(node, error)
 
     @_guarded
     def finish(self) -> None:
@@ -327,6 +322,7 @@ class Reporter:
             "platform": sys.platform,
             "host": socket.gethostname(),
             "argv": [str(argument) for argument in arguments],
+            "command": command_of(list(sys.orig_argv), len(arguments)),
             "cwd": str(config.invocation_params.dir),
             "rootdir": str(config.rootpath),
             "collectOnly": any(config.getoption(name, False) for name in _COLLECT_ONLY),
@@ -337,6 +333,11 @@ class Reporter:
         }
         if self.parent:
             payload["parentRunId"] = self.parent
+        if self.rerun_of:
+            payload["rerunOf"] = self.rerun_of
+        ci = ci_marks(os.environ)
+        if ci:
+            payload["ci"] = ci
         return payload
 
     def _collected(self, nodeids: Iterable[str]) -> None:
@@ -382,7 +383,7 @@ class Reporter:
         if report.when in _PHASES:
             return report.when
         node = getattr(report, "node", None)
-        return self._died_in.get(node.gateway.id, Phase.CALL) if node is not None else Phase.CALL
+        return self._workers.phase_of_death(node.gateway.id) if node is not None else Phase.CALL
 
     def _names_of(self, nodeid: str) -> tuple[list[str], str]:
         """Return (names of the parents, own name): by pytest's node chain where the node is in this process."""

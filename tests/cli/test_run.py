@@ -178,7 +178,7 @@ def test_a_killed_suite_is_shown_as_crashed(here: Place) -> None:
 
     assert done.returncode == 128 + signal.SIGKILL
     assert "run killed: crashed - the process was killed by SIGKILL" in done.stdout
-    assert "was in flight: test_it.py::test_dies (call" in done.stdout
+    assert "in the call of test_it.py::test_dies;" in done.stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
@@ -215,7 +215,7 @@ def test_a_suite_that_is_asked_to_end_is_interrupted(here: Place) -> None:
 
     assert process.returncode == 128 + signal.SIGTERM
     assert "run asked: interrupted - ended by SIGTERM" in output
-    assert "was in flight: test_it.py::test_waits" in output
+    assert "in the call of test_it.py::test_waits;" in output
 
 
 def test_a_caller_that_ignores_its_children_does_not_make_it_hang(here: Place) -> None:

@@ -37,18 +37,18 @@ def page(path: Path) -> Iterator[NowPage]:
 
 def only(path: Path) -> InFlight:
     """Return the one slot that is in use."""
-    (slot,) = read(path)[1]
+    (slot,) = read(path).slots
     return slot
 
 
 def test_what_is_in_flight_is_read_back(page: NowPage, path: Path) -> None:
-    assert read(path) == (0, [])
+    assert read(path) == (0, [], True)
 
     page.set_seq(41)
     page.set("test_it.py::test_one", Phase.SETUP, 1700000000.5, worker="gw0")
     page.set_seq(42)
 
-    seq, (slot,) = read(path)
+    seq, (slot,), _ = read(path)
     assert seq == 42
     assert slot == InFlight(
         text="test_it.py::test_one",
@@ -147,7 +147,7 @@ def test_a_short_write_does_not_leave_half_a_page(path: Path, monkeypatch: pytes
     write = os.write
     monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:1000]))
     NowPage(path, 0, create=True).close()
-    assert read(path) == (0, [])
+    assert read(path) == (0, [], True)
 
 
 @pytest.mark.parametrize("content", [b"", b"3pioNOW1", b"x" * 100_000], ids=["empty", "short", "other"])

@@ -126,7 +126,9 @@ def test_what_became_of_a_run_that_ended(name: str) -> None:
     assert verdict(state) == expected
     assert text in state.verdict().text
     before = state.verdict()
-    assert gone(state, exitCode=0).verdict() == before  # after runComplete the outcome stands
+    after = gone(state, exitCode=99).verdict()  # after runComplete the outcome stands
+    assert (after.state, after.kind) == (before.state, before.kind)
+    assert after.text == before.text + "; afterwards the process exited with code 99"
 
 
 def test_no_tests_are_a_failure() -> None:
@@ -145,7 +147,7 @@ DEATHS: dict[str, tuple[dict[str, int], tuple[str, str], str]] = {
     "killed": ({"signal": int(signal.SIGKILL)}, ("crashed", "signal"), "killed by SIGKILL; 2 of 3"),
     "segfault": ({"signal": int(signal.SIGSEGV)}, ("crashed", "signal"), "SIGSEGV"),
     "unknown signal": ({"signal": 250}, ("crashed", "signal"), "signal 250"),
-    "exit 0": ({"exitCode": 0}, ("crashed", "exit"), "exited with code 0 in the middle"),
+    "exit 0": ({"exitCode": 0}, ("crashed", "exit"), "exited with code 0; 2 of 3"),
     "exit 3": ({"exitCode": 3}, ("crashed", "exit"), "exited with code 3"),
     "ctrl-c": ({"signal": int(signal.SIGINT)}, ("interrupted", "signal"), "ended by SIGINT; 2 of 3"),
     "terminated": ({"signal": int(signal.SIGTERM)}, ("interrupted", "signal"), "ended by SIGTERM"),

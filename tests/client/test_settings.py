@@ -93,6 +93,7 @@ BAD = {
     "THREEPIO_BLOCK_MS": (["-1", "nan", "soon", "-inf"], "milliseconds"),
     "THREEPIO_BLOCK_TOTAL_MS": (["-0.001", "nan", "1,5"], "milliseconds"),
     "THREEPIO_NESTED": (["yes", "true", "2"], "0 or 1"),
+    "THREEPIO_STACKS": (["on", "-1"], "0 or 1"),
     "THREEPIO_SOCKET": (["/run/a\0b"], "NUL"),
     "THREEPIO_STATE_DIR": (["/var/a\0b"], "NUL"),
 }

@@ -13,7 +13,7 @@ import trio
 
 from tests.daemon_here import Client, Served, serving
 from tests.place import Place
-from tests.scripted import frame_of, in_trio, living, run_lines, until, write_journal
+from tests.scripted import frame_of, in_trio, living, run_lines, sleeper, until, write_journal
 from threepio_client.archive import Archive
 from threepio_client.protocol import Ack, Unjournaled
 from threepio_client.runjournal import RunJournal
@@ -346,3 +346,27 @@ async def test_a_journal_that_another_user_made_is_not_taken(place: Place) -> No
         write_journal(served.state_dir, "run", run_lines("run", 1, identity=living(), exit_code=None))
         await until(lambda: "run" in served.daemon.runs)
         assert "planted" not in served.daemon.runs
+
+
+# How a process ends after its run was over
+
+
+@in_trio
+async def test_a_process_that_is_killed_after_its_run_was_over_is_noted_beside_the_outcome(place: Place) -> None:
+    with sleeper() as (identity, kill):
+        write_journal(place.state_dir, "run", run_lines("run", 1, identity=identity))
+        async with serving(place) as served:
+            archive = Archive(place.state_dir)
+            await until(lambda: not served.daemon.runs and is_whole(place, "run"))
+            assert archive.view("run")["verdict"]["text"] == "passed"
+
+            kill()
+            await trio.to_thread.run_sync(os.waitpid, identity.pid, 0)
+
+            await until(lambda: archive.view("run")["death"])
+            view = archive.view("run")
+            assert (view["state"], view["verdict"]["text"]) == (
+                "passed",
+                "passed; afterwards the process was killed by SIGKILL",
+            )
+            assert view["death"]["signal"] == "SIGKILL"

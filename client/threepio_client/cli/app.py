@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from threepio_client import __version__
-from threepio_client.cli import failures, run_command, runs, status, verify
+from threepio_client.cli import failures, never_ran, rerun, run_command, runs, stacks, status, verify
 from threepio_client.cli.output import guarded, say
 
 _guarded = guarded("threepio")
@@ -24,6 +24,9 @@ app.command("run", epilog=run_command.EXAMPLE, context_settings={"ignore_unknown
 app.command("status", epilog=status.EXAMPLE)(_guarded(status.status))
 app.command("runs", epilog=runs.EXAMPLE)(_guarded(runs.runs))
 app.command("failures", epilog=failures.EXAMPLE)(_guarded(failures.failures))
+app.command("never-ran", epilog=never_ran.EXAMPLE)(_guarded(never_ran.never_ran))
+app.command("rerun", epilog=rerun.EXAMPLE, context_settings={"ignore_unknown_options": True})(_guarded(rerun.rerun))
+app.command("stacks", epilog=stacks.EXAMPLE)(_guarded(stacks.stacks))
 app.command("verify", epilog=verify.EXAMPLE)(_guarded(verify.verify))
 
 

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
-from threepio_client import clock, settings
+from threepio_client import clock, faulttrace, settings
+from threepio_client.cgroup import OomKills
 from threepio_client.cli.output import say
 from threepio_client.cli.source import PATIENCE_S, Source, open_source
 from threepio_client.cli.text import failure_lines, status_lines
@@ -44,15 +46,32 @@ def run(
     Starts the daemon if none runs. The command's own output goes to a file that is named at the end. The exit code is
     the command's, or 70 where it said 0 but its run is not complete.
     """
+    run_and_report(command)
+
+
+def run_and_report(command: list[str], cwd: str | None = None) -> None:
+    """Do what `threepio run` does.
+
+    Args:
+        command: the command.
+        cwd: its working directory; None for our own.
+
+    Raises:
+        typer.Exit: always, with the exit code.
+    """
     found = settings.load()
     state_dir = found.places
     _ensure_daemon(found)
     run_id = found.run_id or _free_run_id(state_dir)
     output = _open_output(state_dir, run_id)
     before = _runs_named(state_dir, run_id)
-    pid, code = _run(command, output, {**os.environ, "THREEPIO_RUN_ID": run_id})
+    oom_kills = OomKills()
+    pid, code = _run(command, output, {**os.environ, "THREEPIO_RUN_ID": run_id}, cwd)
+    end = {"pid": pid, **({"exitCode": code} if code >= 0 else {"signal": -code})}
+    if code == -signal.SIGKILL:
+        end["outOfMemory"] = oom_kills.rose()
     new = [name for name in _runs_named(state_dir, run_id) if name not in before]
-    is_complete = _report(new, pid, code)
+    is_complete = _report(new, end, state_dir.output(run_id) if output is not None else None)
     if output is not None:
         say(f"  full output: {state_dir.output(run_id)}")
     if code == 0 and not is_complete:
@@ -61,8 +80,14 @@ def run(
     raise typer.Exit(code if code >= 0 else 128 - code)
 
 
-def _report(run_ids: list[str], pid: int, code: int) -> bool:
-    """Say what became of the command's runs; return whether all of them passed."""
+def _report(run_ids: list[str], end: dict[str, int], output: Path | None) -> bool:
+    """Say what became of the command's runs; return whether all of them passed.
+
+    Args:
+        run_ids: the runs.
+        end: how the command ended, as the payload of an observation.
+        output: the file with what it printed, if there is one.
+    """
     if not run_ids:
         say(
             "no adapter reported: is the plugin installed where the command runs, and THREEPIO not off?", to_stderr=True
@@ -70,7 +95,7 @@ def _report(run_ids: list[str], pid: int, code: int) -> bool:
         return True
     try:
         with open_source() as source:
-            views = [_conclude(source, run_id, pid, code) for run_id in run_ids]
+            views = [_conclude(source, run_id, end, output) for run_id in run_ids]
             for view in views:
                 for line in status_lines(view):
                     say(line)
@@ -113,13 +138,14 @@ def _ensure_daemon(found: settings.Settings) -> None:
         say(f"threepio: going on without a daemon: {why}", to_stderr=True)
 
 
-def _run(command: list[str], output: int | None, environ: dict[str, str]) -> tuple[int, int]:
+def _run(command: list[str], output: int | None, environ: dict[str, str], cwd: str | None) -> tuple[int, int]:
     """Run the command; return its pid and its exit code, negative for a signal. Signals sent to us are passed on.
 
     Args:
         command: the command.
         output: descriptor for its output, which is closed here; None leaves it our own.
         environ: its environment.
+        cwd: its working directory, or None for ours.
     """
     watched = (*_PASSED_ON, signal.SIGCHLD)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a caller that ignores it would leave us without the command's end
@@ -131,10 +157,12 @@ def _run(command: list[str], output: int | None, environ: dict[str, str]) -> tup
                 stdout=output,
                 stderr=None if output is None else subprocess.STDOUT,
                 env=environ,
+                cwd=cwd,
                 preexec_fn=_with_mask(old),
             )
         except OSError as error:
-            say(f"threepio: cannot run {command[0]}: {error.strerror}", to_stderr=True)
+            where = f" in {cwd}" if cwd is not None else ""
+            say(f"threepio: cannot run {command[0]}{where}: {error.strerror}", to_stderr=True)
             raise typer.Exit(NOT_FOUND) from error
         finally:
             if output is not None:
@@ -155,13 +183,12 @@ def _with_mask(mask: set[Any]) -> Callable[[], None]:
     return restore
 
 
-def _conclude(source: Source, run_id: str, pid: int, code: int) -> dict[str, Any]:
+def _conclude(source: Source, run_id: str, end: dict[str, int], output: Path | None) -> dict[str, Any]:
     """Tell how the process ended, and return the run's status once that is known everywhere."""
-    how = {"exitCode": code} if code >= 0 else {"signal": -code}
     deadline = time.monotonic() + SETTLE_S
     while True:
         try:
-            source.observe(run_id, ObservationType.EXIT_STATUS, {"pid": pid, **how}, clock.wall())
+            source.observe(run_id, ObservationType.EXIT_STATUS, end, clock.wall())
             break
         except NoDaemon:
             raise
@@ -172,8 +199,13 @@ def _conclude(source: Source, run_id: str, pid: int, code: int) -> dict[str, Any
     while True:
         view = source.status(run_id)
         if view["state"] not in LIVE_STATES or time.monotonic() > deadline:
-            return view
+            break
         time.sleep(0.05)
+    trace = faulttrace.find(output) if output is not None and (view["death"] or view["workers_died"]) else ""
+    if trace:
+        source.observe(run_id, ObservationType.FAULT_TRACE, {"text": trace}, clock.wall())
+        view["death"] = {**(view["death"] or {}), "trace": trace}
+    return view
 
 
 def _free_run_id(state_dir: StateDir) -> str:

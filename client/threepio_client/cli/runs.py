@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from threepio_client.archive import NO_RUNS
 from threepio_client.cli.options import AsJson
 from threepio_client.cli.output import one_line, say
 from threepio_client.cli.source import open_source
 from threepio_client.cli.text import counts_text, duration
+from threepio_client.runfiles import NO_RUNS
 from threepio_client.views import VIEW_VERSION
 
 EXAMPLE = "Example: threepio runs --limit 5"

@@ -39,6 +39,10 @@ class Source:
     def has_daemon(self) -> bool:
         return self._client is not None
 
+    def find(self, reference: str) -> str:
+        """Return the run id that a reference means; raises NoSuchRun."""
+        return self._answer("find", {"run": reference}, lambda: self.archive.find(reference))
+
     def status(self, reference: str) -> dict[str, Any]:
         """Return the status answer of a run; raises NoSuchRun."""
         return self._answer("status", {"run": reference}, lambda: self.archive.view(self.archive.find(reference)))

@@ -6,9 +6,11 @@ import time
 from typing import Any, Final
 
 from threepio_client.cli.output import one_line
-from threepio_client.runstate import COUNTS, State
+from threepio_client.faulttrace import deepest
+from threepio_client.runstate import COUNTS, State, manner_of_death, place_of_death
 
-IN_FLIGHT_SHOWN: Final = 4
+IN_FLIGHT_SHOWN: Final = 3
+DEATHS_SHOWN: Final = 2
 FAILURES_SHOWN: Final = 20
 WORTH_SAYING_MS: Final = 20.0
 """Time blocked that is more than the scheduler's doing."""
@@ -37,13 +39,23 @@ def status_lines(view: dict[str, Any]) -> list[str]:
         progress = f"{view['finished']} of {view['collected']} tests finished"
     lines.append(f"  {progress} in {duration(view['duration_s'])}: {counts_text(view['counts']) or 'nothing counted'}")
     slots = view["in_flight"]
-    verb = "in flight" if state in {State.RUNNING, State.DETACHED} else "was in flight"
+    is_live = state in {State.RUNNING, State.DETACHED}
+    if len(slots) == 1 and not is_live:
+        slots = []  # the verdict names it
+    verb = "in flight" if is_live else "was in flight"
     for slot in slots[:IN_FLIGHT_SHOWN]:
         worker = f" on {slot['worker']}" if slot["worker"] else ""
         name = slot["nodeid"] or "the session"
         lines.append(f"  {verb}: {name} ({slot['phase']}, for {duration(slot['elapsed_s'])}){worker}")
     if len(slots) > IN_FLIGHT_SHOWN:
         lines.append(f"  and {len(slots) - IN_FLIGHT_SHOWN} more in flight")
+    lines += _death_lines(view)
+    if view["never_ran"]:
+        lines.append(f"  never ran: {_tests(view['never_ran'])}, see them: threepio never-ran {run_id}")
+    if view["flaky"]:
+        lines.append(f"  flaky: {_tests(view['flaky'])} passed only after another attempt")
+    if view["git"].get("changed_during_run"):
+        lines.append("  the checkout was changed during the run")
     events = view["events"]
     parts = [f"{events['journaled']} journaled", f"{events['received']} received", f"{events['stored']} stored"]
     parts += [f"{events[name]} {_EVENTS[name]}" for name in _EVENTS if events.get(name)]
@@ -57,8 +69,28 @@ def status_lines(view: dict[str, Any]) -> list[str]:
             f"  last error, {clock_time(view['last_error']['time'])}: {first_line(view['last_error']['text'])}"
         )
     if any(view["counts"][name] for name in ("failed", "errors", "subtests_failed")):
-        lines.append(f"  see why: threepio failures {run_id}")
+        lines.append(f"  see why: threepio failures {run_id}; again what failed or never ran: threepio rerun {run_id}")
+    elif view["never_ran"]:
+        lines.append(f"  again what never ran: threepio rerun {run_id}")
     return [one_line(line) for line in lines]
+
+
+def _death_lines(view: dict[str, Any]) -> list[str]:
+    lines = []
+    for found in view["worker_deaths"][:DEATHS_SHOWN]:
+        how = manner_of_death(found["exit_code"], found["signal"], found["out_of_memory"])
+        where = place_of_death([found] if found["phase"] else None)
+        lines.append(f"  worker {found['worker']} {how}{where}")
+    if view["workers_died"] > DEATHS_SHOWN:
+        lines[-1] += f"; {view['workers_died'] - DEATHS_SHOWN} more workers died"
+    trace = (view["death"] or {}).get("trace")
+    if trace:
+        lines.append(f"  its own last words: {first_line(trace)}" + (f", {at}" if (at := deepest(trace)) else ""))
+    return lines
+
+
+def _tests(count: int) -> str:
+    return "1 test" if count == 1 else f"{count} tests"
 
 
 def failure_lines(failures: list[dict[str, Any]], shown: int) -> list[str]:

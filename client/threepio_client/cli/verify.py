@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from threepio_client.archive import NO_RUNS
 from threepio_client.cli.options import AsJson, RunReference
 from threepio_client.cli.output import one_line, say
 from threepio_client.cli.source import open_source
+from threepio_client.runfiles import NO_RUNS
 from threepio_client.verification import settle_and_verify
 from threepio_client.views import VIEW_VERSION
 

@@ -1,0 +1,52 @@
+"""Whether the kernel killed for memory: the counter of a process's control group, read twice.
+
+A process that was killed for memory got a plain SIGKILL. The kernel counts such kills for each control group
+(`oom_kill` in memory.events, or in memory.oom_control of cgroup v1), so what tells is a counter that rose meanwhile.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+_V1: Final = "/sys/fs/cgroup/memory"
+_V2: Final = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
+
+
+class OomKills:
+    """The control group that a process was in when it was first looked at."""
+
+    def __init__(self, pid: int | str = "self") -> None:
+        """Look at the process; one that cannot be seen, or a system without control groups, never shows a kill."""
+        self._file = _counter_of(pid)
+        self._before = self._count()
+
+    def rose(self) -> bool:
+        """Return whether the kernel killed for memory in that group since the last look."""
+        before, self._before = self._before, self._count()
+        return before is not None and self._before is not None and self._before > before
+
+    def _count(self) -> int | None:
+        if self._file is None:
+            return None
+        try:
+            fields = dict(line.split() for line in self._file.read_text().splitlines())
+            return int(fields["oom_kill"])
+        except (OSError, ValueError, KeyError):
+            return None
+
+
+def _counter_of(pid: int | str) -> Path | None:
+    """Return the file with the counter of a process's control group: the one of v1 where memory is controlled there."""
+    try:
+        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    places: list[Path] = []
+    for line in lines:  # cgroups(7): hierarchy-ID:controller-list:cgroup-path
+        _, controllers, path = line.split(":", 2)
+        if "memory" in controllers.split(","):
+            places.insert(0, Path(_V1 + path, "memory.oom_control"))
+        elif not controllers:
+            places += [Path(base + path, "memory.events") for base in _V2]
+    return next((place for place in places if place.is_file()), None)

@@ -1,0 +1,47 @@
+"""`threepio never-ran`: which tests were collected and have no outcome."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from threepio_client.cli.options import AsJson, RunReference
+from threepio_client.cli.output import one_line, say
+from threepio_client.cli.source import open_source
+from threepio_client.selection import select
+from threepio_client.views import VIEW_VERSION
+
+EXAMPLE = "Example: threepio never-ran latest --all"
+SHOWN = 20
+
+
+def never_ran(
+    run: RunReference = "latest",
+    as_json: AsJson = False,
+    show_all: Annotated[bool, typer.Option("--all", help="List every test.")] = False,
+) -> None:
+    """List the tests that a run collected and did not finish. Exit code 0 if there are none, else 1.
+
+    What was running when the process or a worker died is listed first. They are run again, together with what failed,
+    by: threepio rerun.
+    """
+    with open_source() as source:
+        run_id = source.find(run)
+        found = select(source.state_dir, run_id)
+    nodeids = [*found.suspects, *found.never_ran]
+    if as_json:
+        answer = {"schema_version": VIEW_VERSION, "run_id": run_id, "collection_finished": found.is_whole}
+        say(json.dumps({**answer, "suspects": found.suspects, "never_ran": found.never_ran}, indent=2))
+    else:
+        verb = "have no outcome yet" if found.is_alive else "never ran"
+        say(f"run {run_id}: {len(nodeids)} tests {verb}" if nodeids else f"run {run_id}: every collected test has run")
+        if not found.is_whole:
+            say("  its collection was not over: how many more there are is not known")
+        for number, nodeid in enumerate(nodeids if show_all else nodeids[:SHOWN]):
+            say(one_line(f"  {nodeid}" + (" (was running when it died)" if number < len(found.suspects) else "")))
+        if len(nodeids) > SHOWN and not show_all:
+            say(f"  and {len(nodeids) - SHOWN} more: threepio never-ran {run_id} --all")
+    if nodeids or not found.is_whole:
+        raise typer.Exit(1)

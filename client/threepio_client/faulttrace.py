@@ -1,0 +1,44 @@
+"""What a dying process said of itself, found in its output: the stacks of Python's faulthandler and of pytest-timeout."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+TAIL: Final = 1024 * 1024
+"""Bytes from the end of the output in which is looked: a dying process says nothing after it, its siblings may."""
+TRACE_LIMIT: Final = 16 * 1024
+
+_BEGIN: Final = re.compile(r"^(?:Fatal Python error: .*|\++ Timeout \++)$", re.MULTILINE)
+_PART: Final = re.compile(r"\s*$|(?:Current thread|Thread) 0x|  |~+ |\++ Timeout \++$|Python runtime state: ")
+
+
+def find(output: Path) -> str:
+    """Return the last such trace of a command's output, empty if there is none or if the file cannot be read."""
+    try:
+        with output.open("rb") as file:
+            file.seek(max(os.fstat(file.fileno()).st_size - TAIL, 0))
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+    begin = None
+    for found in _BEGIN.finditer(text):
+        if not (begin and found[0].startswith("+") and begin[0].startswith("+")):
+            begin = found  # pytest-timeout says it before its stacks and behind them
+    if begin is None:
+        return ""
+    kept = [begin[0]]
+    for line in text[begin.end() :].splitlines()[1:]:
+        if not _PART.match(line):
+            break
+        kept.append(line)
+    return "\n".join(kept).strip()[:TRACE_LIMIT]
+
+
+def deepest(trace: str) -> str:
+    """Return the innermost line of the thread that died, as `file:line in function`; empty if the trace names none."""
+    _, _, current = trace.partition("Current thread")
+    found = re.search(r'File "(.+)", line (\d+) in (.+)', current or trace)
+    return f"{found[1]}:{found[2]} in {found[3]}" if found else ""

@@ -1,0 +1,122 @@
+"""What of a run is worth running again: what failed, what never ran, and what presumably killed it - by its journal.
+
+Read from the journal alone, so the plugin can do it in the tested process, without a daemon and without the store.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Any, NamedTuple
+
+from threepio_client.events import EventType, ObservationType, Payload, Phase, Status
+from threepio_client.observed import last_seen, observations
+from threepio_client.paths import StateDir
+from threepio_client.process import Liveness, ProcessIdentity
+from threepio_client.runjournal import RunJournal
+from threepio_client.runstate import RunState
+
+_BAD = frozenset({Status.FAIL, Status.ERROR})
+_PHASES_OF_OUTCOMES = frozenset({Phase.SETUP, Phase.CALL})
+
+
+class Selection(NamedTuple):
+    """Parts of a run; node ids in the order of collection, each in one of the lists only.
+
+    Attributes:
+        start: the run's runStart, empty if it cannot be read.
+        failed: what ended in a failure or an error; a file that could not be collected stands for all that is in it.
+        never_ran: what was collected and has no outcome.
+        suspects: what was in flight when the process or a worker of it died: presumably it killed it.
+        is_whole: whether collection was over; if not, more never ran than anybody can name.
+        is_alive: whether the run's process still runs: then there is more to come.
+    """
+
+    start: Payload
+    failed: list[str]
+    never_ran: list[str]
+    suspects: list[str]
+    is_whole: bool
+    is_alive: bool
+
+    def __bool__(self) -> bool:
+        return bool(self.failed or self.never_ran or self.suspects or not self.is_whole)
+
+
+def select(state_dir: StateDir, run_id: str) -> Selection:
+    """Return what of a run is worth running again.
+
+    Raises:
+        OSError: its journal cannot be read.
+    """
+    reader = _Reader()
+    with closing(RunJournal(state_dir, run_id)) as journal:
+        journal.look()
+        for step in journal.steps(0, final=True):
+            if step.event is not None:
+                reader.state.fold(step.event)
+                reader.take(step.event.type, step.event.payload)
+    for record in observations(state_dir.observed(run_id)):
+        if record.event is not None:
+            reader.observe(record.event.type, record.event.payload)
+    return reader.result(state_dir, run_id)
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self.state = RunState()
+        self._collected: dict[str, None] = {}
+        self._finished: set[str] = set()
+        self._failed: dict[str, None] = {}
+        self._suspects: dict[str, None] = {}
+        self._knows_end = False
+
+    def take(self, event_type: str, payload: Payload) -> None:
+        if event_type == EventType.TEST_CASE:
+            self._take_outcome(payload)
+        elif event_type == EventType.TESTS_COLLECTED:
+            self._collected.update(dict.fromkeys(payload.get("nodeids", ())))
+        elif event_type == EventType.COLLECTION_ERROR:
+            self._failed[str(payload.get("nodeid"))] = None
+        elif event_type == EventType.WORKER_GONE:
+            self._suspect(payload)
+
+    def observe(self, event_type: str, payload: Payload) -> None:
+        found = payload.get("inFlight")
+        if event_type == ObservationType.PROCESS_GONE and isinstance(found, list):
+            self._knows_end = True
+            for slot in found:
+                self._suspect(slot)
+
+    def result(self, state_dir: StateDir, run_id: str) -> Selection:
+        state = self.state
+        identity = ProcessIdentity.from_payload(state.start.get("process"))
+        liveness = identity.liveness() if identity is not None else Liveness.UNKNOWN
+        if state.complete is None and not self._knows_end and liveness is Liveness.GONE:
+            for slot in last_seen(state_dir, state, run_id) or ():
+                self._suspect({"nodeid": slot.text, "phase": slot.phase})
+        ids = {*self._collected, *self._failed}
+        # A file that was being imported, or in which a worker died during collection, is no test: nothing else names it.
+        suspects = [nodeid for nodeid in self._suspects if nodeid in ids or "::" not in nodeid]
+        order = {nodeid: number for number, nodeid in enumerate(self._collected)}
+        return Selection(
+            start=state.start,
+            failed=sorted((n for n in self._failed if n not in self._suspects), key=lambda n: order.get(n, -1)),
+            never_ran=[n for n in self._collected if n not in self._finished and n not in self._suspects],
+            suspects=suspects,
+            is_whole=state.collected is not None,
+            is_alive=state.complete is None and liveness is not Liveness.GONE,
+        )
+
+    def _take_outcome(self, payload: Payload) -> None:
+        nodeid, status = str(payload.get("nodeid")), payload.get("status")
+        if status == Status.RERUN:
+            self._failed.pop(nodeid, None)  # of a subtest, in the attempt that was repeated
+        elif status in _BAD:
+            self._failed[nodeid] = None
+        if payload.get("phase") in _PHASES_OF_OUTCOMES and "subtest" not in payload and status != Status.RERUN:
+            self._finished.add(nodeid)
+
+    def _suspect(self, slot: Any) -> None:
+        nodeid = slot.get("nodeid") if isinstance(slot, dict) else None
+        if isinstance(nodeid, str) and nodeid:
+            self._suspects[nodeid] = None

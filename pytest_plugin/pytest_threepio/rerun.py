@@ -1,0 +1,123 @@
+"""`--threepio-rerun RUN`: runs again only what failed in an earlier run and what never ran; what presumably killed it last.
+
+xdist's workers do the same by themselves, so that all of them collect the same tests in the same order.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from threepio_client.errors import NoSuchRun
+from threepio_client.paths import StateDir
+from threepio_client.runfiles import find_run, first_record, runs_of, started_by
+from threepio_client.selection import Selection, select
+
+OPTION: Final = "threepio_rerun"
+
+
+class Rerun:
+    """Leaves out the tests that are not wanted.
+
+    Attributes:
+        run_id: the run that is run again.
+        plan: one sentence on what will be run.
+    """
+
+    def __init__(self, run_id: str, selection: Selection) -> None:
+        self.run_id = run_id
+        self.plan = plan_of(run_id, selection)
+        self._is_whole = selection.is_whole
+        self._last = frozenset(selection.suspects)
+        self._wanted = {*selection.failed, *selection.never_ran, *selection.suspects}
+        self._files = {nodeid.partition("::")[0] for nodeid in self._wanted}
+        # A file that could not be collected, or a directory, stands for all that is in it.
+        self._places = {nodeid for nodeid in self._wanted if "::" not in nodeid}
+        self._missing = 0
+
+    def pytest_ignore_collect(self, collection_path: Path, config: pytest.Config) -> bool | None:
+        """Do not even import a file of which no test is wanted."""
+        if not self._is_whole or collection_path.is_dir() or not collection_path.is_relative_to(config.rootpath):
+            return None
+        name = collection_path.relative_to(config.rootpath).as_posix()
+        return None if name in self._files or self._is_in_place(name) else True
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Keep what is wanted, in the order in which it is, and put the suspects behind it."""
+        if self._is_whole:
+            kept = [item for item in items if self._is_wanted(item.nodeid)]
+            left_out = [item for item in items if not self._is_wanted(item.nodeid)]
+            if left_out:
+                config.hook.pytest_deselected(items=left_out)
+            self._missing = len((self._wanted - self._places) - {item.nodeid for item in kept})
+            items[:] = kept
+        items.sort(key=self._is_suspect)
+
+    def pytest_report_collectionfinish(self) -> str | None:
+        """Say what cannot be run again."""
+        return f"threepio: {self._missing} of them are not there any more" if self._missing else None
+
+    def _is_wanted(self, nodeid: str) -> bool:
+        return nodeid in self._wanted or self._is_in_place(nodeid.partition("::")[0])
+
+    def _is_suspect(self, item: pytest.Item) -> bool:
+        return item.nodeid in self._last or item.nodeid.partition("::")[0] in self._last
+
+    def _is_in_place(self, name: str) -> bool:
+        return any(name == place or place in ("", ".") or name.startswith(f"{place}/") for place in self._places)
+
+
+def make(config: pytest.Config, state_dir: StateDir, reference: str) -> Rerun:
+    """Return what leaves out the tests that are not wanted, and have xdist's workers look at the same run.
+
+    Args:
+        config: pytest's.
+        state_dir: where the journals are.
+        reference: a run id, a unique prefix of one, or `latest`: the last run of the same rootdir.
+
+    Raises:
+        pytest.UsageError: there is no such run, or its journal cannot be read.
+    """
+    try:
+        run_id = _find(state_dir, reference, str(config.rootpath))
+        selection = select(state_dir, run_id)
+    except (NoSuchRun, OSError) as error:
+        raise pytest.UsageError(f"--threepio-rerun={reference}: {error}") from None
+    if selection.is_alive:
+        raise pytest.UsageError(f"--threepio-rerun={reference}: the run {run_id} is not over yet")
+    setattr(config.option, OPTION, run_id)
+    return Rerun(run_id, selection)
+
+
+def plan_of(run_id: str, selection: Selection) -> str:
+    """Return one sentence on what will be run again."""
+    if not selection:
+        return f"nothing to run again: nothing failed in run {run_id}, and everything ran"
+    counts = {
+        "failed": len(selection.failed),
+        "never ran": len(selection.never_ran),
+        "was running when it died": len(selection.suspects),
+    }
+    parts = [f"{number} that {what}" for what, number in counts.items() if number]
+    if not selection.is_whole:
+        parts.insert(0, "everything, because its collection was not over")
+    return f"again from run {run_id}: {', '.join(parts)}"
+
+
+def _find(state_dir: StateDir, reference: str, rootdir: str) -> str:
+    try:
+        files = runs_of(state_dir)
+    except FileNotFoundError:
+        files = {}
+    if reference != "latest":
+        return find_run(list(files), reference)
+    by_start = sorted(files, key=lambda run_id: started_by(files[run_id][min(files[run_id])]), reverse=True)
+    for run_id in by_start:
+        first = first_record(files[run_id][min(files[run_id])])
+        start = first.event.payload if first is not None and first.event is not None else {}
+        if start.get("rootdir") == rootdir and not start.get("collectOnly"):
+            return run_id
+    raise NoSuchRun(f"no run of {rootdir} is known: see all of them with: threepio runs")

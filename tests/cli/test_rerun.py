@@ -1,0 +1,125 @@
+"""`threepio rerun` and `threepio never-ran`: the right tests, the command of the run, and clear words where there is nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from tests.place import COMMAND_TIMEOUT_S, Place, wait_until
+from tests.scripted import run_lines, write_journal
+
+PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+SUITE = """
+import os
+def test_fails(): assert not os.environ.get("RED")
+def test_kills():
+    if os.environ.get("RED"): os._exit(0)
+def test_last(): pass
+"""
+WAITS = """
+import os, time
+def test_waits():
+    open("reached", "w").close()
+    while not os.path.exists("go on"): time.sleep(0.01)
+"""
+
+
+def test_a_run_that_died_is_finished_by_a_rerun(place: Place) -> None:
+    place.start_daemon()
+    place.suite(SUITE)
+    died = place.threepio("run", "--", *PYTEST, RED="1", THREEPIO_RUN_ID="red")
+    listed = place.threepio("never-ran", "red")
+
+    done = place.threepio("rerun", "red", "--", "-v", THREEPIO_RUN_ID="green")
+
+    assert died.returncode == 70
+    assert "threepio rerun red" in died.stdout
+    assert listed.returncode == 1
+    assert listed.stdout.splitlines() == [
+        "run red: 2 tests never ran",
+        "  test_it.py::test_kills (was running when it died)",
+        "  test_it.py::test_last",
+    ]
+    assert done.returncode == 0, done.stderr
+    assert f"in {place.path}: {' '.join(PYTEST)} --threepio-rerun=red -v" in done.stdout
+    assert "3 of 3 tests finished" in done.stdout
+    status = place.status("green")
+    assert (status["state"], status["rerun_of"], status["counts"]["passed"]) == ("passed", "red", 3)
+    order = [e["payload"]["nodeid"] for e in place.journal_events("green") if e["eventType"] == "testCase"]
+    assert order == [f"test_it.py::test_{name}" for name in ("fails", "last", "kills")]
+    nothing = place.threepio("never-ran", "green")
+    assert (nothing.returncode, nothing.stdout) == (0, "run green: every collected test has run\n")
+
+
+def test_a_rerun_of_a_rerun_does_not_go_back_to_the_first(place: Place) -> None:
+    place.start_daemon()
+    place.suite("def test_a(): assert 0\ndef test_b(): assert 0")
+    place.threepio("run", "--", *PYTEST, THREEPIO_RUN_ID="one")
+    place.suite("def test_a(): pass\ndef test_b(): assert 0")
+    place.threepio("rerun", THREEPIO_RUN_ID="two")
+
+    done = place.threepio("rerun", THREEPIO_RUN_ID="three")
+
+    assert "--threepio-rerun=one" not in done.stdout
+    assert "--threepio-rerun=two" in done.stdout
+    assert place.status("two")["collected"] == 2
+    assert place.status("three")["collected"] == 1
+
+
+def test_nothing_to_run_again(place: Place) -> None:
+    place.suite("def test_fine(): pass")
+    place.pytest("-q", THREEPIO_RUN_ID="green")
+
+    done = place.threepio("rerun")
+
+    assert (done.returncode, done.stdout) == (
+        0,
+        "nothing to run again: nothing failed in run green, and everything ran\n",
+    )
+
+
+def test_a_run_that_is_not_over_is_not_run_again(place: Place) -> None:
+    place.suite(WAITS)
+    process = place.start_pytest("-q", THREEPIO_RUN_ID="live")
+    wait_until((place.path / "reached").exists)
+    try:
+        done = place.threepio("rerun", "live")
+        listed = place.threepio("never-ran", "live")
+    finally:
+        (place.path / "go on").touch()
+        process.communicate(timeout=COMMAND_TIMEOUT_S)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "the run live is not over yet" in done.stderr
+    assert "run live: 1 tests have no outcome yet" in listed.stdout
+
+
+def test_a_run_of_another_adapter_says_how_to_do_it_by_hand(place: Place) -> None:
+    write_journal(place.state_dir, "foreign", run_lines("foreign", 2)[:-1])
+
+    done = place.threepio("rerun", "foreign")
+
+    assert done.returncode == 1
+    assert "pytest --threepio-rerun=foreign" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["rerun", "never-ran", "stacks"])
+def test_a_run_that_is_not_known(place: Place, command: str) -> None:
+    done = place.threepio(command, "nothing")
+
+    assert done.returncode == 4
+    assert "there are no runs yet" in done.stderr
+
+
+def test_a_long_list_is_cut_and_says_how_to_see_the_rest(place: Place) -> None:
+    place.suite("import os, pytest\n@pytest.mark.parametrize('n', range(30))\ndef test_n(n): os._exit(1)")
+    place.pytest("-q", THREEPIO_RUN_ID="many")
+
+    short, every = (place.threepio("never-ran", "many", *more).stdout for more in ((), ("--all",)))
+    answer = json.loads(place.threepio("never-ran", "many", "--json").stdout)
+
+    assert "  and 10 more: threepio never-ran many --all" in short
+    assert len(every.splitlines()) == 31
+    assert (len(answer["suspects"]), len(answer["never_ran"])) == (1, 29)

@@ -1,0 +1,68 @@
+"""A run's process, looked at from outside: whether it lives, when it ended, and how, where the kernel tells."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+import trio
+
+from threepio_client import clock
+from threepio_client.cgroup import OomKills
+from threepio_client.process import Liveness, ProcessIdentity, exit_status
+
+POLL_S: Final = 0.250
+"""How often a process is looked at of which no pidfd can be had."""
+REAPED_S: Final = 0.500
+"""How long to wait for the parent to wait for its child: only then the kernel tells how it ended, since Linux 6.15."""
+REAPED_POLL_S: Final = 0.010
+
+
+class ProcessWatch:
+    """One process.
+
+    Attributes:
+        liveness: what was found when it was last looked at.
+        ended_at: when it was seen to end, seconds since the epoch; None if it was gone when first looked at.
+        end: how it ended, as the payload of an `exitStatus` observation; empty where that is not known.
+    """
+
+    def __init__(self, identity: ProcessIdentity) -> None:
+        self._identity = identity
+        self._oom_kills = OomKills(identity.pid)
+        self.liveness = identity.liveness()
+        self.ended_at: float | None = None
+        self.end: dict[str, object] = {}
+
+    async def wait_gone(self) -> None:
+        """Return when the process is gone. One that cannot be seen from here is looked at again and again."""
+        while self.liveness is not Liveness.GONE:
+            was_alive = self.liveness is Liveness.ALIVE
+            if was_alive:
+                await self._wait_for_end()
+            else:
+                await trio.sleep(POLL_S)
+            self.liveness = self._identity.liveness()
+            if was_alive and self.liveness is Liveness.GONE:
+                self.ended_at = clock.wall()
+
+    async def _wait_for_end(self) -> None:
+        """Return when the process has ended, or when it should be looked at again."""
+        try:
+            pidfd = os.pidfd_open(self._identity.pid)
+        except OSError:
+            await trio.sleep(POLL_S)  # it just ended, or no descriptor is left
+            return
+        try:
+            # Looked at again: between the look and the open the pid may have become another process's.
+            if self._identity.liveness() is Liveness.ALIVE:
+                await trio.lowlevel.wait_readable(pidfd)
+                await self._learn_end(pidfd)
+        finally:
+            os.close(pidfd)
+
+    async def _learn_end(self, pidfd: int) -> None:
+        with trio.move_on_after(REAPED_S):
+            while (status := exit_status(pidfd)) is None:
+                await trio.sleep(REAPED_POLL_S)
+            self.end = {"pid": self._identity.pid, **status, "outOfMemory": self._oom_kills.rose()}

@@ -1,0 +1,75 @@
+"""The checkout that a run tests: whether it is as committed, asked of git, outside the tested process."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import subprocess
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+GIT: Final = ("git", "-c", "core.fsmonitor=false", "status", "--porcelain=v2", "--branch", "--untracked-files=no", "-z")
+"""Tracked files only: a test run makes files of its own, which say nothing about what was tested. No hook is called."""
+TIMEOUT_S: Final = 10.0
+"""A tree that takes longer than this is not known."""
+AT_START_S: Final = 5.0
+"""How old a run may be whose tree is still that of its start."""
+
+log = logging.getLogger("threepiod.worktree")
+_turn: Final = trio.CapacityLimiter(1)
+
+
+async def describe(directory: str) -> dict[str, Any] | None:
+    """Return `commit`, `dirty` and `digest` of the checkout that holds a directory; None where that is not known.
+
+    Returns:
+        dirty: whether tracked files differ from the commit.
+        digest: of the commit and of each such file's name, size and time; equal digests mean an equal tree.
+    """
+    # Without its locks, git never stands in the way of one that the user calls; a hook's variables are not ours.
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environ |= {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+    done = None
+    try:
+        async with _turn:
+            with trio.move_on_after(TIMEOUT_S):
+                done = await trio.run_process(
+                    GIT, cwd=directory, env=environ, capture_stdout=True, stderr=subprocess.DEVNULL, check=False
+                )
+            if done is not None and done.returncode == 0:
+                return await trio.to_thread.run_sync(_summary, directory, done.stdout)
+    except OSError as error:
+        log.info("cannot ask git about %s: %s", directory, error.strerror)
+        return None
+    log.info("git does not say how %s is: %s", directory, "it took too long" if done is None else "no checkout of ours")
+    return None
+
+
+def _summary(directory: str, output: bytes) -> dict[str, Any]:
+    """Return what git's answer says: git-status(1), Porcelain Format Version 2."""
+    digest = hashlib.sha256()
+    commit = ""
+    dirty = False
+    top = _top(Path(directory))
+    for entry in output.split(b"\0"):
+        if entry.startswith(b"# branch.oid "):
+            commit = entry.rpartition(b" ")[2].decode("ascii", "replace")
+        if entry.startswith(b"# ") or not entry:
+            continue
+        dirty = True
+        digest.update(entry + b"\0")
+        fields = entry.split(b" ", 8 if entry.startswith(b"1 ") else 9)
+        try:
+            found = os.lstat(os.path.join(os.fsencode(top), fields[-1]))
+        except (OSError, ValueError):
+            continue  # it was deleted, or this is the former name of a file
+        digest.update(f"{found.st_mtime_ns} {found.st_size}\0".encode())
+    digest.update(commit.encode())
+    return {"commit": commit, "dirty": dirty, "digest": digest.hexdigest()[:16]}
+
+
+def _top(directory: Path) -> Path:
+    return next((place for place in (directory, *directory.parents) if (place / ".git").exists()), directory)
