@@ -286,8 +286,9 @@ class Run:
             How it ended, as the payload of an observation, where the runner said that it would end in another way;
             else empty.
         """
-        if self._watch is None or self.state.complete is None:
+        if self.state.complete is None or not self._find_process():
             return {}
+        assert self._watch is not None
         await self._watch.wait_gone()
         end = self._watch.end
         return {} if end.get("exitCode") == self.state.complete.get("exitCode") else end
@@ -511,12 +512,19 @@ class Run:
 
     async def _watch_process(self) -> None:
         """Wait until the producer's process is gone, then have the journal read to its end."""
-        while (identity := ProcessIdentity.from_payload(self.state.start.get("process")) or self._identity) is None:
+        while not self._find_process():
             await trio.sleep(POLL_S)  # runStart is not there yet
-        self._watch = ProcessWatch(identity)
+        assert self._watch is not None
         await self._watch.wait_gone()
         self._gone = True
         self.read_journal()
+
+    def _find_process(self) -> bool:
+        """Have the producer's process watched; return False while it is not known which that is."""
+        identity = ProcessIdentity.from_payload(self.state.start.get("process")) or self._identity
+        if self._watch is None and identity is not None:
+            self._watch = ProcessWatch(identity)
+        return self._watch is not None
 
     async def _pronounce_dead(self) -> None:
         """The process is gone and its journal is read to the end: say so, and store that the run is over."""

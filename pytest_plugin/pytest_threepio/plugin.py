@@ -59,7 +59,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Begin the run, unless threepiod is off, this is a session inside a test, or an xdist worker."""
     config = session.config
     worker_input: dict[str, Any] | None = getattr(config, "workerinput", None)
-    rerun = _make_rerun(config)
+    rerun = _make_rerun(config, worker_input)
     if worker_input is not None:
         if "threepio_now_page" in worker_input:
             from pytest_threepio.inflight import register_in_worker
@@ -126,13 +126,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
                     os.environ[_PARENT] = reporter.parent
 
 
-def _make_rerun(config: pytest.Config) -> Rerun | None:
+def _make_rerun(config: pytest.Config, worker_input: dict[str, Any] | None) -> Rerun | None:
     """Have only those tests run that an earlier run left to be run again, if that is wanted."""
     reference = config.getoption("threepio_rerun")
     if not reference:
         return None
-    from pytest_threepio.rerun import make
+    from pytest_threepio.rerun import WORKER_INPUT, make
 
+    if worker_input is not None:
+        reference = worker_input[WORKER_INPUT]
     try:
         rerun = make(config, _settings(config).places, reference)
     except SettingsError as error:

@@ -6,7 +6,7 @@ xdist's workers do the same by themselves, so that all of them collect the same 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -15,7 +15,8 @@ from threepio_client.paths import StateDir
 from threepio_client.runfiles import find_run, first_record, runs_of, started_by
 from threepio_client.selection import Selection, select
 
-OPTION: Final = "threepio_rerun"
+WORKER_INPUT: Final = "threepio_rerun"
+"""Tells a worker which run is meant: `latest` would be this one."""
 
 
 class Rerun:
@@ -56,6 +57,11 @@ class Rerun:
             items[:] = kept
         items.sort(key=self._is_suspect)
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Have an xdist worker look at the same run."""
+        node.workerinput[WORKER_INPUT] = self.run_id
+
     def pytest_report_collectionfinish(self) -> str | None:
         """Say what cannot be run again."""
         return f"threepio: {self._missing} of them are not there any more" if self._missing else None
@@ -71,7 +77,7 @@ class Rerun:
 
 
 def make(config: pytest.Config, state_dir: StateDir, reference: str) -> Rerun:
-    """Return what leaves out the tests that are not wanted, and have xdist's workers look at the same run.
+    """Return what leaves out the tests that are not wanted.
 
     Args:
         config: pytest's.
@@ -88,7 +94,6 @@ def make(config: pytest.Config, state_dir: StateDir, reference: str) -> Rerun:
         raise pytest.UsageError(f"--threepio-rerun={reference}: {error}") from None
     if selection.is_alive:
         raise pytest.UsageError(f"--threepio-rerun={reference}: the run {run_id} is not over yet")
-    setattr(config.option, OPTION, run_id)
     return Rerun(run_id, selection)
 
 

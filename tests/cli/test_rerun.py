@@ -1,4 +1,4 @@
-"""`threepio rerun` and `threepio never-ran`: the right tests, the command of the run, and clear words where there is nothing."""
+"""`threepio rerun` and `threepio never-ran`: the right tests, the command of the run, clear words where there are none."""
 
 from __future__ import annotations
 
@@ -97,7 +97,8 @@ def test_a_run_that_is_not_over_is_not_run_again(place: Place) -> None:
 
 
 def test_a_run_of_another_adapter_says_how_to_do_it_by_hand(place: Place) -> None:
-    write_journal(place.state_dir, "foreign", run_lines("foreign", 2)[:-1])
+    lines = run_lines("foreign", 2, exit_code=None)
+    write_journal(place.state_dir, "foreign", lines[:-1])
 
     done = place.threepio("rerun", "foreign")
 
