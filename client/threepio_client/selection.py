@@ -27,7 +27,7 @@ class Selection(NamedTuple):
         failed: what ended in a failure or an error; a file that could not be collected stands for all that is in it.
         never_ran: what was collected and has no outcome.
         suspects: what was in flight when the process or a worker of it died: presumably it killed it.
-        is_whole: whether collection was over; if not, more never ran than anybody can name.
+        is_whole: whether collection was over and told all names; if not, more never ran than anybody can name.
         is_alive: whether the run's process still runs: then there is more to come.
     """
 
@@ -68,13 +68,16 @@ class _Reader:
         self._finished: set[str] = set()
         self._failed: dict[str, None] = {}
         self._suspects: dict[str, None] = {}
+        self._named = 0
         self._knows_end = False
 
     def take(self, event_type: str, payload: Payload) -> None:
         if event_type == EventType.TEST_CASE:
             self._take_outcome(payload)
         elif event_type == EventType.TESTS_COLLECTED:
-            self._collected.update(dict.fromkeys(payload.get("nodeids", ())))
+            nodeids = payload.get("nodeids", [])
+            self._collected.update(dict.fromkeys(nodeids))
+            self._named += len(nodeids)
         elif event_type == EventType.COLLECTION_ERROR:
             self._failed[str(payload.get("nodeid"))] = None
         elif event_type == EventType.WORKER_GONE:
@@ -103,7 +106,7 @@ class _Reader:
             failed=sorted((n for n in self._failed if n not in self._suspects), key=lambda n: order.get(n, -1)),
             never_ran=[n for n in self._collected if n not in self._finished and n not in self._suspects],
             suspects=suspects,
-            is_whole=state.collected is not None,
+            is_whole=state.collected is not None and self._named >= state.collected,
             is_alive=state.complete is None and liveness is not Liveness.GONE,
         )
 
