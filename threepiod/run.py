@@ -564,7 +564,7 @@ class Run:
             wanted = not known and is_new if when == "start" else known and not self.state.tree_at_end
             if not wanted or not self.state.start.get("git") or not isinstance(rootdir, str):
                 return
-            found = await worktree.describe(rootdir)
+            found = await worktree.describe(rootdir, self.state.started)
             if found is None:
                 return
             try:

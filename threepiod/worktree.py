@@ -22,11 +22,16 @@ log = logging.getLogger("threepiod.worktree")
 _turn: Final = trio.CapacityLimiter(1)
 
 
-async def describe(directory: str) -> dict[str, Any] | None:
-    """Return `commit`, `dirty` and `digest` of the checkout that holds a directory; None where that is not known.
+async def describe(directory: str, since: float) -> dict[str, Any] | None:
+    """Return `commit`, `dirty`, `changed` and `digest` of the checkout that holds a directory; None where not known.
+
+    Args:
+        directory: any directory of the checkout.
+        since: when the run began, seconds since the epoch. It may be over before git has answered.
 
     Returns:
-        dirty: whether tracked files differ from the commit.
+        dirty: whether tracked files differed from the commit at `since`; None where all that differ changed later.
+        changed: whether one did.
         digest: of the commit and of each such file's name, size and time; equal digests mean an equal tree.
     """
     # Without its locks, git never stands in the way of one that the user calls; a hook's variables are not ours.
@@ -40,7 +45,7 @@ async def describe(directory: str) -> dict[str, Any] | None:
                     GIT, cwd=directory, env=environ, capture_stdout=True, stderr=subprocess.DEVNULL, check=False
                 )
             if done is not None and done.returncode == 0:
-                return await trio.to_thread.run_sync(_summary, directory, done.stdout)
+                return await trio.to_thread.run_sync(_summary, directory, done.stdout, since)
     except OSError as error:
         log.info("cannot ask git about %s: %s", directory, error.strerror)
         return None
@@ -48,27 +53,36 @@ async def describe(directory: str) -> dict[str, Any] | None:
     return None
 
 
-def _summary(directory: str, output: bytes) -> dict[str, Any]:
+def _summary(directory: str, output: bytes, since: float) -> dict[str, Any]:
     """Return what git's answer says: git-status(1), Porcelain Format Version 2."""
     digest = hashlib.sha256()
     commit = ""
-    dirty = False
+    dirty = changed = False
     top = _top(Path(directory))
     for entry in output.split(b"\0"):
         if entry.startswith(b"# branch.oid "):
             commit = entry.rpartition(b" ")[2].decode("ascii", "replace")
         if entry.startswith(b"# ") or not entry:
             continue
-        dirty = True
         digest.update(entry + b"\0")
         fields = entry.split(b" ", 8 if entry.startswith(b"1 ") else 9)
         try:
             found = os.lstat(os.path.join(os.fsencode(top), fields[-1]))
         except (OSError, ValueError):
+            dirty = True
             continue  # it was deleted, or this is the former name of a file
+        if found.st_mtime > since:
+            changed = True
+        else:
+            dirty = True
         digest.update(f"{found.st_mtime_ns} {found.st_size}\0".encode())
     digest.update(commit.encode())
-    return {"commit": commit, "dirty": dirty, "digest": digest.hexdigest()[:16]}
+    return {
+        "commit": commit,
+        "dirty": dirty or (None if changed else False),
+        "changed": changed,
+        "digest": digest.hexdigest()[:16],
+    }
 
 
 def _top(directory: Path) -> Path:

@@ -56,7 +56,7 @@ class ObservationType(StrEnum):
 
     WORK_TREE = "workTree"
     """The checkout that was tested, when the run began and when it was over. Payload: `when` (start, end), `commit`,
-    `dirty` (tracked files that are changed), `digest` (of all that is changed)."""
+    `dirty` (tracked files differ from it), `changed` (since the run began), `digest` (of all that differs)."""
 
 
 class Status(StrEnum):

@@ -11,7 +11,8 @@ TAIL: Final = 1024 * 1024
 """Bytes from the end of the output in which is looked: a dying process says nothing after it, its siblings may."""
 TRACE_LIMIT: Final = 16 * 1024
 
-_BEGIN: Final = re.compile(r"^(?:Fatal Python error: .*|\++ Timeout \++)$", re.MULTILINE)
+# pytest's dots may stand before it in the same line.
+_BEGIN: Final = re.compile(r"Fatal Python error: .*|\+{3,} Timeout \+{3,}$", re.MULTILINE)
 _PART: Final = re.compile(r"\s*$|(?:Current thread|Thread) 0x|  |~+ |\++ Timeout \++$|Python runtime state: ")
 
 

@@ -156,7 +156,8 @@ def _git(state: RunState) -> dict[str, Any]:
         git["dirty"] = before.get("dirty")
         names = ("commit", "digest")
         both = bool(before and after)
-        git["changed_during_run"] = any(before.get(name) != after.get(name) for name in names) if both else None
+        differs = any(before.get(name) != after.get(name) for name in names)
+        git["changed_during_run"] = (differs or before.get("changed") is True) if both else None
     return git
 
 

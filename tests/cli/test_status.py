@@ -298,3 +298,25 @@ def test_a_store_with_a_damaged_page_is_an_error_that_says_what_to_do(place: Pla
     assert "threepiod rebuild" in result.stderr
     rebuild(state_dir)
     assert call(place, "status", "run").exit_code == 0
+
+
+def test_a_checkout_that_changes_during_the_run_is_said(place: Place) -> None:
+    place.suite("def test_edits():\n    with open('tracked.txt', 'a') as file: file.write('more')")
+    place.suite("text", "tracked.txt")
+    place.suite("text", "second.txt")
+    author = ("-c", "user.name=tests", "-c", "user.email=tests@example.org")
+    for step in (("init", "-q"), ("add", "tracked.txt", "second.txt"), (*author, "commit", "-q", "-m", "first")):
+        subprocess.run(["git", *step], cwd=place.path, check=True)
+    place.start_daemon()
+    for run_id in ("clean", "dirty"):
+        if run_id == "dirty":
+            place.suite("other text", "second.txt")
+        place.pytest("-q", THREEPIO_RUN_ID=run_id)
+        wait_until(lambda run_id=run_id: place.status(run_id)["git"]["changed_during_run"] is not None)  # type: ignore[misc]
+
+    shown = place.threepio("status", "clean").stdout
+
+    assert "  the checkout was changed during the run" in shown
+    assert place.status("clean")["git"]["dirty"] in (False, None)  # None if the test was quicker than git
+    assert place.status("dirty")["git"]["dirty"] is True
+    assert place.status("dirty")["git"]["changed_during_run"] is True

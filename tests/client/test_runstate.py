@@ -443,3 +443,96 @@ def test_no_single_value_breaks_the_reducer(key: str, value: object) -> None:
 @pytest.mark.parametrize("code", [False, 0.0, "0", None, [], {}])
 def test_only_the_number_0_is_success(code: object) -> None:
     assert folded(START, collected(1), P, complete(code)).verdict().state is not State.PASSED
+
+
+# What is said of a death
+
+
+SLOT = {"nodeid": "test_it.py::test_one", "phase": "call", "worker": ""}
+
+
+@pytest.mark.parametrize(
+    ("slots", "place"),
+    [
+        (None, ""),
+        ([], " while no test was in flight"),
+        ([SLOT], " in the call of test_it.py::test_one"),
+        ([{**SLOT, "phase": "teardown"}], " in the teardown of test_it.py::test_one"),
+        ([{"nodeid": "test_it.py", "phase": "collect"}], " while collecting test_it.py"),
+        ([{"nodeid": "", "phase": "session end"}], " at the session's end"),
+        ([SLOT, SLOT, SLOT], " with 3 in flight"),
+    ],
+)
+def test_the_place_of_a_death(slots: list[dict[str, Any]] | None, place: str) -> None:
+    state = folded(START, collected(1))
+    state.observe(Event(1, ObservationType.EXIT_STATUS, {"pid": PID, "signal": int(signal.SIGSEGV)}, 2000.0, 0))
+    state.observe(Event(2, ObservationType.PROCESS_GONE, {"pid": PID, "inFlight": slots}, 2001.0, 0))
+
+    assert state.verdict().text == f"the process was killed by SIGSEGV{place}; 1 of 1 tests have no outcome"
+
+
+def test_a_kill_for_memory_is_said_as_such_whoever_told_it_first() -> None:
+    kill = {"pid": PID, "signal": int(signal.SIGKILL)}
+    for reports in ([{**kill, "outOfMemory": True}, kill], [kill, {**kill, "outOfMemory": True}]):
+        state = folded(START, collected(1))
+        for number, payload in enumerate(reports, start=1):
+            state.observe(Event(number, ObservationType.EXIT_STATUS, payload, 2000.0, 0))
+
+        assert verdict(state) == ("crashed", "memory")
+        assert "ran out of memory" in state.verdict().text
+
+
+def test_an_end_is_noted_beside_the_outcome_where_it_is_another_one() -> None:
+    for how, note in (({"exitCode": 0}, ""), ({"signal": 11}, "; afterwards the process was killed by SIGSEGV")):
+        state = gone(folded(START, collected(1), P, complete(0)), **how)
+
+        assert state.verdict().text == f"passed{note}"
+        assert state.verdict().state is State.PASSED
+
+
+def test_an_error_of_the_plugin_is_never_green() -> None:
+    state = folded(START, collected(1), P, complete(0, pluginErrors=1))
+
+    assert verdict(state) == ("incomplete", "damaged")
+    assert "1 error in the plugin" in state.verdict().text
+
+
+# Workers, attempts, the checkout
+
+
+def test_workers_come_and_go() -> None:
+    came = [("workerStart", {"worker": f"gw{n}", "process": {"pid": 100 + n}}) for n in range(2)]
+    died = ("workerGone", {"worker": "gw0", "signal": 9, "nodeid": "t.py::test_one", "phase": "call"})
+
+    state = folded(START, *came, died)
+
+    assert state.workers == {"gw1": {"pid": 101}}
+    assert (state.workers_died, state.worker_deaths) == (1, [died[1]])
+    assert folded(START, *came, complete(0)).workers == {}
+
+
+def test_only_the_first_deaths_of_workers_are_kept_and_all_are_counted() -> None:
+    state = folded(START, *(("workerGone", {"worker": f"gw{n}"}) for n in range(50)))
+
+    assert state.workers_died == 50
+    assert [death["worker"] for death in state.worker_deaths] == [f"gw{n}" for n in range(20)]
+
+
+def test_a_test_that_passed_only_after_another_attempt_is_flaky() -> None:
+    again = outcome("RERUN")
+
+    state = folded(
+        START, collected(3), again, outcome("PASS", attempt=2), again, outcome("FAIL", attempt=2), outcome("PASS")
+    )
+
+    assert (state.flaky, state.finished, state.counts["rerun"]) == (1, 3, 2)
+
+
+def test_the_checkout_is_kept_as_it_was_at_start_and_end() -> None:
+    state = folded(START)
+    for number, when in enumerate(("start", "end"), start=1):
+        state.observe(Event(number, ObservationType.WORK_TREE, {"when": when, "digest": when}, 1.0, 0))
+
+    assert (state.tree["digest"], state.tree_at_end["digest"]) == ("start", "end")
+    assert state.gone is None
+    assert state.verdict().state is State.RUNNING

@@ -34,8 +34,11 @@ def checkout(tmp_path: Path) -> Path:
     return top
 
 
-async def described(directory: Path) -> dict[str, Any]:
-    found = await worktree.describe(str(directory))
+LATER = 4e9
+
+
+async def described(directory: Path, since: float = LATER) -> dict[str, Any]:
+    found = await worktree.describe(str(directory), since)
     assert found is not None
     return found
 
@@ -81,6 +84,17 @@ async def test_every_change_of_a_tracked_file_shows(checkout: Path) -> None:
 
 
 @in_trio
+async def test_a_file_that_changed_since_the_run_began_did_not_make_it_dirty(checkout: Path) -> None:
+    os.utime(checkout / "plain.py", (1000.0, 1000.0))
+    (checkout / "plain.py").write_text("two")
+    os.utime(checkout / "plain.py", (2000.0, 2000.0))
+
+    for since, dirty, changed in ((1500.0, None, True), (2500.0, True, False)):
+        found = await described(checkout, since)
+        assert (found["dirty"], found["changed"]) == (dirty, changed)
+
+
+@in_trio
 async def test_git_is_left_alone(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_DIR", "/nowhere")  # as in a hook
     index = checkout / ".git" / "index"
@@ -96,10 +110,10 @@ async def test_git_is_left_alone(checkout: Path, monkeypatch: pytest.MonkeyPatch
 async def test_nothing_is_known_without_a_checkout_or_without_git(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert await worktree.describe(str(tmp_path)) is None
-    assert await worktree.describe(str(tmp_path / "gone")) is None
+    assert await worktree.describe(str(tmp_path), LATER) is None
+    assert await worktree.describe(str(tmp_path / "gone"), LATER) is None
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert await worktree.describe(str(tmp_path)) is None
+    assert await worktree.describe(str(tmp_path), LATER) is None
 
 
 @in_trio
@@ -111,4 +125,4 @@ async def test_a_tree_that_takes_too_long_is_not_known(checkout: Path, monkeypat
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
     monkeypatch.setattr(worktree, "TIMEOUT_S", 0.05)
 
-    assert await worktree.describe(str(checkout)) is None
+    assert await worktree.describe(str(checkout), LATER) is None
