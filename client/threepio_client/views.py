@@ -121,7 +121,8 @@ def _death(state: RunState) -> dict[str, Any] | None:
     """Return how the process ended, where that is known and is not how the runner wanted to end."""
     code = (state.complete or {}).get("exitCode")
     known = state.exit_signal is not None or (state.exit_code is not None and state.exit_code != code)
-    if not known and (state.complete is not None or state.gone is None):
+    is_judged = state.process_gone or (state.complete is not None and known)
+    if not is_judged:
         return None
     return {
         "exit_code": state.exit_code,

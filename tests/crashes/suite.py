@@ -89,6 +89,17 @@ def test_dies(session_fixture, around): die("call")
 def test_b3(): pass
 """
 COLLECTED: Final = 5
+NODEIDS: Final = (
+    "",
+    "test_a.py",
+    "test_b.py",
+    "test_a.py::test_a1",
+    "test_a.py::test_a2",
+    "test_b.py::test_b1",
+    "test_b.py::test_dies",
+    "test_b.py::test_b3",
+)
+"""What may be in flight at all; empty for the session itself."""
 
 
 class Words(NamedTuple):

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from threepio_client import clock, faulttrace, settings
-from threepio_client.cgroup import OomKills
+from threepio_client.cgroup import LOOK_S, OomKills
 from threepio_client.cli.output import say
 from threepio_client.cli.source import PATIENCE_S, Source, open_source
 from threepio_client.cli.text import failure_lines, status_lines
@@ -66,7 +66,7 @@ def run_and_report(command: list[str], cwd: str | None = None) -> None:
     output = _open_output(state_dir, run_id)
     before = _runs_named(state_dir, run_id)
     oom_kills = OomKills()
-    pid, code = _run(command, output, {**os.environ, "THREEPIO_RUN_ID": run_id}, cwd)
+    pid, code = _run(command, output, {**os.environ, "THREEPIO_RUN_ID": run_id}, cwd, oom_kills.look)
     end = {"pid": pid, **({"exitCode": code} if code >= 0 else {"signal": -code})}
     if code == -signal.SIGKILL:
         end["outOfMemory"] = oom_kills.rose()
@@ -138,7 +138,9 @@ def _ensure_daemon(found: settings.Settings) -> None:
         say(f"threepio: going on without a daemon: {why}", to_stderr=True)
 
 
-def _run(command: list[str], output: int | None, environ: dict[str, str], cwd: str | None) -> tuple[int, int]:
+def _run(
+    command: list[str], output: int | None, environ: dict[str, str], cwd: str | None, look: Callable[[], None]
+) -> tuple[int, int]:
     """Run the command; return its pid and its exit code, negative for a signal. Signals sent to us are passed on.
 
     Args:
@@ -146,6 +148,7 @@ def _run(command: list[str], output: int | None, environ: dict[str, str], cwd: s
         output: descriptor for its output, which is closed here; None leaves it our own.
         environ: its environment.
         cwd: its working directory, or None for ours.
+        look: called every LOOK_S while the command runs.
     """
     watched = (*_PASSED_ON, signal.SIGCHLD)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a caller that ignores it would leave us without the command's end
@@ -168,7 +171,10 @@ def _run(command: list[str], output: int | None, environ: dict[str, str], cwd: s
             if output is not None:
                 os.close(output)
         while process.poll() is None:
-            info = signal.sigwaitinfo(watched)
+            info = signal.sigtimedwait(watched, LOOK_S)
+            look()
+            if info is None:
+                continue
             if info.si_signo != signal.SIGCHLD and info.si_code == _SENT_BY_A_PROCESS:
                 process.send_signal(info.si_signo)
         return process.pid, process.returncode
