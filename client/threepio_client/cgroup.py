@@ -27,22 +27,33 @@ class OomKills:
         """Look at the process; one that cannot be seen, or a system without control groups, never shows a kill."""
         self._file = _counter_of(pid)
         self._before = self._count()
-        self._rose_at = float("-inf")
+        self._looked_at = self._rose_at = clock.monotonic()
+        self._untold = 0
 
     def look(self) -> None:
-        """Note whether the kernel killed for memory in that group since the last look."""
+        """Note how often the kernel killed for memory in that group since the last look."""
+        now = self._looked_at = clock.monotonic()
+        if now - self._rose_at > _RECENT_S:
+            self._untold = 0
         found = self._count()
         if found is None:
             return  # the group was removed: what was seen of it stands
         if self._before is not None and found > self._before:
-            self._rose_at = clock.monotonic()
+            self._untold += found - self._before
+            self._rose_at = now
         self._before = found
+
+    def look_sometimes(self) -> None:
+        """Look if that was not done for LOOK_S."""
+        if clock.monotonic() - self._looked_at > LOOK_S:
+            self.look()
 
     def rose(self) -> bool:
         """Return whether the kernel killed for memory in that group just now; each kill is told once."""
         self.look()
-        rose_at, self._rose_at = self._rose_at, float("-inf")
-        return clock.monotonic() - rose_at < _RECENT_S
+        is_told = self._untold > 0
+        self._untold -= is_told
+        return is_told
 
     def _count(self) -> int | None:
         if self._file is None:
