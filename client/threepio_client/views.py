@@ -88,6 +88,7 @@ def status_view(state: RunState, facts: Facts) -> dict[str, Any]:
         "blocked_ms": _number(state, "blockedMs"),
         "last_error": facts.trouble or _last_error(state),
         "pid": state.pid,
+        "process": state.start.get("process"),
         "rootdir": state.start.get("rootdir", ""),
         "argv": state.start.get("argv", []),
         "git": _git(state),
@@ -133,7 +134,7 @@ def _death(state: RunState) -> dict[str, Any] | None:
 
 
 def _worker(name: str, process: dict[str, Any]) -> dict[str, Any]:
-    return {"worker": name, "pid": process.get("pid")}
+    return {"worker": name, "pid": process.get("pid"), "process": process or None}
 
 
 def _worker_death(found: dict[str, Any]) -> dict[str, Any]:

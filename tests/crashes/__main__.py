@@ -25,7 +25,9 @@ def main() -> int:
     """Try the cells that were asked for, one after the other, and print the table."""
     parser = argparse.ArgumentParser(prog="python -m tests.crashes", description="Let a suite die.", allow_abbrev=False)
     parser.add_argument("--long", action="store_true", help="every cell")
-    parser.add_argument("--only", action="append", metavar="TEXT", help="cells with this in their name; may be repeated")
+    parser.add_argument(
+        "--only", action="append", metavar="TEXT", help="cells with this in their name; may be repeated"
+    )
     options = parser.parse_args()
     cells = [cell for cell in all_cells() if not options.only or any(text in cell.name for text in options.only)]
     done: list[tuple[Cell, Outcome | NotHere]] = []

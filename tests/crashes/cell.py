@@ -192,7 +192,9 @@ def _judge_process(cell: Cell, ended: _Ended, view: dict[str, Any]) -> list[str]
     judge.equal("out of memory", death.get("out_of_memory"), known and how == "OOM")
     said = {(slot["worker"], slot["nodeid"], slot["phase"]) for slot in view["in_flight"]}
     true = {(words.worker, words.nodeid, words.phase) for words in ended.words}
-    if cell.who == "controller":  # the other worker goes on for a moment, and says nothing: its test is one of the suite's
+    if (
+        cell.who == "controller"
+    ):  # the other worker goes on for a moment, and says nothing: its test is one of the suite's
         judge.equal("in flight, of who killed it", {slot for slot in said if slot in true} != set(), True)
         strange = {slot for slot in said - true if slot[1] not in suite.NODEIDS}
         judge.equal("in flight, and unknown", strange, set())
