@@ -1,8 +1,8 @@
 """Whether the kernel killed for memory: the counter of a process's control group, looked at again and again.
 
 A process that was killed for memory got a plain SIGKILL. The kernel counts such kills for each control group
-(`oom_kill` in memory.events, or in memory.oom_control of cgroup v1), before the process ends. So what tells is a counter that
-rose just before the end; one that rose long ago was another process's.
+(`oom_kill` in memory.events, or in memory.oom_control of cgroup v1), before the process ends. So what tells is a counter
+that rose just before the end; one that rose long ago was another process's.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Runs that die, everywhere and in every way: `python -m tests.crashes`. What is right comes from the suite's own last words."""
+"""The crash matrix: runs that die everywhere and in every way, judged by the suite's own last words."""

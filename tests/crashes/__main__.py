@@ -44,7 +44,7 @@ def main() -> int:
                     outcome = try_cell(cell, served, alone, Path(directory) / f"cell{number}")
                 except NotHere as reason:
                     outcome = reason
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - a cell that breaks does not take the others' results with it
                     outcome = Outcome(said="", failures=(repr(error),))
                 done.append((cell, outcome))
                 print(_row(cell, outcome), file=sys.stderr, flush=True)

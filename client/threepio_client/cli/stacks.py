@@ -46,7 +46,9 @@ def stacks(
         for process in found:
             for line in _lines(process, view["rootdir"], show_all):
                 say(one_line(line))
-    if any(process["trouble"] for process in found):
+    # A worker whose tests are done may have nothing to say any more: that is no trouble unless nobody has.
+    untold = [process for process in found if process["trouble"]]
+    if len(untold) == len(found) or any(process["in_flight"] for process in untold):
         raise typer.Exit(1)
 
 
