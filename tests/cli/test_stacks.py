@@ -1,4 +1,4 @@
-"""`threepio stacks`: a hanging suite's line is named, in one process and with workers, and the suite goes on as if not asked."""
+"""`threepio stacks`: the line of a hang is named, in one process and with workers; the suite goes on as if not asked."""
 
 from __future__ import annotations
 
