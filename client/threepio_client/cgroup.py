@@ -67,15 +67,18 @@ class OomKills:
 
 def _counter_of(pid: int | str) -> Path | None:
     """Return the file with the counter of a process's control group: the one of v1 where memory is controlled there."""
-    try:
-        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
-    except OSError:
-        return None
     places: list[Path] = []
-    for line in lines:  # cgroups(7): hierarchy-ID:controller-list:cgroup-path
+    for line in _lines_of(pid):  # cgroups(7): hierarchy-ID:controller-list:cgroup-path
         _, controllers, path = line.split(":", 2)
         if "memory" in controllers.split(","):
             places.insert(0, Path(_V1 + path, "memory.oom_control"))
         elif not controllers:
             places += [Path(base + path, "memory.events") for base in _V2]
     return next((place for place in places if place.is_file()), None)
+
+
+def _lines_of(pid: int | str) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    except OSError:
+        return []  # it is gone, or there are no control groups

@@ -13,6 +13,7 @@ TRACE_LIMIT: Final = 16 * 1024
 
 # pytest's dots may stand before it in the same line.
 _BEGIN: Final = re.compile(r"Fatal Python error: .*|\+{3,} Timeout \+{3,}$", re.MULTILINE)
+_FRAME: Final = re.compile(r'File "(.+)", line (\d+),? in (.+)')
 _PART: Final = re.compile(r"\s*$|(?:Current thread|Thread) 0x|  |~+ |\++ Timeout \++$|Python runtime state: ")
 
 
@@ -39,7 +40,17 @@ def find(output: Path) -> str:
 
 
 def deepest(trace: str) -> str:
-    """Return the innermost line of the thread that died, as `file:line in function`; empty if the trace names none."""
+    """Return the innermost line of the thread that died, as `file:line in function`; empty if the trace names none.
+
+    Of a timeout that is the main thread, in which the tests run; pytest-timeout prints the innermost call last.
+    """
+    if trace.startswith("+"):
+        _, _, own = trace.partition("Stack of MainThread ")
+        frames = _FRAME.findall(re.split(r"^(?:~|\+)+ ", own, maxsplit=1, flags=re.MULTILINE)[0])
+        return _where(frames[-1:])
     _, _, current = trace.partition("Current thread")
-    found = re.search(r'File "(.+)", line (\d+) in (.+)', current or trace)
-    return f"{found[1]}:{found[2]} in {found[3]}" if found else ""
+    return _where(_FRAME.findall(current or trace)[:1])
+
+
+def _where(frames: list[tuple[str, str, str]]) -> str:
+    return "".join(f"{file}:{line} in {function}" for file, line, function in frames)
