@@ -170,8 +170,13 @@ def _spy(pid: int) -> list[Stack]:
             )
         except subprocess.TimeoutExpired:
             raise CannotTell(f"py-spy gave no answer within {TOOL_TIMEOUT_S:g} s") from None
+        except OSError as error:
+            raise CannotTell(f"py-spy cannot be started: {error.strerror}") from error
         if done.returncode == 0:
-            return [_thread(found) for found in json.loads(done.stdout)]
+            try:
+                return [_thread(found) for found in json.loads(done.stdout)]
+            except (ValueError, KeyError, TypeError) as error:
+                raise CannotTell("py-spy cannot tell: its answer cannot be read") from error
         why = next((line.strip() for line in done.stderr.splitlines() if line.strip()), "it does not say why")
         if "Permission" in done.stderr or "Operation not permitted" in done.stderr:
             raise CannotTell(
