@@ -224,7 +224,7 @@ def test_without_py_spy_it_says_what_to_install(place: Place, call: Call, monkey
     assert answer.exit_code == 1
     assert "test_it.py::test_hangs (call, for" in answer.stdout
     assert (
-        "no stacks: py-spy is not installed: pip install py-spy. Or start the tests with THREEPIO_STACKS=1"
+        "no stacks: py-spy is not installed: pip install 'threepiod[stacks]'. Or start the tests with THREEPIO_STACKS=1"
         in answer.stdout
     )
 

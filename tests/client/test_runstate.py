@@ -172,6 +172,24 @@ def test_a_death_before_the_first_line_is_a_crash() -> None:
     assert verdict(state) == ("crashed", "gone")
 
 
+def test_an_exit_status_alone_is_no_verdict() -> None:
+    """Its parent may tell of it before the journal is read to its end, and before it is known what was in flight."""
+    state = folded(START, collected(3), P)
+    state.observe(Event(1, ObservationType.EXIT_STATUS, {"pid": PID, "signal": 11}, 2000.0, 0))
+
+    assert verdict(state) == ("running", "running")
+    assert verdict(gone(state)) == ("crashed", "signal")
+
+
+@pytest.mark.parametrize(("how", "kind"), [({"exitCode": 3}, "exit"), ({"signal": 11}, "signal")])
+def test_what_was_no_kill_was_not_for_memory(how: dict[str, int], kind: str) -> None:
+    state = folded(START, collected(3), P)
+    state.observe(Event(1, ObservationType.EXIT_STATUS, {"pid": PID, **how, "outOfMemory": True}, 2000.0, 0))
+
+    assert verdict(gone(state)) == ("crashed", kind)
+    assert "memory" not in state.verdict().text
+
+
 def test_the_exit_status_of_another_process_says_nothing() -> None:
     state = folded(START, collected(3), P)
     state.observe(Event(1, ObservationType.EXIT_STATUS, {"pid": PID + 1, "exitCode": 3}, 1.0, 0))
@@ -478,7 +496,7 @@ def test_a_kill_for_memory_is_said_as_such_whoever_told_it_first() -> None:
         for number, payload in enumerate(reports, start=1):
             state.observe(Event(number, ObservationType.EXIT_STATUS, payload, 2000.0, 0))
 
-        assert verdict(state) == ("crashed", "memory")
+        assert verdict(gone(state)) == ("crashed", "memory")
         assert "ran out of memory" in state.verdict().text
 
 

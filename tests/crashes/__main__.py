@@ -2,7 +2,7 @@
 
     python -m tests.crashes                          the cells that differ in kind: a minute
     python -m tests.crashes --long                   every cell: a quarter of an hour; as root, for the control groups
-    python -m tests.crashes --only "call,"    the cells whose name has this in it (may be given several times)
+    python -m tests.crashes --only "call,"           the cells whose name has this in it (may be given several times)
 
 Exit code 0 if all that was tried is right, 1 if something is not, 2 for bad usage.
 """
@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.crashes.cell import Cell, Outcome, all_cells, short_cells, try_cell
+from tests.crashes.cell import HOW, PLACES, WHO, Cell, Outcome, all_cells, short_cells, try_cell
 from tests.faults.row import NotHere
 from tests.place import Place
 
@@ -53,8 +53,31 @@ def main() -> int:
             served.stop_daemon()
     today = datetime.datetime.now(tz=datetime.UTC).date()
     bad = sum(isinstance(outcome, Outcome) and bool(outcome.failures) for _, outcome in done)
-    print(f"{today}, `python -m tests.crashes{' --long' if options.long else ''}`, {time.monotonic() - start:.0f} s\n")
+    command = " ".join(["python -m tests.crashes", *sys.argv[1:]])
+    print(f"{today}, `{command}`, {time.monotonic() - start:.0f} s: {len(done)} cells, {bad} of them wrong\n")
+    print("\n".join(_table(done)))
     return 1 if bad else 0
+
+
+def _table(done: list[tuple[Cell, Outcome | NotHere]]) -> list[str]:
+    """Return the cells, those of all observers in one."""
+    lines = [f"| who dies | where | {' | '.join(HOW)} |", "|---" * (2 + len(HOW)) + "|"]
+    for who in WHO:
+        for place in PLACES:
+            found = [
+                _cell([(cell, o) for cell, o in done if (cell.who, cell.place, cell.how) == (who, place, how)])
+                for how in HOW
+            ]
+            if any(found):
+                lines.append(f"| {who} | {place} | {' | '.join(found)} |")
+    return lines
+
+
+def _cell(done: list[tuple[Cell, Outcome | NotHere]]) -> str:
+    right = [cell.observer for cell, outcome in done if isinstance(outcome, Outcome) and not outcome.failures]
+    wrong = [cell.observer for cell, outcome in done if isinstance(outcome, Outcome) and outcome.failures]
+    parts = [", ".join(right), f"WRONG: {', '.join(wrong)}" if wrong else ""]
+    return "; ".join(filter(None, parts)) or ("not tried" if done else "")
 
 
 def _row(cell: Cell, outcome: Outcome | NotHere) -> str:
