@@ -246,7 +246,7 @@ class RunState:
         """Return what can be said by the facts so far."""
         if self.complete is not None:
             found = self._verdict_of_complete(self.complete)
-            return Verdict(state=found.state, kind=found.kind, text=found.text + self._afterwards())
+            return Verdict(state=found.state, kind=found.kind, text=found.text + self._died() + self._afterwards())
         if self.process_gone:  # an exit status alone may be told before the journal is read to its end
             return self._verdict_of_death()
         return Verdict(state=State.RUNNING, kind="running", text="running")
@@ -333,6 +333,10 @@ class RunState:
         if not self.start:
             text = "the process is gone, and was so before its first event"
         return Verdict(state=State.CRASHED, kind="gone", text=text)
+
+    def _died(self) -> str:
+        """Return how many workers died: the runner goes on without them, and may end as if nothing was."""
+        return f"; {_some(self.workers_died, 'worker')} died" if self.workers_died else ""
 
     def _afterwards(self) -> str:
         """Return how the process ended after its run was over, where that is not how the runner wanted to end."""

@@ -155,7 +155,8 @@ def _spy(pid: int) -> list[Stack]:
     tool = _find_tool()
     if tool is None:
         raise CannotTell(
-            "py-spy is not installed: pip install 'threepiod[stacks]'. Or start the tests with THREEPIO_STACKS=1: they tell by themselves"
+            "py-spy is not installed: pip install 'threepiod[stacks]'. "
+            "Or start the tests with THREEPIO_STACKS=1: they tell by themselves"
         )
     why = ""
     for _ in range(TRIES):

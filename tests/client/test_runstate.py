@@ -526,6 +526,8 @@ def test_workers_come_and_go() -> None:
 
     assert state.workers == {"gw1": {"pid": 101}}
     assert (state.workers_died, state.worker_deaths) == (1, [died[1]])
+    ended = folded(START, collected(1), died, P, complete(0)).verdict()
+    assert (ended.state, ended.text) == (State.PASSED, "passed; 1 worker died")
     assert folded(START, *came, complete(0)).workers == {}
 
 
