@@ -10,7 +10,9 @@ import pytest
 from threepio_client.causes import fingerprint, group, message_of, reason, shape
 
 
-def failure(message: str, location: str = "shop.py:7", error_type: str = "ValueError", **more: object) -> dict[str, Any]:
+def failure(
+    message: str, location: str = "shop.py:7", error_type: str = "ValueError", **more: object
+) -> dict[str, Any]:
     error = {"message": f"{error_type}: {message}", "errorType": error_type, "location": location}
     return {"nodeid": "test_it.py::test_one", "phase": "call", "error": error, **more}
 

@@ -20,11 +20,11 @@ EXAMPLE = "Example: threepio diff"
 SHOWN = 10
 _TITLES = {
     "newly_failing": "newly failing",
-    "new_failing": "new, and failing",
+    "new_failing": "new and failing",
     "other_reason": "failing for another reason",
     "still_failing": "still failing",
     "fixed": "fixed",
-    "gone": "gone: no outcome any more",
+    "gone": "gone",
     "new": "new",
 }
 _COUNTED_ONLY = {"still_failing", "new"}
@@ -73,7 +73,7 @@ def _before(archive: Archive, run_id: str) -> str:
 
 
 def _summary(found: Difference) -> str:
-    parts = [f"{len(names)} {_TITLES[name]}" for name, names in found._asdict().items() if name in _TITLES and names]
+    parts = [f"{len(names)} {title}" for name, title in _TITLES.items() if (names := getattr(found, name))]
     parts += [f"{len(found.slower)} much slower"] if found.slower else []
     return ", ".join(parts) or "no difference"
 
