@@ -14,10 +14,12 @@ from typing import Annotated, Any, Final
 import typer
 
 from threepio_client import clock, faulttrace, settings
+from threepio_client.causes import group
 from threepio_client.cgroup import OomKills
+from threepio_client.cli.failure_text import cause_lines
 from threepio_client.cli.output import say
 from threepio_client.cli.source import PATIENCE_S, Source, open_source
-from threepio_client.cli.text import failure_lines, status_lines
+from threepio_client.cli.text import status_lines
 from threepio_client.errors import NoDaemon, NoPlace, ThreepioError
 from threepio_client.events import ObservationType
 from threepio_client.paths import ID_TRIES, StateDir, make_private_dir, new_run_id, numbered
@@ -29,7 +31,8 @@ EXAMPLE = "Example: threepio run -- pytest -x tests"
 NOT_COMPLETE: Final = 70
 """Exit code where the command said 0 but its run is not complete (EX_SOFTWARE of sysexits.h)."""
 NOT_FOUND: Final = 127
-FAILURES_SHOWN: Final = 10
+BUDGET: Final = 2_000
+"""Tokens that the causes of failures may take at the end of a run."""
 SETTLE_S: Final = 5.0
 """How long to wait until the daemon knows of the end of the run."""
 
@@ -65,8 +68,11 @@ def run_and_report(command: list[str], cwd: str | None = None) -> None:
     run_id = found.run_id or _free_run_id(state_dir)
     output = _open_output(state_dir, run_id)
     before = _runs_named(state_dir, run_id)
+    environ = {**os.environ, "THREEPIO_RUN_ID": run_id}
+    if output is not None:
+        environ["THREEPIO_SPARE_TRACEBACKS"] = "1"  # the answer has them, and nobody waits for the file
     oom_kills = OomKills()
-    pid, code = _run(command, output, {**os.environ, "THREEPIO_RUN_ID": run_id}, cwd)
+    pid, code = _run(command, output, environ, cwd)
     end = {"pid": pid, **({"exitCode": code} if code >= 0 else {"signal": -code})}
     if code == -signal.SIGKILL:
         end["outOfMemory"] = oom_kills.rose()
@@ -99,9 +105,9 @@ def _report(run_ids: list[str], end: dict[str, int], output: Path | None) -> boo
             for view in views:
                 for line in status_lines(view):
                     say(line)
-                failures = source.failures(view["run_id"])["failures"]
-                for line in failure_lines(failures, FAILURES_SHOWN):
-                    say(line)
+                causes = group(source.failures(view["run_id"])["failures"])
+                for line in cause_lines(causes, view["rootdir"], run_id=view["run_id"], budget=BUDGET):
+                    say(f"  {line}")
     except (ThreepioError, OSError) as error:  # the command has ended: its exit code is the answer, whatever fails here
         say(f"threepio: cannot say what became of the run: {error}", to_stderr=True)
         return False
