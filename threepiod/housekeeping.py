@@ -128,7 +128,8 @@ class Housekeeping:
         for path in (places.observed(run_id), places.now_page(run_id), places.output(run_id)):
             path.unlink(missing_ok=True)
         for path in places.path.glob(f"stacks/{run_id}.*"):  # of processes that were killed
-            path.unlink(missing_ok=True)
+            if path.stem == run_id:  # and not of another run, whose id begins with this one's and a dot
+                path.unlink(missing_ok=True)
         for directory in self._directories():
             sync_directory(directory)  # before the rows: no journal comes back after a power cut without its row
 

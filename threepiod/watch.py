@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import Final
 
 import trio
 
 from threepio_client import clock
-from threepio_client.cgroup import OomKills
+from threepio_client.cgroup import LOOK_S, OomKills
 from threepio_client.process import Liveness, ProcessIdentity, exit_status
 
 POLL_S: Final = 0.250
@@ -56,13 +57,26 @@ class ProcessWatch:
         try:
             # Looked at again: between the look and the open the pid may have become another process's.
             if self._identity.liveness() is Liveness.ALIVE:
-                await trio.lowlevel.wait_readable(pidfd)
+                await self._wait_readable(pidfd)
+                # At once: once its parent has waited for it, the control group may be removed.
+                self._oom_kills.look()
                 await self._learn_end(pidfd)
         finally:
             os.close(pidfd)
+
+    async def _wait_readable(self, pidfd: int) -> None:
+        has_ended = False
+        while not has_ended:
+            with trio.move_on_after(LOOK_S):
+                await trio.lowlevel.wait_readable(pidfd)
+                has_ended = True
+            if not has_ended:
+                self._oom_kills.look()
 
     async def _learn_end(self, pidfd: int) -> None:
         with trio.move_on_after(REAPED_S):
             while (status := exit_status(pidfd)) is None:
                 await trio.sleep(REAPED_POLL_S)
-            self.end = {"pid": self._identity.pid, **status, "outOfMemory": self._oom_kills.rose()}
+            self.end = {"pid": self._identity.pid, **status}
+            if status.get("signal") == signal.SIGKILL:
+                self.end["outOfMemory"] = self._oom_kills.rose()

@@ -272,7 +272,7 @@ class Archive:
         identity = ProcessIdentity.from_payload(state.start.get("process"))
         known.liveness = identity.liveness() if identity is not None else Liveness.UNKNOWN
         known.in_flight = now_page(self.state_dir, known.run_id).slots
-        if known.liveness is Liveness.GONE:
+        if known.liveness is Liveness.GONE or state.gone is not None:  # or its parent told how it ended
             known.torn = self.torn(known.run_id)
             if not state.process_gone:
                 payload = gone_payload(state, last_seen(self.state_dir, state, known.run_id))

@@ -1,7 +1,8 @@
-"""Whether the kernel killed for memory: the counter of a process's control group, read twice.
+"""Whether the kernel killed for memory: the counter of a process's control group, looked at again and again.
 
 A process that was killed for memory got a plain SIGKILL. The kernel counts such kills for each control group
-(`oom_kill` in memory.events, or in memory.oom_control of cgroup v1), so what tells is a counter that rose meanwhile.
+(`oom_kill` in memory.events, or in memory.oom_control of cgroup v1), before the process ends. So what tells is a counter
+that rose just before the end; one that rose long ago was another process's.
 """
 
 from __future__ import annotations
@@ -9,6 +10,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from threepio_client import clock
+
+LOOK_S: Final = 1.0
+"""How often whoever waits for a process looks."""
+_RECENT_S: Final = 5.0
+"""A kill for memory is an end's cause if it was seen so shortly before: a large process takes seconds to be taken down."""
 _V1: Final = "/sys/fs/cgroup/memory"
 _V2: Final = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 
@@ -20,11 +27,33 @@ class OomKills:
         """Look at the process; one that cannot be seen, or a system without control groups, never shows a kill."""
         self._file = _counter_of(pid)
         self._before = self._count()
+        self._looked_at = self._rose_at = clock.monotonic()
+        self._untold = 0
+
+    def look(self) -> None:
+        """Note how often the kernel killed for memory in that group since the last look."""
+        now = self._looked_at = clock.monotonic()
+        if now - self._rose_at > _RECENT_S:
+            self._untold = 0
+        found = self._count()
+        if found is None:
+            return  # the group was removed: what was seen of it stands
+        if self._before is not None and found > self._before:
+            self._untold += found - self._before
+            self._rose_at = now
+        self._before = found
+
+    def look_sometimes(self) -> None:
+        """Look if that was not done for LOOK_S."""
+        if clock.monotonic() - self._looked_at > LOOK_S:
+            self.look()
 
     def rose(self) -> bool:
-        """Return whether the kernel killed for memory in that group since the last look."""
-        before, self._before = self._before, self._count()
-        return before is not None and self._before is not None and self._before > before
+        """Return whether the kernel killed for memory in that group just now; each kill is told once."""
+        self.look()
+        is_told = self._untold > 0
+        self._untold -= is_told
+        return is_told
 
     def _count(self) -> int | None:
         if self._file is None:

@@ -210,7 +210,8 @@ class RunState:
             code, number = payload.get("exitCode"), payload.get("signal")
             self.exit_code = code if type(code) is int else None
             self.exit_signal = number if type(number) is int else None
-            self.out_of_memory = self.out_of_memory or payload.get("outOfMemory") is True
+            is_kill = number == signal.SIGKILL and payload.get("outOfMemory") is True
+            self.out_of_memory = self.out_of_memory or is_kill
         elif event.type == ObservationType.FAULT_TRACE:
             self.trace = _text(payload.get("text"))
             return
@@ -246,7 +247,7 @@ class RunState:
         if self.complete is not None:
             found = self._verdict_of_complete(self.complete)
             return Verdict(state=found.state, kind=found.kind, text=found.text + self._afterwards())
-        if self.gone is not None:
+        if self.process_gone:  # an exit status alone may be told before the journal is read to its end
             return self._verdict_of_death()
         return Verdict(state=State.RUNNING, kind="running", text="running")
 

@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from threepio_client.process import Liveness, ProcessIdentity
+
 SIGNAL: Final = int(getattr(signal, "SIGRTMIN", 34)) + 11
 """A real-time signal: no program sends one by itself, and they have no other meaning."""
 END: Final = "threepio: end of stacks"
@@ -30,6 +32,7 @@ TOOL_TIMEOUT_S: Final = 20.0
 TRIES: Final = 3
 """py-spy reads a process that runs on, so a stack may be torn: it says so, and is asked again."""
 
+_DESCRIPTOR: Final = "threepio: descriptor "
 _TITLE: Final = re.compile(r"(Current thread|Thread|Task) (.*?) ?\(most recent call first\):")
 _FRAME: Final = re.compile(r'  File "(.*)", line (\d+|\?\?\?) in (.*)')
 
@@ -62,18 +65,31 @@ class CannotTell(Exception):
     """There is no answer; the text says why, and what to do."""
 
 
-def of_process(pid: int, agreed: Path) -> list[Stack]:
+def of_process(process: ProcessIdentity, agreed: Path) -> list[Stack]:
     """Return the stacks of a process: the main thread first, then tasks, then other threads.
 
     Args:
-        pid: the process.
+        process: which one; another process that has its pid by now is left alone.
         agreed: the file into which it writes them if it agreed.
 
     Raises:
         CannotTell: neither way works.
     """
-    answer = _ask(pid, agreed) if agreed.exists() and _catches(pid) else ""
-    return sorted(parse(answer) if answer else _spy(pid), key=_rank)
+    liveness = process.liveness()
+    if liveness is Liveness.GONE:
+        raise CannotTell("it has ended")
+    if liveness is Liveness.UNKNOWN:
+        raise CannotTell("it cannot be seen from here: ask where it runs, in the same container")
+    try:
+        answer = _ask(process.pid, agreed) if _can_be_asked(process.pid, agreed) else ""
+    except OSError:
+        answer = ""  # it ended or took its file back just now, or it is another user's
+    return sorted(parse(answer) if answer else _spy(process.pid), key=_rank)
+
+
+def first_line(descriptor: int) -> bytes:
+    """Return what a process that agreed writes into its file at first: through which descriptor it will write."""
+    return f"{_DESCRIPTOR}{descriptor}\n".encode()
 
 
 def parse(text: str) -> list[Stack]:
@@ -113,19 +129,30 @@ def _ask(pid: int, agreed: Path) -> str:
     return ""
 
 
-def _catches(pid: int) -> bool:
-    """Return whether a process has a handler for SIGNAL: without one the signal would kill it."""
-    try:
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("SigCgt:"):
-                return bool(int(line.split()[1], 16) >> (SIGNAL - 1) & 1)
-    except (OSError, ValueError):
-        pass  # it is gone, or not to be seen
-    return False
+def _can_be_asked(pid: int, agreed: Path) -> bool:
+    """Return whether SIGNAL does to a process what it agreed to, and nothing else.
+
+    Without a handler the signal would kill it. A suite may have closed all descriptors: then the number that faulthandler
+    keeps may be another file's by now, and the stacks would be written into that one.
+
+    Raises:
+        OSError: that cannot be seen.
+    """
+    with agreed.open() as file:
+        number = file.readline().removeprefix(_DESCRIPTOR).strip()
+    if not number.isdigit() or not agreed.samefile(f"/proc/{pid}/fd/{number}"):
+        return False
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (SIGNAL - 1) & 1)
+
+
+def _find_tool() -> str | None:
+    return shutil.which("py-spy") or shutil.which("py-spy", path=str(Path(sys.executable).parent))
 
 
 def _spy(pid: int) -> list[Stack]:
-    tool = shutil.which("py-spy") or shutil.which("py-spy", path=str(Path(sys.executable).parent))
+    tool = _find_tool()
     if tool is None:
         raise CannotTell(
             "py-spy is not installed: pip install py-spy. Or start the tests with THREEPIO_STACKS=1: they tell by themselves"

@@ -88,6 +88,7 @@ def status_view(state: RunState, facts: Facts) -> dict[str, Any]:
         "blocked_ms": _number(state, "blockedMs"),
         "last_error": facts.trouble or _last_error(state),
         "pid": state.pid,
+        "process": state.start.get("process"),
         "rootdir": state.start.get("rootdir", ""),
         "argv": state.start.get("argv", []),
         "git": _git(state),
@@ -125,7 +126,8 @@ def _death(state: RunState) -> dict[str, Any] | None:
     """Return how the process ended, where that is known and is not how the runner wanted to end."""
     code = (state.complete or {}).get("exitCode")
     known = state.exit_signal is not None or (state.exit_code is not None and state.exit_code != code)
-    if not known and (state.complete is not None or state.gone is None):
+    is_judged = state.process_gone or (state.complete is not None and known)
+    if not is_judged:
         return None
     return {
         "exit_code": state.exit_code,
@@ -136,7 +138,7 @@ def _death(state: RunState) -> dict[str, Any] | None:
 
 
 def _worker(name: str, process: dict[str, Any]) -> dict[str, Any]:
-    return {"worker": name, "pid": process.get("pid")}
+    return {"worker": name, "pid": process.get("pid"), "process": process or None}
 
 
 def _worker_death(found: dict[str, Any]) -> dict[str, Any]:

@@ -199,6 +199,8 @@ class Reporter:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if self._in_flight is not None:
             self._in_flight.pytest_runtest_logreport(report)
+        if self._with_workers:
+            self._workers.look()
         duration = payloads.milliseconds(report.duration)
         if report.when == "setup":
             self._before_call_ms = duration

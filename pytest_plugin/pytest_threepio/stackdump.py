@@ -12,16 +12,19 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-from threepio_client.stacks import END, SIGNAL
+from threepio_client.stacks import END, SIGNAL, first_line
 
 FD_FROM: Final = 200
 """The descriptor gets a high number: a suite that closes low ones and opens files of its own does not get our stacks."""
 
 # Bound once: a test may replace what `os` holds while we run.
+_close: Final = os.close
+_fstat: Final = os.fstat
 _write: Final = os.write
 _getpid: Final = os.getpid
 
@@ -43,6 +46,8 @@ class StackDump:
             self._fd = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FD_FROM)
         finally:
             os.close(fd)
+        self._file_id = _identity_of(self._fd)
+        _write(self._fd, first_line(self._fd))
         signal.signal(SIGNAL, self._add_tasks)
         faulthandler.register(SIGNAL, file=self._fd, all_threads=True, chain=True)
 
@@ -52,14 +57,28 @@ class StackDump:
             return
         faulthandler.unregister(SIGNAL)
         signal.signal(SIGNAL, signal.SIG_IGN)  # one that is on its way must not kill
-        os.close(self._fd)
+        if _identity_of(self._fd) == self._file_id:  # else the suite closed it, and may have a file of its own there
+            _close(self._fd)
         self._path.unlink(missing_ok=True)
 
     def _add_tasks(self, _number: int, _frame: FrameType | None) -> None:
         lines = []
-        for name, coroutine in (*_asyncio_tasks(), *_trio_tasks()):
-            lines += [f"Task {name} (most recent call first):", *reversed(list(_frames(coroutine)))]
-        _write(self._fd, "\n".join([*lines, END, ""]).encode("utf-8", "backslashreplace"))
+        try:
+            for name, coroutine in (*_asyncio_tasks(), *_trio_tasks()):
+                lines += [f"Task {name} (most recent call first):", *reversed(list(_frames(coroutine)))]
+        except Exception as error:  # noqa: BLE001 - raised here, it would come out of whatever the test does just now
+            lines.append(f"threepio: the tasks cannot be told: {error!r}")
+        if _identity_of(self._fd) == self._file_id:
+            with suppress(OSError):  # a full disk: whoever asked sees that the answer has no end
+                _write(self._fd, "\n".join([*lines, END, ""]).encode("utf-8", "backslashreplace"))
+
+
+def _identity_of(descriptor: int) -> tuple[int, int] | None:
+    try:
+        found = _fstat(descriptor)
+    except OSError:
+        return None  # closed
+    return found.st_dev, found.st_ino
 
 
 def _asyncio_tasks() -> Iterator[tuple[str, Any]]:

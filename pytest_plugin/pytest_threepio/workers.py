@@ -56,6 +56,10 @@ class Workers:
                 self._died_in[worker] = found.phase
         self._adapter.emit(EventType.WORKER_GONE, payload)
 
+    def look(self) -> None:
+        """Notice kills for memory that were not a worker's: a later death is not theirs."""
+        self._oom_kills.look_sometimes()
+
     def phase_of_death(self, worker: str) -> str:
         """Return in which phase of a test a worker died, as far as the now page knew: xdist's report does not say it."""
         return self._died_in.get(worker, Phase.CALL)

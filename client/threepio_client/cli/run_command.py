@@ -8,16 +8,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
 from threepio_client import clock, faulttrace, settings
-from threepio_client.causes import group
 from threepio_client.cgroup import OomKills
-from threepio_client.cli.failure_text import cause_lines
-from threepio_client.cli.output import say
+from threepio_client.cli.live import LOOK_EVERY_S, Following, say_result
+from threepio_client.cli.output import one_line, say
 from threepio_client.cli.source import PATIENCE_S, Source, open_source
 from threepio_client.cli.text import status_lines
 from threepio_client.errors import NoDaemon, NoPlace, ThreepioError
@@ -31,8 +31,6 @@ EXAMPLE = "Example: threepio run -- pytest -x tests"
 NOT_COMPLETE: Final = 70
 """Exit code where the command said 0 but its run is not complete (EX_SOFTWARE of sysexits.h)."""
 NOT_FOUND: Final = 127
-BUDGET: Final = 2_000
-"""Tokens that the causes of failures may take at the end of a run."""
 SETTLE_S: Final = 5.0
 """How long to wait until the daemon knows of the end of the run."""
 
@@ -72,12 +70,18 @@ def run_and_report(command: list[str], cwd: str | None = None) -> None:
     if output is not None:
         environ["THREEPIO_SPARE_TRACEBACKS"] = "1"  # the answer has them, and nobody waits for the file
     oom_kills = OomKills()
-    pid, code = _run(command, output, environ, cwd)
+    with closing(Following(run_id, has_terminal=output is not None and sys.stdout.isatty())) as following:
+
+        def look() -> None:
+            oom_kills.look()
+            following.look()
+
+        pid, code = _run(command, output, environ, cwd, look)
     end = {"pid": pid, **({"exitCode": code} if code >= 0 else {"signal": -code})}
     if code == -signal.SIGKILL:
         end["outOfMemory"] = oom_kills.rose()
     new = [name for name in _runs_named(state_dir, run_id) if name not in before]
-    is_complete = _report(new, end, state_dir.output(run_id) if output is not None else None)
+    is_complete = _report(new, end, state_dir.output(run_id) if output is not None else None, following.said)
     if output is not None:
         say(f"  full output: {state_dir.output(run_id)}")
     if code == 0 and not is_complete:
@@ -86,13 +90,14 @@ def run_and_report(command: list[str], cwd: str | None = None) -> None:
     raise typer.Exit(code if code >= 0 else 128 - code)
 
 
-def _report(run_ids: list[str], end: dict[str, int], output: Path | None) -> bool:
+def _report(run_ids: list[str], end: dict[str, int], output: Path | None, said: dict[str, str]) -> bool:
     """Say what became of the command's runs; return whether all of them passed.
 
     Args:
         run_ids: the runs.
         end: how the command ended, as the payload of an observation.
         output: the file with what it printed, if there is one.
+        said: of runs that were over before the command was, the verdict that was said then.
     """
     if not run_ids:
         say(
@@ -103,11 +108,10 @@ def _report(run_ids: list[str], end: dict[str, int], output: Path | None) -> boo
         with open_source() as source:
             views = [_conclude(source, run_id, end, output) for run_id in run_ids]
             for view in views:
-                for line in status_lines(view):
-                    say(line)
-                causes = group(source.failures(view["run_id"])["failures"])
-                for line in cause_lines(causes, view["rootdir"], run_id=view["run_id"], budget=BUDGET):
-                    say(f"  {line}")
+                if view["run_id"] not in said:
+                    say_result(source, view)
+                elif said[view["run_id"]] != view["verdict"]["text"]:
+                    say(one_line(status_lines(view)[0]))
     except (ThreepioError, OSError) as error:  # the command has ended: its exit code is the answer, whatever fails here
         say(f"threepio: cannot say what became of the run: {error}", to_stderr=True)
         return False
@@ -144,7 +148,9 @@ def _ensure_daemon(found: settings.Settings) -> None:
         say(f"threepio: going on without a daemon: {why}", to_stderr=True)
 
 
-def _run(command: list[str], output: int | None, environ: dict[str, str], cwd: str | None) -> tuple[int, int]:
+def _run(
+    command: list[str], output: int | None, environ: dict[str, str], cwd: str | None, look: Callable[[], None]
+) -> tuple[int, int]:
     """Run the command; return its pid and its exit code, negative for a signal. Signals sent to us are passed on.
 
     Args:
@@ -152,6 +158,7 @@ def _run(command: list[str], output: int | None, environ: dict[str, str], cwd: s
         output: descriptor for its output, which is closed here; None leaves it our own.
         environ: its environment.
         cwd: its working directory, or None for ours.
+        look: called every LOOK_EVERY_S while the command runs.
     """
     watched = (*_PASSED_ON, signal.SIGCHLD)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a caller that ignores it would leave us without the command's end
@@ -174,7 +181,10 @@ def _run(command: list[str], output: int | None, environ: dict[str, str], cwd: s
             if output is not None:
                 os.close(output)
         while process.poll() is None:
-            info = signal.sigwaitinfo(watched)
+            info = signal.sigtimedwait(watched, LOOK_EVERY_S)
+            look()
+            if info is None:
+                continue
             if info.si_signo != signal.SIGCHLD and info.si_code == _SENT_BY_A_PROCESS:
                 process.send_signal(info.si_signo)
         return process.pid, process.returncode

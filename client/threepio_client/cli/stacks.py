@@ -14,6 +14,7 @@ from threepio_client.cli.output import one_line, say
 from threepio_client.cli.source import Source, open_source
 from threepio_client.cli.text import duration
 from threepio_client.errors import ThreepioError
+from threepio_client.process import ProcessIdentity
 from threepio_client.runstate import LIVE_STATES
 from threepio_client.stacks import CannotTell, Stack
 from threepio_client.views import VIEW_VERSION
@@ -45,13 +46,15 @@ def stacks(
         for process in found:
             for line in _lines(process, view["rootdir"], show_all):
                 say(one_line(line))
-    if any(process["trouble"] for process in found):
+    # A worker whose tests are done may have nothing to say any more: that is no trouble unless nobody has.
+    untold = [process for process in found if process["trouble"]]
+    if len(untold) == len(found) or any(process["in_flight"] for process in untold):
         raise typer.Exit(1)
 
 
 def _processes(view: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the processes of a run; with workers the controller, which only waits for them, comes last."""
-    own = {"worker": None, "pid": view["pid"]}
+    own = {"worker": None, "pid": view["pid"], "process": view["process"]}
     return [*view["workers"], own] if view["workers"] else [own]
 
 
@@ -60,9 +63,10 @@ def _process(source: Source, view: dict[str, Any], process: dict[str, Any]) -> d
     slot = next((slot for slot in view["in_flight"] if slot["worker"] == worker), None)
     answer = {"worker": worker, "pid": pid, "in_flight": slot, "trouble": None, "stacks": []}
     try:
-        if not pid:
-            raise CannotTell("it is on another machine")
-        found = stacks_of.of_process(pid, source.state_dir.stacks(view["run_id"], pid))
+        identity = ProcessIdentity.from_payload(process["process"])
+        if identity is None:
+            raise CannotTell("it is not known which process it is: it may be on another machine")
+        found = stacks_of.of_process(identity, source.state_dir.stacks(view["run_id"], pid))
         answer["stacks"] = [
             {
                 "kind": stack.kind,
