@@ -32,12 +32,12 @@ def test_a_run_that_is_over_is_not_waited_for(place: Place, call: Call, exit_cod
     assert json.loads(result.stdout)["run_id"] == "run"
 
 
-@pytest.mark.parametrize("longest", ["", "x", "5 parsecs", "-1s", "1d"])
+@pytest.mark.parametrize("longest", ["", "x", "5 parsecs", "-1s", "1w"])
 def test_a_limit_that_is_no_time_is_a_usage_error(place: Place, call: Call, longest: str) -> None:
     result = call(place, "wait", "--max", longest)
 
     assert result.exit_code == 2
-    assert "30s, 9m or 1h" in result.stderr
+    assert "30s, 9m, 1h or 30d" in result.stderr
 
 
 def test_a_run_that_is_not_there(place: Place, call: Call) -> None:

@@ -14,6 +14,7 @@ from threepio_client.cli import (
     flaky,
     history,
     never_ran,
+    prune,
     rerun,
     run_command,
     runs,
@@ -50,6 +51,7 @@ app.command("events", epilog=events.EXAMPLE)(_guarded(events.events))
 app.command("never-ran", epilog=never_ran.EXAMPLE)(_guarded(never_ran.never_ran))
 app.command("rerun", epilog=rerun.EXAMPLE, context_settings={"ignore_unknown_options": True})(_guarded(rerun.rerun))
 app.command("stacks", epilog=stacks.EXAMPLE)(_guarded(stacks.stacks))
+app.command("prune", epilog=prune.EXAMPLE)(_guarded(prune.prune))
 app.command("verify", epilog=verify.EXAMPLE)(_guarded(verify.verify))
 
 

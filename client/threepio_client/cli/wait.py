@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
 import typer
 
-from threepio_client.cli.options import AsJson, RunReference
+from threepio_client.cli.options import AsJson, RunReference, length_of_time
 from threepio_client.cli.output import say
 from threepio_client.cli.source import open_source
 from threepio_client.cli.text import status_lines
@@ -21,7 +20,6 @@ from threepio_client.views import has_failures, is_good
 EXAMPLE = "Example: threepio wait --until first-failure --max 1m"
 STILL_RUNNING: Final = 3
 POLL_S: Final = 0.2
-_UNITS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class Until(StrEnum):
@@ -31,18 +29,12 @@ class Until(StrEnum):
     FIRST_FAILURE = "first-failure"
 
 
-def _seconds(text: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
-    if match is None:
-        raise typer.BadParameter("must be a time like 30s, 9m or 1h")
-    return float(match[1]) * _UNITS[match[2]]
-
-
 def wait(
     run: RunReference = "latest",
     until: Annotated[Until, typer.Option(help="What to wait for; the end ends every wait.")] = Until.DONE,
     longest: Annotated[
-        float, typer.Option("--max", metavar="TIME", parser=_seconds, help="How long to wait at most: 30s, 9m, 1h.")
+        float,
+        typer.Option("--max", metavar="TIME", parser=length_of_time, help="How long to wait at most: 30s, 9m, 1h."),
     ] = "9m",  # type: ignore[assignment]  # typer parses the default as it parses what is given
     as_json: AsJson = False,
 ) -> None:
