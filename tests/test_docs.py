@@ -19,6 +19,7 @@ import pytest
 from docs import make_commands
 from tests.faults.row import all_rows
 from tests.place import Place, wait_until
+from tests.two_runs import BREAKS, FIXED, write_two_runs
 from threepio_client import nowpage, protocol
 from threepio_client.events import Phase
 from threepio_client.wire import FrameReader
@@ -117,6 +118,15 @@ def place() -> Iterator[Place]:
     shutil.rmtree(found.path, ignore_errors=True)
 
 
+@pytest.fixture(scope="module")
+def told() -> Iterator[Place]:
+    """A place with two runs that differ in everything."""
+    found = Place(Path(tempfile.mkdtemp(prefix="3p-")))
+    write_two_runs(found)
+    yield found
+    shutil.rmtree(found.path, ignore_errors=True)
+
+
 def daemon_status(place: Place) -> Any:
     return json.loads(place.threepiod("status", "--json").stdout)
 
@@ -182,6 +192,23 @@ def test_the_json_of_a_run(place: Place, command: str) -> None:
     outputs = [answer(place, command, run_id) for run_id in run_ids]
 
     check(field_table(section("json.md", f"threepio {command} --json")), [("", output) for output in outputs])
+
+
+@pytest.mark.parametrize(
+    "questions",
+    [
+        [("show", BREAKS), ("show", FIXED, "two")],
+        [("diff",), ("diff", "two", "one")],
+        [("slow",)],
+        [("flaky",)],
+        [("history", FIXED)],
+    ],
+    ids=lambda questions: questions[0][0],
+)
+def test_the_json_of_an_answer_about_tests(told: Place, questions: list[tuple[str, ...]]) -> None:
+    table = field_table(section("json.md", f"threepio {questions[0][0]} --json"))
+
+    check(table, [("", answer(told, *question)) for question in questions])
 
 
 def test_the_json_of_what_never_ran(place: Place) -> None:

@@ -187,6 +187,14 @@ class Daemon:
             raise ThreepioError(f"cannot write an observation of run {run_id}: {error.strerror}") from error
         self._scanned_at = None  # the next tick takes it in
 
+    async def remove(self, run_id: str) -> None:
+        """Remove a run that is over: journal, rows and output together.
+
+        Raises:
+            ThreepioError: it is not over, or cannot be removed.
+        """
+        await self._housekeeping.remove(run_id)
+
     # Runs
 
     async def _open_run(self, hello: Hello) -> Run:

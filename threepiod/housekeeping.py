@@ -93,7 +93,7 @@ class Housekeeping:
                 if not await trio.to_thread.run_sync(_all_stored, run, mine):
                     log.debug("run %s is left alone: not all of its journal is stored", run.run_id)
                 elif age > self._keep_s:
-                    await self._remove(run, mine)
+                    await self._remove(run, mine, f"it was over for longer than {self._keep_s / 86_400:g} days")
                 else:
                     if is_durable is None:
                         is_durable = await self._committer.call(Store.checkpoint)
@@ -102,12 +102,30 @@ class Housekeeping:
             except (OSError, ThreepioError) as error:
                 self._say(f"run {run.run_id}: housekeeping: {error}")
 
+    async def remove(self, run_id: str) -> None:
+        """Remove a run that is over now.
+
+        Raises:
+            ThreepioError: it is not over, or not all of its journal is stored.
+        """
+        over = await trio.to_thread.run_sync(self._archive.runs_over)
+        run = next((run for run in over if run.run_id == run_id), None)
+        if run is None or self._daemon.works_on(run_id):
+            raise ThreepioError(f"the run {run_id} is not over yet")
+        try:
+            files = (await trio.to_thread.run_sync(runs_of, self._state_dir)).get(run_id, {})
+            if not await trio.to_thread.run_sync(_all_stored, run, files):
+                raise ThreepioError(f"not all of the journal of run {run_id} is stored: see threepio verify {run_id}")
+            await self._remove(run, files, "asked to")
+        except OSError as error:
+            raise ThreepioError(f"cannot remove the run {run_id}: {error.strerror}") from error
+
     async def _pack(self, run: OverRun, files: dict[int, Path]) -> None:
         for path in files.values():
             if path.suffix != COMPRESSED and not self._daemon.works_on(run.run_id):
                 await trio.to_thread.run_sync(pack, path, _Pause(self._daemon))
 
-    async def _remove(self, run: OverRun, files: dict[int, Path]) -> None:
+    async def _remove(self, run: OverRun, files: dict[int, Path], why: str) -> None:
         await trio.to_thread.run_sync(self._remove_files, run.run_id, files)
         rows = STEP_ROWS // 10
         while True:
@@ -118,7 +136,7 @@ class Housekeeping:
             rows = max(1, min(STEP_ROWS, int(rows * STEP_S / max(took, 1e-6)), rows * 2))
             await trio.sleep(took)  # others have at least as much of the store as this
         self._daemon.forget(run.run_id)
-        log.info("run %s: removed, it was over for longer than %g days", run.run_id, self._keep_s / 86_400)
+        log.info("run %s: removed, %s", run.run_id, why)
 
     def _remove_files(self, run_id: str, files: dict[int, Path]) -> None:
         for path in files.values():

@@ -37,6 +37,9 @@ class Daemon(Protocol):
     async def observe(self, run_id: str, event_type: str, payload: dict[str, Any]) -> None:
         """Record an observation of a run."""
 
+    async def remove(self, run_id: str) -> None:
+        """Remove a run that is over."""
+
     def stop(self) -> None:
         """Begin to stop."""
 
@@ -56,6 +59,7 @@ class Queries:
             "failures": self._failures,
             "find": self._find,
             "observe": self._observe,
+            "remove": self._remove,
             "stop": self._stop,
         }
 
@@ -107,6 +111,10 @@ class Queries:
         if event_type not in tuple(ObservationType) or not isinstance(payload, dict):
             raise ThreepioError("this is no observation: it has an unknown type or no payload")
         await self._daemon.observe(run_id, event_type, payload)
+        return True
+
+    async def _remove(self, params: dict[str, Any]) -> bool:
+        await self._daemon.remove(await self._find(params))
         return True
 
     async def _stop(self, _params: dict[str, Any]) -> bool:

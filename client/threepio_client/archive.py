@@ -134,7 +134,7 @@ class Archive:
     def run_ids(self) -> list[str]:
         """Return the ids of all runs, the latest first."""
         started: dict[str, float] = {}
-        with self._store() as store:
+        with self.reading() as store:
             if store is not None:
                 started = dict(store.execute("SELECT run_id, started FROM runs"))
         for run_id, files in self._files().items():
@@ -153,7 +153,7 @@ class Archive:
 
     def stored(self, run_id: str) -> StoredRun | None:
         """Return what the store has of a run, or None."""
-        with self._store() as store:
+        with self.reading() as store:
             if store is not None:
                 row = store.execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE run_id = ?", (run_id,)).fetchone()
                 return stored_run(row) if row is not None else None
@@ -161,7 +161,7 @@ class Archive:
 
     def runs_over(self) -> list[OverRun]:
         """Return the runs of the store that are over, in the order of their numbers."""
-        with self._store() as store:
+        with self.reading() as store:
             if store is None:
                 return []
             rows = store.execute(
@@ -180,7 +180,7 @@ class Archive:
         known = KnownRun(run_id=run_id, state=state, stored=stored.seq if stored else 0)
         known.ingest = dict(stored.ingest) if stored is not None else {}
         if stored is None or not stored.final:
-            for step in self._steps(run_id, stored):
+            for step in self.steps(run_id, stored):
                 if step.event is not None:
                     state.fold(step.event)
                 elif not step.is_cut_off:
@@ -217,7 +217,7 @@ class Archive:
         found: list[dict[str, Any]] = []
         stored = self.stored(run_id)
         seen = stored.seq if stored else 0
-        with self._store() as store:
+        with self.reading() as store:
             if store is not None and stored is not None:
                 rows = store.execute(
                     "SELECT t.nodeid, r.seq, r.status, r.phase, r.duration, r.worker, r.details FROM results r "
@@ -233,7 +233,7 @@ class Archive:
                 )
                 found += [_collection_error(seq, json.loads(payload)) for seq, payload in collection]
         if stored is None or not stored.final:
-            for step in self._steps(run_id, stored):
+            for step in self.steps(run_id, stored):
                 event = step.event
                 if event is None or event.seq <= seen:
                     continue
@@ -258,7 +258,7 @@ class Archive:
     def stored_lines(self, run_id: str) -> list[tuple[int, int, str]]:
         """Return (seq, crc, event type) of every event that the store has of a run, holes left out."""
         stored = self.stored(run_id)
-        with self._store() as store:
+        with self.reading() as store:
             if store is None or stored is None:
                 return []
             return store.execute(
@@ -279,7 +279,7 @@ class Archive:
                 state.observe(Event(1, ObservationType.PROCESS_GONE, payload, state.updated, 0))
 
     @contextmanager
-    def _store(self) -> Iterator[sqlite3.Connection | None]:
+    def reading(self) -> Iterator[sqlite3.Connection | None]:
         """Open the store for reading; None where there is none, or where `trouble` says why it cannot be read."""
         path = self.state_dir.store
         if not path.exists():
@@ -326,7 +326,7 @@ class Archive:
                 return 0
             return journal.torn()
 
-    def _steps(self, run_id: str, stored: StoredRun | None) -> Iterator[Step]:
+    def steps(self, run_id: str, stored: StoredRun | None) -> Iterator[Step]:
         """Yield the lines of a run's journal beyond what is stored."""
         with closing(RunJournal(self.state_dir, run_id, stored.offsets if stored else None)) as journal:
             journal.look()

@@ -36,6 +36,12 @@ class NoSuchRun(ThreepioError):
     exit_code = 4
 
 
+class NoSuchTest(ThreepioError):
+    """No run has an outcome of this test."""
+
+    exit_code = 4
+
+
 class UnreadableStore(ThreepioError):
     """What is asked for stands in a part of the store that is damaged."""
 

@@ -102,14 +102,18 @@ def status_view(state: RunState, facts: Facts) -> dict[str, Any]:
 def run_row(view: dict[str, Any]) -> dict[str, Any]:
     """Return the row of `threepio runs` for a status answer."""
     names = ("run_id", "state", "exit_code", "started", "duration_s", "collected", "finished", "counts", "rootdir")
-    return {name: view[name] for name in names}
+    return {name: view[name] for name in names} | {"branch": view["git"].get("branch")}
 
 
 def is_good(view: dict[str, Any]) -> bool:
     """Return whether a status answer deserves exit code 0: passed, or running without a failure so far."""
+    return view["state"] == State.PASSED or (view["state"] == State.RUNNING and not has_failures(view))
+
+
+def has_failures(view: dict[str, Any]) -> bool:
+    """Return whether a status answer tells of a test that failed or broke."""
     counts = view["counts"]
-    clean = not (counts["failed"] or counts["errors"] or counts["subtests_failed"])
-    return view["state"] == State.PASSED or (view["state"] == State.RUNNING and clean)
+    return bool(counts["failed"] or counts["errors"] or counts["subtests_failed"])
 
 
 def _number(state: RunState, name: str) -> int | float:

@@ -90,6 +90,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if found.nested:
         os.environ[_PARENT] = reporter.run_id
     config.pluginmanager.register(reporter, "threepio-reporter")
+    if "THREEPIO_SPARE_TRACEBACKS" in os.environ:  # set by `threepio run`
+        from pytest_threepio.summary import Spared
+
+        config.pluginmanager.register(Spared(), "threepio-summary")
     _dump_stacks(config, found, reporter.run_id)
 
 

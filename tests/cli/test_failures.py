@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+
+import pytest
 
 from tests.commands import Call
 from tests.place import Place, wait_until
 from tests.scripted import case, event, run_lines, write_journal
 from threepio_client.events import EventType, Phase
+from threepio_client.line import decode, encode
 
 
 def failing_lines(number: int) -> list[bytes]:
@@ -20,31 +24,74 @@ def failing_lines(number: int) -> list[bytes]:
     return [*lines, event(len(lines) + 1, EventType.RUN_COMPLETE, end)]
 
 
-def test_each_failure_has_its_name_message_and_place(place: Place, call: Call) -> None:
-    write_journal(place.state_dir, "run", failing_lines(2))
+def test_failures_of_one_cause_are_one_answer(place: Place, call: Call) -> None:
+    lines = failing_lines(50)
+    write_journal(place.state_dir, "run", [*lines[:2], *(at_one_place(line) for line in lines[2:])])
 
     result = call(place, "failures")
 
     assert result.exit_code == 1
-    assert result.stdout.splitlines() == [
-        "run run: failed, 2 failures",
-        "  FAIL test_it.py::test_0",
-        "      assert 3 == 0 (test_it.py:3)",
-        "  FAIL test_it.py::test_1",
-        "      assert 4 == 0 (test_it.py:4)",
+    assert [line.partition(" [")[0] for line in result.stdout.splitlines()] == [
+        "run run: failed, 50 failures, 1 cause",
+        "50x assert N == N at test_it.py:9",
+        "    first in test_it.py::test_0",
+        "    > assert x == 0",
     ]
 
 
-def test_a_long_list_is_cut_and_says_how_to_see_all(place: Place, call: Call) -> None:
+def at_one_place(line: bytes) -> bytes:
+    """Return the line of a failure as of all others, but for its message."""
+    found = decode(line.rstrip())
+    if found.type == EventType.TEST_CASE:
+        stack = ">   assert x == 0\nE   assert 3 == 0"
+        found.payload["error"] = {**found.payload["error"], "location": "test_it.py:9", "stack": stack}
+    return encode(found.seq, found.type, found.payload, found.timestamp)
+
+
+def test_each_failure_is_listed_on_demand(place: Place, call: Call) -> None:
     write_journal(place.state_dir, "run", failing_lines(50))
 
-    short, long = call(place, "failures"), call(place, "failures", "--all")
+    short, every = call(place, "failures"), call(place, "failures", "--all")
 
-    assert short.stdout.count("FAIL") == 20
-    assert "and 30 more" in short.stdout
-    assert "threepio failures run --all" in short.stdout
-    assert long.stdout.count("FAIL") == 50
-    assert len(json.loads(call(place, "failures", "--json").stdout)["failures"]) == 50
+    assert "50 failures, 50 causes" in short.stdout
+    assert every.stdout.count("  FAIL test_it.py::test_") == 50
+    assert "  FAIL test_it.py::test_7\n      assert 10 == 0 (test_it.py:10)\n" in every.stdout
+    answer = json.loads(call(place, "failures", "--json").stdout)
+    assert (len(answer["failures"]), len(answer["causes"])) == (50, 50)
+
+
+@pytest.mark.parametrize("budget", [1, 50, 200, 400, 800, 1200, 1600, 3000, 100_000])
+def test_a_budget_is_kept_and_every_failure_is_accounted_for(place: Place, call: Call, budget: int) -> None:
+    write_journal(place.state_dir, "run", failing_lines(100))
+
+    text = call(place, "failures", "--budget", str(budget)).stdout
+
+    causes = re.findall(r"^1x assert", text, re.M)
+    left_out = re.search(r"^and (\d+) failures of (\d+) rarer causes: threepio failures run --all$", text, re.M)
+    counted = int(left_out[1]) if left_out else 0
+    assert len(causes) + counted == 100
+    # The smallest answer, its first line and what it leaves out, is given in any case.
+    assert len(text.encode()) <= max(budget * 4, 110)
+    assert bool(left_out) == (budget <= 800)
+
+
+def test_only_some_failures_are_asked_for(place: Place, call: Call) -> None:
+    write_journal(place.state_dir, "run", failing_lines(12))
+
+    def names(*options: str) -> list[str]:
+        found = json.loads(call(place, "failures", *options, "--json").stdout)["failures"]
+        return [failure["nodeid"].rpartition("_")[2] for failure in found]
+
+    cause = json.loads(call(place, "failures", "--json").stdout)["causes"][3]["cause"]
+    assert names("-k", "test_1") == ["1", "10", "11"]
+    assert len(names("--file", "test_it.py")) == 12
+    assert names("--file", "test_i") == []
+    assert names("--cause", cause) == ["3"]
+    assert names("--since", "run") == []
+    none = call(place, "failures", "-k", "nothing")
+    assert (none.exit_code, none.stdout) == (0, "run run: failed, none of its 12 failures is like that\n")
+    some = call(place, "failures", "--cause", cause)
+    assert some.stdout.splitlines()[0] == "run run: failed, 1 failure of 12, 1 cause"
 
 
 def test_a_run_in_which_nothing_failed_is_exit_code_0(place: Place, call: Call) -> None:
@@ -66,10 +113,10 @@ def test_errors_of_collection_setup_and_teardown_are_failures_too(place: Place, 
 
     text = call(place, "failures").stdout
 
-    assert "ERROR in collect b.py" in text
-    assert "No module named 'nothing'" in text
-    assert "ERROR in setup a.py::one" in text
-    assert "ERROR in teardown a.py::two" in text
+    assert "1x No module named 'nothing'" in text
+    assert "in collect of b.py" in text
+    assert "in setup of a.py::one" in text
+    assert "in teardown of a.py::two" in text
 
 
 def test_daemon_and_journal_name_the_same_failures(shared: Place, call: Call) -> None:

@@ -243,6 +243,27 @@ def test_runs_lists_the_latest_and_no_more_than_asked_for(place: Place, call: Ca
     assert {"run_id", "state", "exit_code", "started", "duration_s", "counts"} <= as_json["runs"][0].keys()
 
 
+def test_runs_are_listed_by_project_branch_and_state(place: Place, call: Call) -> None:
+    git = {"branch": "main", "commit": "0" * 40}
+    for number, (rootdir, more, code) in enumerate([("/a/b", {"git": git}, 0), ("/a", {}, 1), ("/ab", {}, 0)]):
+        lines = run_lines(f"run{number}", 1, exit_code=code)
+        start = decode(lines[0].rstrip()).payload
+        write_journal(
+            place.state_dir, f"run{number}", [event(1, "runStart", {**start, "rootdir": rootdir, **more}), *lines[1:]]
+        )
+
+    def listed(*options: str) -> set[str]:
+        return {row["run_id"] for row in json.loads(call(place, "runs", *options, "--json").stdout)["runs"]}
+
+    assert listed("--project", "/a") == {"run0", "run1"}
+    assert listed("--branch", "main") == {"run0"}
+    assert listed("--state", "failed") == {"run1"}
+    assert listed("--project", "/a", "--state", "passed") == {"run0"}
+    assert len(listed("--project", "/a", "--limit", "1")) == 1
+    assert call(place, "runs", "--branch", "other").stderr == "no run is like that: threepio runs lists all\n"
+    assert "/a/b (main)" in call(place, "runs", "--branch", "main").stdout
+
+
 def test_runs_without_runs_says_how_to_get_one(place: Place, call: Call) -> None:
     as_text = call(place, "runs")
     assert (as_text.exit_code, as_text.stdout) == (0, "")

@@ -3,37 +3,92 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from threepio_client.causes import Cause, fingerprint, group, message_of
+from threepio_client.cli.failure_text import BYTES_PER_TOKEN, cause_lines
 from threepio_client.cli.options import AsJson, RunReference
 from threepio_client.cli.output import say
-from threepio_client.cli.source import open_source
-from threepio_client.cli.text import FAILURES_SHOWN, failure_lines
+from threepio_client.cli.source import Source, open_source
+from threepio_client.cli.text import failure_lines
 from threepio_client.views import VIEW_VERSION
 
-EXAMPLE = "Example: threepio failures latest --all"
+EXAMPLE = "Example: threepio failures latest --budget 2000"
 
 
 def failures(
     run: RunReference = "latest",
     as_json: AsJson = False,
-    show_all: Annotated[bool, typer.Option("--all", help="List every failure.")] = False,
+    show_all: Annotated[bool, typer.Option("--all", help="List every failure, not only every cause.")] = False,
+    budget: Annotated[
+        int | None,
+        typer.Option(
+            metavar="TOKENS", min=1, help=f"Keep the answer within so many tokens of {BYTES_PER_TOKEN} bytes."
+        ),
+    ] = None,
+    keyword: Annotated[str, typer.Option("-k", metavar="TEXT", help="Only node ids that contain this.")] = "",
+    file: Annotated[str, typer.Option(metavar="PATH", help="Only tests of this file or directory.")] = "",
+    cause: Annotated[
+        str, typer.Option(metavar="ID", help="Only this cause: the number in brackets, or its beginning.")
+    ] = "",
+    since: Annotated[str, typer.Option(metavar="RUN", help="Only what did not fail in that run.")] = "",
 ) -> None:
-    """List what failed in a run, with message and place. Exit code 0 if nothing did, else 1."""
+    """Say what failed in a run and why, grouped by cause. Exit code 0 if nothing did, else 1."""
     with open_source() as source:
         answer = source.failures(run)
-    view, found = answer["status"], answer["failures"]
+        before = _names(source, since) if since else frozenset()
+    view = answer["status"]
+    found = [
+        failure
+        for failure in answer["failures"]
+        if keyword in failure["nodeid"]
+        and _is_in(failure["nodeid"], file)
+        and fingerprint(failure["error"]).startswith(cause)
+        and failure["nodeid"] not in before
+    ]
+    causes = group(found)
     if as_json:
         head = {"schema_version": VIEW_VERSION, "run_id": view["run_id"], "state": view["state"]}
-        say(json.dumps({**head, "failures": found}, indent=2))
+        listed = [{**failure, "cause": fingerprint(failure["error"])} for failure in found]
+        say(json.dumps({**head, "causes": [_row(item) for item in causes], "failures": listed}, indent=2))
     else:
-        what = f"{len(found)} failures" if len(found) != 1 else "1 failure"
-        say(f"run {view['run_id']}: {view['state']}, {what if found else 'nothing failed'}")
-        for line in failure_lines(found, len(found) if show_all else FAILURES_SHOWN):
-            say(line)
-        if len(found) > FAILURES_SHOWN and not show_all:
-            say(f"  all of them: threepio failures {view['run_id']} --all")
+        head_line = f"run {view['run_id']}: {view['state']}, {_counted(found, causes, len(answer['failures']))}"
+        say(head_line)
+        if show_all or (cause and budget is None):
+            for line in failure_lines(found, len(found)):
+                say(line)
+        else:
+            room = None if budget is None else max(budget - len(head_line) // BYTES_PER_TOKEN - 1, 1)
+            for line in cause_lines(causes, view["rootdir"], run_id=view["run_id"], budget=room):
+                say(line)
     if found:
         raise typer.Exit(1)
+
+
+def _names(source: Source, reference: str) -> frozenset[str]:
+    return frozenset(failure["nodeid"] for failure in source.failures(reference)["failures"])
+
+
+def _is_in(nodeid: str, place: str) -> bool:
+    file = nodeid.partition("::")[0]
+    return not place or file == place or file.startswith(place.rstrip("/") + "/")
+
+
+def _row(cause: Cause) -> dict[str, Any]:
+    return {
+        "cause": cause.fingerprint,
+        "count": cause.count,
+        "error_type": cause.error_type,
+        "message": message_of(cause.example["error"]),
+        "location": cause.place or None,
+        "example": cause.example["nodeid"],
+    }
+
+
+def _counted(found: list[dict[str, Any]], causes: list[Cause], of: int) -> str:
+    if not found:
+        return "nothing failed" if not of else f"none of its {of} failures is like that"
+    what = f"{len(found)} failure{'s' if len(found) > 1 else ''}" + (f" of {of}" if len(found) < of else "")
+    return f"{what}, {len(causes)} cause{'s' if len(causes) > 1 else ''}"

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Final
 
 import typer
 
 RunReference = Annotated[
     str, typer.Argument(metavar="[RUN]", help="Run id, a unique prefix of one, or 'latest'.", show_default="latest")
 ]
+NodeId = Annotated[str, typer.Argument(metavar="NODEID", help="A test's node id, as threepio failures shows it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON (docs/json.md).")]
+
+_SECONDS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+def length_of_time(text: str) -> float:
+    """Return the seconds of a text like 30s, 9m, 1h or 30d."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
+    if match is None:
+        raise typer.BadParameter("must be a time like 30s, 9m, 1h or 30d")
+    return float(match[1]) * _SECONDS[match[2]]

@@ -8,16 +8,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
 from threepio_client import clock, faulttrace, settings
-from threepio_client.cgroup import LOOK_S, OomKills
-from threepio_client.cli.output import say
+from threepio_client.cgroup import OomKills
+from threepio_client.cli.live import LOOK_EVERY_S, Following, say_result
+from threepio_client.cli.output import one_line, say
 from threepio_client.cli.source import PATIENCE_S, Source, open_source
-from threepio_client.cli.text import failure_lines, status_lines
+from threepio_client.cli.text import status_lines
 from threepio_client.errors import NoDaemon, NoPlace, ThreepioError
 from threepio_client.events import ObservationType
 from threepio_client.paths import ID_TRIES, StateDir, make_private_dir, new_run_id, numbered
@@ -29,7 +31,6 @@ EXAMPLE = "Example: threepio run -- pytest -x tests"
 NOT_COMPLETE: Final = 70
 """Exit code where the command said 0 but its run is not complete (EX_SOFTWARE of sysexits.h)."""
 NOT_FOUND: Final = 127
-FAILURES_SHOWN: Final = 10
 SETTLE_S: Final = 5.0
 """How long to wait until the daemon knows of the end of the run."""
 
@@ -65,13 +66,22 @@ def run_and_report(command: list[str], cwd: str | None = None) -> None:
     run_id = found.run_id or _free_run_id(state_dir)
     output = _open_output(state_dir, run_id)
     before = _runs_named(state_dir, run_id)
+    environ = {**os.environ, "THREEPIO_RUN_ID": run_id}
+    if output is not None:
+        environ["THREEPIO_SPARE_TRACEBACKS"] = "1"  # the answer has them, and nobody waits for the file
     oom_kills = OomKills()
-    pid, code = _run(command, output, {**os.environ, "THREEPIO_RUN_ID": run_id}, cwd, oom_kills.look)
+    with closing(Following(run_id, has_terminal=output is not None and sys.stdout.isatty())) as following:
+
+        def look() -> None:
+            oom_kills.look()
+            following.look()
+
+        pid, code = _run(command, output, environ, cwd, look)
     end = {"pid": pid, **({"exitCode": code} if code >= 0 else {"signal": -code})}
     if code == -signal.SIGKILL:
         end["outOfMemory"] = oom_kills.rose()
     new = [name for name in _runs_named(state_dir, run_id) if name not in before]
-    is_complete = _report(new, end, state_dir.output(run_id) if output is not None else None)
+    is_complete = _report(new, end, state_dir.output(run_id) if output is not None else None, following.said)
     if output is not None:
         say(f"  full output: {state_dir.output(run_id)}")
     if code == 0 and not is_complete:
@@ -80,13 +90,14 @@ def run_and_report(command: list[str], cwd: str | None = None) -> None:
     raise typer.Exit(code if code >= 0 else 128 - code)
 
 
-def _report(run_ids: list[str], end: dict[str, int], output: Path | None) -> bool:
+def _report(run_ids: list[str], end: dict[str, int], output: Path | None, said: dict[str, str]) -> bool:
     """Say what became of the command's runs; return whether all of them passed.
 
     Args:
         run_ids: the runs.
         end: how the command ended, as the payload of an observation.
         output: the file with what it printed, if there is one.
+        said: of runs that were over before the command was, the verdict that was said then.
     """
     if not run_ids:
         say(
@@ -97,11 +108,10 @@ def _report(run_ids: list[str], end: dict[str, int], output: Path | None) -> boo
         with open_source() as source:
             views = [_conclude(source, run_id, end, output) for run_id in run_ids]
             for view in views:
-                for line in status_lines(view):
-                    say(line)
-                failures = source.failures(view["run_id"])["failures"]
-                for line in failure_lines(failures, FAILURES_SHOWN):
-                    say(line)
+                if view["run_id"] not in said:
+                    say_result(source, view)
+                elif said[view["run_id"]] != view["verdict"]["text"]:
+                    say(one_line(status_lines(view)[0]))
     except (ThreepioError, OSError) as error:  # the command has ended: its exit code is the answer, whatever fails here
         say(f"threepio: cannot say what became of the run: {error}", to_stderr=True)
         return False
@@ -148,7 +158,7 @@ def _run(
         output: descriptor for its output, which is closed here; None leaves it our own.
         environ: its environment.
         cwd: its working directory, or None for ours.
-        look: called every LOOK_S while the command runs.
+        look: called every LOOK_EVERY_S while the command runs.
     """
     watched = (*_PASSED_ON, signal.SIGCHLD)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a caller that ignores it would leave us without the command's end
@@ -171,7 +181,7 @@ def _run(
             if output is not None:
                 os.close(output)
         while process.poll() is None:
-            info = signal.sigtimedwait(watched, LOOK_S)
+            info = signal.sigtimedwait(watched, LOOK_EVERY_S)
             look()
             if info is None:
                 continue

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,28 +15,43 @@ from threepio_client.cli.output import one_line, say
 from threepio_client.cli.source import open_source
 from threepio_client.cli.text import counts_text, duration
 from threepio_client.runfiles import NO_RUNS
+from threepio_client.runstate import State
 from threepio_client.views import VIEW_VERSION
 
-EXAMPLE = "Example: threepio runs --limit 5"
+EXAMPLE = "Example: threepio runs --project . --state failed --limit 5"
+MOST = 10_000
 
 
 def runs(
     as_json: AsJson = False,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="How many, the latest first.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=MOST, help="How many, the latest first.")] = 20,
+    project: Annotated[
+        str, typer.Option(metavar="DIR", help="Only runs whose rootdir is this directory or below it.")
+    ] = "",
+    branch: Annotated[str, typer.Option(help="Only runs of this branch.")] = "",
+    state: Annotated[State | None, typer.Option(help="Only runs in this state.")] = None,
 ) -> None:
     """List the newest runs, the latest first."""
+    top = os.path.abspath(project) if project else ""
     with open_source() as source:
-        rows = source.runs(limit)
+        rows = [
+            row
+            for row in source.runs(MOST if top or branch or state else limit)
+            if (not top or Path(row["rootdir"]).is_relative_to(top))
+            and branch in ("", row["branch"])
+            and state in (None, row["state"])
+        ][:limit]
+        is_empty = not rows and not source.runs(1)
     if as_json:
         say(json.dumps({"schema_version": VIEW_VERSION, "runs": rows}, indent=2))
         return
     if not rows:
-        say(NO_RUNS, to_stderr=True)
+        say(NO_RUNS if is_empty else "no run is like that: threepio runs lists all", to_stderr=True)
     width = max((len(row["run_id"]) for row in rows), default=0)
     for row in rows:
         started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["started"])) if row["started"] else "?"
         line = (
             f"{row['run_id']:{width}}  {started}  {row['state']:<11}  {duration(row['duration_s']):>12}  "
-            f"{counts_text(row['counts'])}  {row['rootdir']}"
+            f"{counts_text(row['counts'])}  {row['rootdir']}" + (f" ({row['branch']})" if row["branch"] else "")
         )
         say(one_line(line))

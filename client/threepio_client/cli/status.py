@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Annotated
 
 import typer
 
@@ -15,10 +16,23 @@ from threepio_client.views import is_good
 EXAMPLE = "Example: threepio status latest --json"
 
 
-def status(run: RunReference = "latest", as_json: AsJson = False) -> None:
+def status(
+    run: RunReference = "latest",
+    as_json: AsJson = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it until it is over or Ctrl-C; without RUN every run that lives.")
+    ] = False,
+) -> None:
     """Say how a run is. Exit code 0: passed, or running without a failure so far; else 1."""
+    if watch and as_json:
+        raise typer.BadParameter("--watch and --json do not go together: see threepio events --follow")
     with open_source() as source:
-        view = source.status(run)
-    say(json.dumps(view, indent=2) if as_json else "\n".join(status_lines(view)))
-    if not is_good(view):
+        if watch:
+            from threepio_client.cli.watch import watch as watch_run  # rich takes time to import
+
+            views = watch_run(source, run)
+        else:
+            views = [source.status(run)]
+            say(json.dumps(views[0], indent=2) if as_json else "\n".join(status_lines(views[0])))
+    if not all(is_good(view) for view in views):
         raise typer.Exit(1)

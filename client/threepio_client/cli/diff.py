@@ -1,0 +1,95 @@
+"""`threepio diff`: what broke since the run before, and what was fixed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from threepio_client.archive import Archive
+from threepio_client.cli.options import AsJson
+from threepio_client.cli.output import one_line, say
+from threepio_client.cli.source import open_source
+from threepio_client.comparing import Difference, compare
+from threepio_client.errors import NoSuchRun
+from threepio_client.views import VIEW_VERSION
+
+EXAMPLE = "Example: threepio diff"
+SHOWN = 10
+_TITLES = {
+    "newly_failing": "newly failing",
+    "new_failing": "new and failing",
+    "other_reason": "failing for another reason",
+    "still_failing": "still failing",
+    "fixed": "fixed",
+    "gone": "gone",
+    "new": "new",
+}
+_COUNTED_ONLY = {"still_failing", "new"}
+
+
+def diff(
+    before: Annotated[
+        str,
+        typer.Argument(
+            metavar="[BEFORE]", help="The earlier run; by default the one before AFTER of the same rootdir."
+        ),
+    ] = "",
+    after: Annotated[str, typer.Argument(metavar="[AFTER]", help="The later run.")] = "latest",
+    as_json: AsJson = False,
+    show_all: Annotated[bool, typer.Option("--all", help="List every test.")] = False,
+) -> None:
+    """Compare two runs test by test. Exit code 0 if nothing is newly failing or gone, else 1."""
+    with open_source() as source:
+        later = source.find(after)
+        earlier = source.find(before) if before else _before(source.archive, later)
+        found = compare(source.archive, earlier, later)
+    if as_json:
+        slower = [
+            {"nodeid": nodeid, "before_s": round(old / 1000, 6), "after_s": round(new / 1000, 6)}
+            for nodeid, old, new in found.slower
+        ]
+        head = {"schema_version": VIEW_VERSION, "before": earlier, "after": later}
+        say(json.dumps({**head, **found._asdict(), "slower": slower}, indent=2))
+    else:
+        say(f"run {later} against run {earlier}: {_summary(found)}")
+        for line in _lines(found, show_all):
+            say(one_line(line))
+    if found.newly_failing or found.new_failing or found.gone:
+        raise typer.Exit(1)
+
+
+def _before(archive: Archive, run_id: str) -> str:
+    """Return the last run before one of the same rootdir that ran tests."""
+    rootdir_of: Callable[[str], object] = lambda found: archive.run(found).state.start.get("rootdir")  # noqa: E731
+    run_ids = archive.run_ids()
+    rootdir = rootdir_of(run_id)
+    for earlier in run_ids[run_ids.index(run_id) + 1 :]:
+        if rootdir_of(earlier) == rootdir and archive.run(earlier).state.finished:
+            return earlier
+    raise NoSuchRun(f"no run of {rootdir} is known before {run_id}: name both runs")
+
+
+def _summary(found: Difference) -> str:
+    parts = [f"{len(names)} {title}" for name, title in _TITLES.items() if (names := getattr(found, name))]
+    parts += [f"{len(found.slower)} much slower"] if found.slower else []
+    return ", ".join(parts) or "no difference"
+
+
+def _lines(found: Difference, show_all: bool) -> list[str]:
+    lines = []
+    for name, title in _TITLES.items():
+        names: list[str] = getattr(found, name)
+        if not names or (name in _COUNTED_ONLY and not show_all):
+            continue
+        lines.append(f"{title}:")
+        lines += [f"  {nodeid}" for nodeid in (names if show_all else names[:SHOWN])]
+        if len(names) > SHOWN and not show_all:
+            lines.append(f"  and {len(names) - SHOWN} more (--all)")
+    if found.slower:
+        lines.append("much slower:")
+        for nodeid, old, new in found.slower if show_all else found.slower[:SHOWN]:
+            lines.append(f"  {old / 1000:.3f} s -> {new / 1000:.3f} s  {nodeid}")
+    return lines

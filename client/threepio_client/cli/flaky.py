@@ -1,0 +1,62 @@
+"""`threepio flaky`: tests that do not always say the same."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from typing import Annotated
+
+import typer
+
+from threepio_client.cli.options import AsJson
+from threepio_client.cli.output import one_line, say
+from threepio_client.cli.source import open_source
+from threepio_client.events import Status
+from threepio_client.results import BAD, outcomes, results
+from threepio_client.views import VIEW_VERSION
+
+EXAMPLE = "Example: threepio flaky --runs 50"
+RUNS = 20
+SHOWN = 20
+
+
+def flaky(
+    runs: Annotated[int, typer.Option(min=1, help="How many runs of the latest run's rootdir to look at.")] = RUNS,
+    as_json: AsJson = False,
+    show_all: Annotated[bool, typer.Option("--all", help="List every test.")] = False,
+) -> None:
+    """List tests that passed only after another attempt, or that passed and failed at the same commit."""
+    with open_source() as source:
+        archive = source.archive
+        rootdir = None
+        looked = 0
+        attempts: dict[str, int] = defaultdict(int)
+        said: dict[tuple[str, str], set[bool]] = defaultdict(set)
+        for run_id in archive.run_ids():
+            state = archive.run(run_id).state
+            rootdir = state.start.get("rootdir") if rootdir is None else rootdir
+            if state.start.get("rootdir") != rootdir:
+                continue
+            looked += 1
+            git = state.start.get("git")
+            commit = str(git.get("commit", "")) if isinstance(git, dict) and state.tree.get("dirty") is False else ""
+            for nodeid, outcome in outcomes(results(archive, run_id)).items():
+                if outcome.attempts > 1 and outcome.status == Status.PASS:
+                    attempts[nodeid] += 1
+                if commit and outcome.status in (Status.PASS, *BAD):
+                    said[nodeid, commit].add(outcome.status == Status.PASS)
+            if looked == runs:
+                break
+    changing = {nodeid for (nodeid, _), kinds in said.items() if len(kinds) > 1}
+    found = sorted({*attempts, *changing}, key=lambda nodeid: (-attempts[nodeid], nodeid))
+    if as_json:
+        rows = [{"nodeid": n, "needed_attempts": attempts[n], "changed_at_one_commit": n in changing} for n in found]
+        say(json.dumps({"schema_version": VIEW_VERSION, "runs": looked, "tests": rows}, indent=2))
+        return
+    say(f"{len(found)} flaky tests in {looked} runs" if found else f"no flaky test in {looked} runs")
+    for nodeid in found if show_all else found[:SHOWN]:
+        why = [f"passed after another attempt in {attempts[nodeid]} runs"] if attempts[nodeid] else []
+        why += ["passed and failed at one commit"] if nodeid in changing else []
+        say(one_line(f"  {nodeid}: {', '.join(why)}"))
+    if len(found) > SHOWN and not show_all:
+        say(f"  and {len(found) - SHOWN} more (--all)")

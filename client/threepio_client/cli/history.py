@@ -1,0 +1,52 @@
+"""`threepio history`: what became of one test in earlier runs."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from threepio_client.cli.options import AsJson, NodeId
+from threepio_client.cli.output import one_line, say
+from threepio_client.cli.source import open_source
+from threepio_client.cli.text import clock_time
+from threepio_client.errors import NoSuchTest
+from threepio_client.results import BAD, history_of
+from threepio_client.views import VIEW_VERSION
+
+EXAMPLE = "Example: threepio history tests/test_shop.py::test_order"
+SHOWN = 20
+
+
+def history(
+    nodeid: NodeId,
+    limit: Annotated[int, typer.Option(min=1, help="How many runs to look for.")] = SHOWN,
+    as_json: AsJson = False,
+) -> None:
+    """List the outcomes of a test in the newest runs that have one, the latest first. Exit code 4 if there is none."""
+    with open_source() as source:
+        found = history_of(source.archive, nodeid, limit)
+    if not found:
+        raise NoSuchTest(f"no run has an outcome of {nodeid}: give its whole node id, as threepio failures shows it")
+    rows = [
+        {
+            "run_id": entry.run_id,
+            "started": entry.started,
+            "status": entry.outcome.status,
+            "attempts": entry.outcome.attempts,
+            "duration_s": round(entry.outcome.duration_ms / 1000, 6),
+            "commit": entry.commit,
+        }
+        for entry in found
+    ]
+    if as_json:
+        say(json.dumps({"schema_version": VIEW_VERSION, "nodeid": nodeid, "runs": rows}, indent=2))
+        return
+    bad = sum(entry.outcome.status in BAD for entry in found)
+    say(one_line(f"{nodeid}: bad in {bad} of {len(found)} runs"))
+    for row in rows:
+        attempts = f", attempt {row['attempts']}" if row["attempts"] != 1 else ""
+        commit = f" at {str(row['commit'])[:10]}" if row["commit"] else ""
+        when = clock_time(float(str(row["started"])))
+        say(one_line(f"  {row['status']:5} {row['duration_s']:8.3f} s  {when}  run {row['run_id']}{commit}{attempts}"))

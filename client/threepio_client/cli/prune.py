@@ -1,0 +1,59 @@
+"""`threepio prune`: remove runs that nobody needs any more."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Final
+
+import typer
+
+from threepio_client import settings
+from threepio_client.cli.options import length_of_time
+from threepio_client.cli.output import say
+from threepio_client.cli.source import open_source
+from threepio_client.cli.text import duration
+from threepio_client.query import QueryClient
+from threepio_client.runstate import LIVE_STATES
+
+EXAMPLE = "Example: threepio prune --older-than 30d --keep 10"
+PATIENCE_S: Final = 600.0
+"""A large run has hundreds of thousands of rows, which go in small steps, so that others are not delayed."""
+MOST: Final = 10_000
+
+
+def prune(
+    runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN...]", help="These runs; by default all.")] = None,
+    older_than: Annotated[
+        float, typer.Option(metavar="TIME", parser=length_of_time, help="Only those that began longer ago: 12h, 30d.")
+    ] = "0s",  # type: ignore[assignment]  # typer parses the default as it parses what is given
+    keep: Annotated[int, typer.Option(min=0, help="Never the newest so many.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which.")] = False,
+) -> None:
+    """Remove runs that are over: journal, stored rows and output together. Needs the daemon, which owns the store.
+
+    Without RUN, --older-than or --keep must say which. The daemon removes runs by itself after THREEPIO_KEEP_DAYS.
+    """
+    if not runs and not older_than and not keep:
+        raise typer.BadParameter("say which runs: RUN..., --older-than or --keep")
+    with open_source() as source:
+        wanted = {source.find(reference) for reference in runs or ()}
+        found = [
+            row
+            for row in source.runs(MOST)[keep:]
+            if row["state"] not in LIVE_STATES
+            and (not wanted or row["run_id"] in wanted)
+            and time.time() - row["started"] >= older_than
+        ]
+    if not found:
+        say("no run is to be removed")
+        return
+    names = ", ".join(row["run_id"] for row in found[:10]) + (f" and {len(found) - 10} more" if len(found) > 10 else "")
+    if dry_run:
+        say(f"would remove {len(found)} runs: {names}")
+        return
+    place = settings.load()
+    began = time.monotonic()
+    with QueryClient.connect(place.socket, PATIENCE_S, state_dir=place.state_dir) as client:
+        for row in found:
+            client.ask("remove", {"run": row["run_id"], "exact": True})
+    say(f"removed {len(found)} runs in {duration(time.monotonic() - began)}: {names}")

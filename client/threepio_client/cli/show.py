@@ -1,0 +1,103 @@
+"""`threepio show`: everything that is known of one test in one run."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import typer
+
+from threepio_client.cli.options import AsJson, NodeId, RunReference
+from threepio_client.cli.output import one_line, say
+from threepio_client.cli.source import Source, open_source
+from threepio_client.errors import NoSuchTest
+from threepio_client.results import BAD, Entry, Result, history_of, outcomes, results
+from threepio_client.views import VIEW_VERSION
+
+EXAMPLE = "Example: threepio show tests/test_shop.py::test_order latest"
+HISTORY_SHOWN = 10
+NAMES_SHOWN = 10
+
+
+def show(nodeid: NodeId, run: RunReference = "latest", as_json: AsJson = False) -> None:
+    """Show a test's traceback, captured output, attempts and history. Exit code 0 if it is fine, else 1.
+
+    NODEID may be a part of a node id, if only one test of the run has it. Exit code 4 if there is no such test.
+    """
+    with open_source() as source:
+        run_id = source.find(run)
+        found = list(results(source.archive, run_id, nodeid, details=True))
+        if not found:
+            nodeid = _find(source, run_id, nodeid)
+            found = list(results(source.archive, run_id, nodeid, details=True))
+        outcome = outcomes(found)[nodeid]
+        earlier = [entry for entry in history_of(source.archive, nodeid, HISTORY_SHOWN + 1) if entry.run_id != run_id]
+    if as_json:
+        head = {"schema_version": VIEW_VERSION, "run_id": run_id, "nodeid": nodeid, "status": outcome.status}
+        attempts = [_row(result) for result in found]
+        history = [{"run_id": entry.run_id, "status": entry.outcome.status} for entry in earlier[:HISTORY_SHOWN]]
+        say(json.dumps({**head, "attempts": outcome.attempts, "results": attempts, "history": history}, indent=2))
+    else:
+        say(one_line(f"{nodeid}: {outcome.status} in run {run_id}"))
+        for result in found:
+            for line in _lines(result):
+                say(line)
+        say(_history_line(earlier[:HISTORY_SHOWN]))
+    if outcome.status in BAD:
+        raise typer.Exit(1)
+
+
+def _find(source: Source, run_id: str, part: str) -> str:
+    """Return the only node id that has this part."""
+    names = list(dict.fromkeys(result.nodeid for result in results(source.archive, run_id) if part in result.nodeid))
+    if not names:
+        raise NoSuchTest(f"run {run_id} has no outcome of a test named {part}")
+    if len(names) > 1:
+        listed = "\n  ".join(one_line(name) for name in names[:NAMES_SHOWN])
+        more = f"\n  and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+        raise NoSuchTest(f"{len(names)} tests of run {run_id} have {part} in their node id:\n  {listed}{more}")
+    return names[0]
+
+
+def _row(result: Result) -> dict[str, Any]:
+    details = result.details
+    return {
+        "status": result.status,
+        "phase": result.phase,
+        "attempt": details.get("attempt", 1),
+        "duration_s": round(result.duration_ms / 1000, 6),
+        "worker": result.worker,
+        "subtest": details.get("subtest"),
+        "error": details.get("error") or {},
+        "output": details.get("output", []),
+        "reason": details.get("skipReason") or details.get("xfailReason"),
+    }
+
+
+def _lines(result: Result) -> list[str]:
+    row = _row(result)
+    parts = [f"{result.status} in {result.phase} after {row['duration_s']:.3f} s"]
+    if row["attempt"] > 1:
+        parts.append(f"attempt {row['attempt']}")
+    if row["worker"]:
+        parts.append(f"on {row['worker']}")
+    if row["subtest"]:
+        given = ", ".join(f"{name}={value}" for name, value in row["subtest"].get("parameters", {}).items())
+        parts.append(f"subtest {row['subtest'].get('message', '')} {given}".rstrip())
+    if row["reason"]:
+        parts.append(row["reason"])
+    lines = [one_line(f"  {', '.join(parts)}")]
+    stack = str(row["error"].get("stack", ""))
+    lines += [f"    {line}" for line in stack.splitlines()]
+    for title, text in row["output"]:
+        lines.append(one_line(f"    -- {title}"))
+        lines += [f"    {line}" for line in str(text).splitlines()]
+    return lines
+
+
+def _history_line(earlier: list[Entry]) -> str:
+    if not earlier:
+        return "  no earlier run has an outcome of it"
+    bad = sum(entry.outcome.status in BAD for entry in earlier)
+    last = ", ".join(f"{entry.outcome.status} in {entry.run_id}" for entry in earlier[:3])
+    return f"  before: bad in {bad} of {len(earlier)} runs; {last}"

@@ -1,0 +1,53 @@
+"""`threepio slow`: where the time of a run went."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from threepio_client.cli.options import AsJson, RunReference
+from threepio_client.cli.output import one_line, say
+from threepio_client.cli.source import open_source
+from threepio_client.events import Phase
+from threepio_client.results import outcomes, results
+from threepio_client.views import VIEW_VERSION
+
+EXAMPLE = "Example: threepio slow latest -n 10"
+SHOWN = 20
+
+
+def slow(
+    run: RunReference = "latest",
+    number: Annotated[int, typer.Option("-n", min=1, help="How many tests and files to list.")] = SHOWN,
+    as_json: AsJson = False,
+) -> None:
+    """List the slowest tests and files of a run. Durations are of setup and call; with workers of the call alone."""
+    with open_source() as source:
+        run_id = source.find(run)
+        # A file that is skipped as a whole is no test.
+        found = outcomes(result for result in results(source.archive, run_id) if result.phase != Phase.COLLECT)
+    files: dict[str, tuple[float, int]] = {}
+    for nodeid, outcome in found.items():
+        name = nodeid.partition("::")[0]
+        spent, count = files.get(name, (0.0, 0))
+        files[name] = (spent + outcome.duration_ms, count + 1)
+    tests = sorted(found.items(), key=lambda item: -item[1].duration_ms)[:number]
+    slowest = sorted(files.items(), key=lambda item: -item[1][0])[:number]
+    if as_json:
+        listed = [
+            {"nodeid": nodeid, "status": outcome.status, "duration_s": round(outcome.duration_ms / 1000, 6)}
+            for nodeid, outcome in tests
+        ]
+        by_file = [{"file": name, "tests": n, "duration_s": round(ms / 1000, 6)} for name, (ms, n) in slowest]
+        say(json.dumps({"schema_version": VIEW_VERSION, "run_id": run_id, "tests": listed, "files": by_file}, indent=2))
+        return
+    total = sum(outcome.duration_ms for outcome in found.values())
+    say(f"run {run_id}: {len(found)} tests took {total / 1000:.1f} s in {len(files)} files")
+    for nodeid, outcome in tests:
+        say(one_line(f"  {outcome.duration_ms / 1000:9.3f} s  {nodeid}"))
+    if len(files) > 1:
+        say("by file:")
+        for name, (spent, count) in slowest:
+            say(one_line(f"  {spent / 1000:9.3f} s  {name} ({count} tests)"))

@@ -1,0 +1,73 @@
+"""Two runs compared: what is newly failing, fixed, failing for another reason, new, gone or much slower."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from threepio_client.archive import Archive
+from threepio_client.causes import reason
+from threepio_client.results import BAD, Outcome, outcomes, results
+
+SLOWER_FACTOR: Final = 2.0
+SLOWER_MS: Final = 100.0
+"""A test is much slower if it takes twice as long and at least that much more: what is shorter is noise."""
+
+
+class Difference(NamedTuple):
+    """What differs, as node ids in the order of the later run; each list is empty where there is nothing.
+
+    Attributes:
+        newly_failing: bad now, and fine before.
+        new_failing: bad now, and not there before.
+        fixed: fine now, and bad before.
+        other_reason: bad in both, with another type or message of the error.
+        still_failing: bad in both for the same reason.
+        new: fine now, and not there before.
+        gone: there before, and without an outcome now.
+        slower: much slower, with milliseconds before and now.
+    """
+
+    newly_failing: list[str]
+    new_failing: list[str]
+    fixed: list[str]
+    other_reason: list[str]
+    still_failing: list[str]
+    new: list[str]
+    gone: list[str]
+    slower: list[tuple[str, float, float]]
+
+
+def compare(archive: Archive, before: str, after: str) -> Difference:
+    """Return what differs between two runs."""
+    old, new = (outcomes(results(archive, run_id)) for run_id in (before, after))
+    was, now = (_reasons(archive, run_id, found) for run_id, found in ((before, old), (after, new)))
+    found = Difference([], [], [], [], [], [], [], [])
+    for nodeid, outcome in new.items():
+        previous = old.get(nodeid)
+        if previous is None:
+            (found.new_failing if nodeid in now else found.new).append(nodeid)
+        elif nodeid in now:
+            kind = found.newly_failing if nodeid not in was else found.still_failing
+            (found.other_reason if nodeid in was and was[nodeid] != now[nodeid] else kind).append(nodeid)
+        elif nodeid in was:
+            found.fixed.append(nodeid)
+        elif _is_slower(previous, outcome):
+            found.slower.append((nodeid, previous.duration_ms, outcome.duration_ms))
+    found.gone.extend(nodeid for nodeid in old if nodeid not in new)
+    found.slower.sort(key=lambda item: item[1] - item[2])
+    return found
+
+
+def _reasons(archive: Archive, run_id: str, found: dict[str, Outcome]) -> dict[str, str]:
+    """Return why each bad test is bad."""
+    bad = {nodeid: outcome.bad_seq for nodeid, outcome in found.items() if outcome.bad_seq or outcome.status in BAD}
+    reasons = dict.fromkeys(bad, "")
+    for failure in archive.bad_results(run_id):
+        if bad.get(failure["nodeid"]) == failure["seq"]:
+            reasons[failure["nodeid"]] = reason(failure["error"])
+    return reasons
+
+
+def _is_slower(before: Outcome, after: Outcome) -> bool:
+    more = after.duration_ms - before.duration_ms
+    return more >= SLOWER_MS and after.duration_ms >= before.duration_ms * SLOWER_FACTOR

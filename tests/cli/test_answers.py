@@ -1,0 +1,194 @@
+"""`show`, `diff`, `slow`, `flaky`, `history`, `events`: what became of tests in one run and over several."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+from tests.commands import Call
+from tests.place import Place, wait_until
+from tests.two_runs import BREAKS, ERROR, FIXED, GONE, NEW, NEW_BAD, OTHER, SLOW, STILL, write_run, write_two_runs
+from threepio_client.events import Phase
+
+
+@pytest.fixture
+def told(place: Place) -> Place:
+    """A place with the runs `one` and `two`."""
+    write_two_runs(place)
+    return place
+
+
+# show
+
+
+def test_everything_of_one_test(told: Place, call: Call) -> None:
+    result = call(told, "show", BREAKS)
+
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == [
+        f"{BREAKS}: FAIL in run two",
+        "  FAIL in call after 0.002 s",
+        "    def test_order():",
+        "    >   raise ValueError('no stock')",
+        "    E   ValueError: no stock",
+        "    -- Captured stdout call",
+        "    printed \\x1b[31m",
+        "  before: bad in 0 of 1 runs; PASS in one",
+    ]
+
+
+def test_a_part_of_a_name_is_enough_where_only_one_test_has_it(told: Place, call: Call) -> None:
+    fine, several, none = (call(told, "show", part, "two") for part in ("fixed", "new", "nothing"))
+
+    assert fine.exit_code == 0
+    assert "attempt 2" in fine.stdout
+    assert (several.exit_code, none.exit_code) == (4, 4)
+    assert f"  {NEW}\n  {NEW_BAD}" in several.stderr
+    assert "no outcome of a test named nothing" in none.stderr
+
+
+def test_the_history_of_a_test_does_not_hold_the_run_itself(told: Place, call: Call) -> None:
+    answer = json.loads(call(told, "show", BREAKS, "one", "--json").stdout)
+
+    assert answer["history"] == [{"run_id": "two", "status": "FAIL"}]
+
+
+# diff
+
+
+def test_what_differs_between_two_runs(told: Place, call: Call) -> None:
+    result = call(told, "diff", "--json")
+    answer = json.loads(result.stdout)
+
+    assert result.exit_code == 1
+    assert answer == {
+        "schema_version": 1,
+        "before": "one",
+        "after": "two",
+        "newly_failing": [BREAKS],
+        "new_failing": [NEW_BAD],
+        "fixed": [FIXED],
+        "other_reason": [OTHER],
+        "still_failing": [STILL],
+        "new": [NEW],
+        "gone": [GONE],
+        "slower": [{"nodeid": SLOW, "before_s": 0.05, "after_s": 5.0}],
+    }
+
+
+def test_a_difference_in_words(told: Place, call: Call) -> None:
+    text = call(told, "diff").stdout
+
+    assert text.splitlines()[0] == (
+        "run two against run one: 1 newly failing, 1 new and failing, 1 failing for another reason, 1 still failing, "
+        "1 fixed, 1 gone, 1 new, 1 much slower"
+    )
+    assert f"newly failing:\n  {BREAKS}\n" in text
+    assert f"  0.050 s -> 5.000 s  {SLOW}" in text
+    assert STILL not in text
+    assert f"still failing:\n  {STILL}" in call(told, "diff", "--all").stdout
+
+
+def test_no_difference_is_exit_code_0(told: Place, call: Call) -> None:
+    result = call(told, "diff", "two", "two")
+
+    assert (result.exit_code, result.stdout) == (0, "run two against run two: 4 still failing\n")
+
+
+def test_without_an_earlier_run_there_is_nothing_to_compare_with(told: Place, call: Call) -> None:
+    result = call(told, "diff", "", "one")
+
+    assert result.exit_code == 4
+    assert "no run of /somewhere is known before one: name both runs" in result.stderr
+
+
+# slow, history, flaky
+
+
+def test_the_slowest_tests_and_files(told: Place, call: Call) -> None:
+    answer = json.loads(call(told, "slow", "two", "-n", "1", "--json").stdout)
+
+    assert answer["tests"] == [{"nodeid": SLOW, "status": "PASS", "duration_s": 5.0}]
+    assert [(row["file"], row["tests"]) for row in answer["files"]] == [("t.py", 7)]
+    assert f"5.000 s  {SLOW}" in call(told, "slow", "-n", "1").stdout
+
+
+def test_the_history_of_a_test(told: Place, call: Call) -> None:
+    text = call(told, "history", FIXED).stdout.splitlines()
+    answer = json.loads(call(told, "history", FIXED, "--limit", "1", "--json").stdout)
+
+    assert text[0] == f"{FIXED}: bad in 1 of 2 runs"
+    assert [line.split()[0] for line in text[1:]] == ["PASS", "FAIL"]
+    assert text[1].endswith("run two, attempt 2")
+    assert [(row["run_id"], row["status"], row["attempts"]) for row in answer["runs"]] == [("two", "PASS", 2)]
+    assert call(told, "history", "t.py::nothing").exit_code == 4
+
+
+def test_a_test_that_needed_another_attempt_is_flaky(told: Place, call: Call) -> None:
+    answer = json.loads(call(told, "flaky", "--json").stdout)
+
+    assert answer["runs"] == 2
+    assert answer["tests"] == [{"nodeid": FIXED, "needed_attempts": 1, "changed_at_one_commit": False}]
+    assert f"  {FIXED}: passed after another attempt in 1 runs" in call(told, "flaky", "--runs", "1").stdout
+
+
+# events
+
+
+def test_the_events_are_the_journals_own_lines(told: Place, call: Call) -> None:
+    every, some = call(told, "events", "two"), call(told, "events", "two", "--type", "runComplete")
+
+    assert every.stdout == told.state_dir.journal("two").read_text()
+    assert [json.loads(line)["eventType"] for line in some.stdout.splitlines()] == ["runComplete"]
+
+
+def test_events_are_followed_until_the_run_is_over(place: Place) -> None:
+    place.suite("import os, time\ndef test_waits():\n    while not os.path.exists('go on'): time.sleep(0.01)")
+    process = place.start_pytest("-q", THREEPIO_RUN_ID="live")
+    wait_until(place.state_dir.journal("live").exists)
+    follower = subprocess.Popen(
+        [*place.python, "-m", "threepio_client.cli", "events", "live", "--follow"],
+        env=place.environ,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert follower.stdout is not None
+    seen = [follower.stdout.readline()]
+    (place.path / "go on").touch()
+    process.communicate()
+
+    seen += follower.stdout  # until it ends: the end of the run ends it
+
+    assert "".join(seen) == place.state_dir.journal("live").read_text()
+    assert follower.wait() == 0
+    follower.stdout.close()
+
+
+def test_the_same_answers_come_from_the_store_and_from_the_journals(told: Place, call: Call) -> None:
+    questions = [("show", BREAKS, "two"), ("diff",), ("slow",), ("history", FIXED), ("flaky",), ("events", "two")]
+    before = [
+        call(told, *question, "--json") if question[0] != "events" else call(told, *question) for question in questions
+    ]
+    told.start_daemon()
+    wait_until(lambda: all(told.verify(run_id)["whole"] for run_id in ("one", "two")))
+
+    after = [
+        call(told, *question, "--json") if question[0] != "events" else call(told, *question) for question in questions
+    ]
+
+    assert before == after
+
+
+def test_errors_of_phases_are_kept_apart(place: Place, call: Call) -> None:
+    teardown = {"error": ERROR, "phase": Phase.TEARDOWN}
+    write_run(
+        place, "one", 1, [(STILL, "PASS", {}), (STILL, "ERROR", teardown), (FIXED, "ERROR", {"phase": Phase.SETUP})]
+    )
+
+    shown, again = call(place, "show", STILL), json.loads(call(place, "failures", "--json").stdout)
+
+    assert "ERROR in teardown" in shown.stdout
+    assert shown.exit_code == 1
+    assert [found["phase"] for found in again["failures"]] == ["teardown", "setup"]

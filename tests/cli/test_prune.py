@@ -1,0 +1,71 @@
+"""`threepio prune`: only what was asked for, only what is over, and all of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.commands import Call
+from tests.place import Place, wait_until
+from tests.scripted import living, run_lines, write_journal
+from tests.two_runs import restamped
+
+
+@pytest.fixture
+def three(served: Place) -> Place:
+    """A place with three runs that are stored, the oldest called `run0`, and one that lives."""
+    for number in range(3):
+        lines = [restamped(line, number * 1000) for line in run_lines(f"run{number}", 2)]
+        write_journal(served.state_dir, f"run{number}", lines)
+    write_journal(served.state_dir, "live", run_lines("live", 1, exit_code=None, identity=living()))
+    wait_until(lambda: is_stored(served))
+    return served
+
+
+def is_stored(place: Place) -> bool:
+    return all(place.verify(run_id)["whole"] for run_id in ("run0", "run1", "run2", "live"))
+
+
+def known(place: Place, call: Call) -> set[str]:
+    return {line.split()[0] for line in call(place, "runs").stdout.splitlines()}
+
+
+def test_only_what_was_asked_for_is_removed(three: Place, call: Call) -> None:
+    said = call(three, "prune", "run1", "--dry-run")
+    assert said.stdout == "would remove 1 runs: run1\n"
+    assert known(three, call) == {"run0", "run1", "run2", "live"}
+
+    done = call(three, "prune", "run1")
+
+    assert done.exit_code == 0
+    assert done.stdout.startswith("removed 1 runs in ")
+    assert known(three, call) == {"run0", "run2", "live"}
+    assert not three.state_dir.journal("run1").exists()
+    assert call(three, "status", "run1").exit_code == 4
+
+
+def test_the_newest_are_kept_and_one_that_lives_is_left_alone(three: Place, call: Call) -> None:
+    call(three, "prune", "--keep", "1")
+    kept = known(three, call)
+    call(three, "prune", "--older-than", "1d")
+
+    assert "live" in kept
+    assert len(kept) == 2
+    assert known(three, call) == {"live"}
+    assert call(three, "prune", "live").stdout == "no run is to be removed\n"
+
+
+def test_it_must_be_said_which(three: Place, call: Call) -> None:
+    result = call(three, "prune")
+
+    assert result.exit_code == 2
+    assert "say which runs" in result.stderr
+
+
+def test_without_a_daemon_nothing_is_removed(place: Place, call: Call) -> None:
+    write_journal(place.state_dir, "run", run_lines("run", 1))
+
+    result = call(place, "prune", "run")
+
+    assert result.exit_code == 5
+    assert "start one with: threepiod start" in result.stderr
+    assert place.state_dir.journal("run").exists()

@@ -1,0 +1,72 @@
+"""Two runs of one suite, made by hand, in which everything happened that can differ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.place import Place
+from tests.scripted import case, event, run_lines, write_journal
+from threepio_client.events import EventType
+from threepio_client.line import decode, encode
+
+ERROR = {
+    "message": "ValueError: no stock",
+    "errorType": "ValueError",
+    "location": "/somewhere/shop.py:7",
+    "stack": "def test_order():\n>   raise ValueError('no stock')\nE   ValueError: no stock",
+}
+GONE, SLOW, FIXED, BREAKS, OTHER, STILL = (
+    f"t.py::test_{name}" for name in ("gone", "slow", "fixed", "breaks", "other", "still")
+)
+NEW, NEW_BAD = "t.py::test_new", "t.py::test_new_bad"
+
+
+def write_run(place: Place, run_id: str, number: int, results: list[tuple[str, str, dict[str, Any]]]) -> None:
+    """Write the journal of a complete run, the `number`th, whose tests had these results."""
+    names = list(dict.fromkeys(name for name, _, _ in results))
+    lines = run_lines(run_id, 0, nodeids=names, exit_code=None)[:2]
+    for seq, (name, status, more) in enumerate(results, start=3):
+        lines.append(case(seq, name, status, **more))
+    failed = sum(status == "FAIL" for _, status, _ in results)
+    end = {"exitCode": bool(failed) + 0, "totals": {}, "deselected": 0, "stopped": None, "stats": {}}
+    lines.append(event(len(lines) + 1, EventType.RUN_COMPLETE, end))
+    write_journal(place.state_dir, run_id, (restamped(line, number * 1000) for line in lines))
+
+
+def restamped(line: bytes, later: float) -> bytes:
+    found = decode(line.rstrip())
+    return encode(found.seq, found.type, found.payload, found.timestamp + later)
+
+
+def write_two_runs(place: Place) -> None:
+    """Write the journals of the runs `one` and `two`."""
+    other = {"error": {**ERROR, "message": "ValueError: no shop"}}
+    moved = {"error": {**ERROR, "location": "/somewhere/shop.py:99"}}
+    write_run(
+        place,
+        "one",
+        1,
+        [
+            (GONE, "PASS", {}),
+            (SLOW, "PASS", {"duration": 50.0}),
+            (FIXED, "FAIL", {"error": ERROR}),
+            (BREAKS, "PASS", {}),
+            (OTHER, "FAIL", {"error": ERROR}),
+            (STILL, "FAIL", {"error": ERROR}),
+        ],
+    )
+    write_run(
+        place,
+        "two",
+        2,
+        [
+            (SLOW, "PASS", {"duration": 5000.0}),
+            (FIXED, "RERUN", {"error": ERROR}),
+            (FIXED, "PASS", {"attempt": 2}),
+            (BREAKS, "FAIL", {"error": ERROR, "output": [["Captured stdout call", "printed \x1b[31m\n"]]}),
+            (OTHER, "FAIL", other),
+            (STILL, "FAIL", moved),
+            (NEW, "PASS", {}),
+            (NEW_BAD, "FAIL", {"error": ERROR}),
+        ],
+    )
