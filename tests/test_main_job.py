@@ -119,8 +119,8 @@ def test_failures_are_named_with_message_and_place(served: Place) -> None:
     assert done.returncode == 1
     assert "in test_it.py::test_fails" in done.stdout
     assert "assert 1 == 2" in done.stdout
-    assert "ERROR in setup test_it.py::test_setup_error" in done.stdout
-    assert "ERROR in teardown test_it.py::test_teardown_error" in done.stdout
+    assert "in setup of test_it.py::test_setup_error" in done.stdout
+    assert "in teardown of test_it.py::test_teardown_error" in done.stdout
 
 
 def test_a_green_run_is_green(served: Place) -> None:

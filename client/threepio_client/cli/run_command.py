@@ -74,7 +74,8 @@ def run_and_report(command: list[str], cwd: str | None = None) -> None:
 
         def look() -> None:
             oom_kills.look()
-            following.look()
+            if run_id not in before:  # then the run gets another id, which is known at its end
+                following.look()
 
         pid, code = _run(command, output, environ, cwd, look)
     end = {"pid": pid, **({"exitCode": code} if code >= 0 else {"signal": -code})}
