@@ -109,6 +109,14 @@ class Place:
             return
         self.threepiod("stop")
 
+    def wake_daemon(self) -> int:
+        """Have a daemon that works, whatever became of the one before; return its pid."""
+        try:
+            os.kill(self.daemon_pid(), signal.SIGCONT)
+        except (OSError, ValueError):
+            pass
+        return self.start_daemon()
+
     def kill_daemon(self) -> None:
         """End the daemon by SIGKILL and return when it is gone."""
         pid = self.daemon_pid()

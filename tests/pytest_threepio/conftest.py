@@ -2,26 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+from tests.suites.fixtures import compare
 
-import pytest
-
-from tests.place import Place
-
-pytest.register_assert_rewrite("tests.pytest_threepio.comparison")
-
-from tests.pytest_threepio.comparison import Comparison  # noqa: E402 - its assertions are rewritten from here on
-
-
-@pytest.fixture(scope="module")
-def compare() -> Iterator[Comparison]:
-    """Runs suites without and with the plugin."""
-    path = Path(tempfile.mkdtemp(prefix="3p-"))
-    place = Place(path)
-    place.start_daemon()
-    yield Comparison(place)
-    place.stop_daemon()
-    shutil.rmtree(path, ignore_errors=True)
+__all__ = ["compare"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.place import Place, wait_until
-from tests.pytest_threepio.comparison import SUITE, Comparison
+from tests.suites.checker import SUITE, Checker
 from threepio_client.events import LINE_LIMIT
 
 CLOSED_BY_THE_SUITE = ("the suite closed the journal's descriptor",)
@@ -18,7 +18,7 @@ AFTERWARDS = ("threepiod was slow or away", "the connection to threepiod ended")
 """Neither where the adapter has connected again by then and all is stored; which of them depends on what was to be sent."""
 
 
-def test_closed_descriptors_are_opened_again_and_nobody_elses_file_is_written(compare: Comparison) -> None:
+def test_closed_descriptors_are_opened_again_and_nobody_elses_file_is_written(compare: Checker) -> None:
     suite = """
 import os
 opened = []
@@ -86,7 +86,7 @@ def test_after(): pass
 """
 
 
-def test_patched_modules_are_not_looked_up(compare: Comparison) -> None:
+def test_patched_modules_are_not_looked_up(compare: Checker) -> None:
     done = compare.run(PATCHED, "-v", "--assert=plain")
 
     assert len(done.outcomes()) == 25
@@ -97,7 +97,7 @@ def test_patched_modules_are_not_looked_up(compare: Comparison) -> None:
     assert stamps[-1] - stamps[0] < 60
 
 
-def test_a_complaint_amid_patched_modules_changes_nothing(compare: Comparison) -> None:
+def test_a_complaint_amid_patched_modules_changes_nothing(compare: Checker) -> None:
     suite = PATCHED.replace(
         "def test_all_patched(monkeypatch):\n", "def test_all_patched(monkeypatch):\n    os.closerange(3, 4096)\n"
     )
@@ -112,7 +112,7 @@ def test_a_complaint_amid_patched_modules_changes_nothing(compare: Comparison) -
     assert len(done.outcomes()) == 25
 
 
-def test_an_error_of_the_plugin_is_said_and_counted_and_changes_nothing(compare: Comparison) -> None:
+def test_an_error_of_the_plugin_is_said_and_counted_and_changes_nothing(compare: Checker) -> None:
     conftest = """
 import sys, traceback
 def boom(*arguments, **named): raise RuntimeError("patched")
@@ -134,7 +134,7 @@ def pytest_runtest_setup():
     assert (done.status["state"], done.status["finished"]) == ("incomplete", 0)
 
 
-def test_a_process_without_surroundings(compare: Comparison) -> None:
+def test_a_process_without_surroundings(compare: Checker) -> None:
     suite = """
 import os, sys, logging, warnings
 def test_gone(tmp_path_factory):
@@ -186,7 +186,7 @@ def test_after(): pass
 """
 
 
-def test_forked_children_tell_nothing_and_hold_nothing(compare: Comparison) -> None:
+def test_forked_children_tell_nothing_and_hold_nothing(compare: Checker) -> None:
     done = compare.run(FORKS, "-s", "-q", "--tb=no", "-p", "no:faulthandler")
     directories = [done.directory, done.directory.parent.parent / "none" / "suite"]
     pids = [int((directory / "sleeper").read_text()) for directory in directories]
@@ -202,7 +202,7 @@ def test_forked_children_tell_nothing_and_hold_nothing(compare: Comparison) -> N
     assert done.status["state"] == "passed"
 
 
-def test_multiprocessing_children_tell_nothing(compare: Comparison) -> None:
+def test_multiprocessing_children_tell_nothing(compare: Checker) -> None:
     suite = """
 import multiprocessing, warnings
 def work(n): return n * n
@@ -237,14 +237,14 @@ def test_after(): pass
 
 
 @pytest.mark.parametrize("suite", [FILE_SIZE_LIMIT, FOR_A_WHILE], ids=["for ever", "for a while"])
-def test_what_a_suite_keeps_from_being_written_the_daemon_journals(compare: Comparison, suite: str) -> None:
+def test_what_a_suite_keeps_from_being_written_the_daemon_journals(compare: Checker, suite: str) -> None:
     done = compare.run(suite, "-s", complaints=("cannot write the journal",), may_say=(*AFTERWARDS, "cannot write "))
 
     assert done.status["state"] == "passed"
     assert compare.place.state_dir.journal(done.run_id, 1).exists()
 
 
-def test_a_file_size_limit_without_a_daemon_is_said_and_never_green(compare: Comparison) -> None:
+def test_a_file_size_limit_without_a_daemon_is_said_and_never_green(compare: Checker) -> None:
     done = compare.run(
         FILE_SIZE_LIMIT,
         "-s",
@@ -260,7 +260,7 @@ def test_a_file_size_limit_without_a_daemon_is_said_and_never_green(compare: Com
     assert compare.answer(done.run_id)["state"] in {"incomplete", "crashed"}
 
 
-def test_events_that_were_lost_for_a_while_are_counted(compare: Comparison) -> None:
+def test_events_that_were_lost_for_a_while_are_counted(compare: Checker) -> None:
     done = compare.run(
         FOR_A_WHILE,
         "-s",
@@ -278,7 +278,7 @@ def test_events_that_were_lost_for_a_while_are_counted(compare: Comparison) -> N
     assert "lost" in done.status["verdict"]["text"]
 
 
-def test_no_descriptor_is_left(compare: Comparison) -> None:
+def test_no_descriptor_is_left(compare: Checker) -> None:
     suite = """
 import resource
 def test_limit():
@@ -305,7 +305,7 @@ HOSTILE_IDS = {
 
 
 @pytest.mark.parametrize("with_workers", [False, True], ids=["one process", "workers"])
-def test_hostile_ids(compare: Comparison, with_workers: bool) -> None:
+def test_hostile_ids(compare: Checker, with_workers: bool) -> None:
     # execnet can carry neither a lone surrogate nor, in all versions, what is not UTF-8
     names = [name for name in HOSTILE_IDS if not (with_workers and "\udcff" in name)]
     files = {
@@ -328,7 +328,7 @@ def test_hostile_ids(compare: Comparison, with_workers: bool) -> None:
     assert all(char.isprintable() or char == "\n" for char in shown.stdout)
 
 
-def test_messages_of_every_kind_and_size(compare: Comparison) -> None:
+def test_messages_of_every_kind_and_size(compare: Checker) -> None:
     suite = r"""
 import pytest
 SIZE = 20 * 1024 * 1024

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.place import wait_until
-from tests.pytest_threepio.comparison import SUITE, Comparison
+from tests.suites.checker import SUITE, Checker
 
 GATE = """
 import os, time
@@ -56,7 +56,7 @@ EXPECTED = {
 class Session:
     """A pytest session that waits at gates."""
 
-    def __init__(self, compare: Comparison, run_id: str, files: dict[str, str], *arguments: str) -> None:
+    def __init__(self, compare: Checker, run_id: str, files: dict[str, str], *arguments: str) -> None:
         self._compare = compare
         self.run_id = run_id
         self.path = compare.place.path / run_id
@@ -85,7 +85,7 @@ class Session:
 
 
 @contextmanager
-def session(compare: Comparison, run_id: str, files: dict[str, str], *arguments: str) -> Iterator[Session]:
+def session(compare: Checker, run_id: str, files: dict[str, str], *arguments: str) -> Iterator[Session]:
     """Start a session; end it at the end however the test went."""
     found = Session(compare, run_id, files, *arguments)
     try:
@@ -98,7 +98,7 @@ def session(compare: Comparison, run_id: str, files: dict[str, str], *arguments:
         found.process.wait()
 
 
-def test_each_phase_is_named_while_it_lasts(compare: Comparison) -> None:
+def test_each_phase_is_named_while_it_lasts(compare: Checker) -> None:
     with session(compare, "phases", {"conftest.py": CONFTEST, SUITE: PHASES}) as it:
         for gate, (nodeid, phase) in EXPECTED.items():
             it.wait_at(gate)
@@ -113,7 +113,7 @@ def test_each_phase_is_named_while_it_lasts(compare: Comparison) -> None:
 
 
 @pytest.mark.parametrize("gate", ["import", "setup", "call", "teardown", "end"])
-def test_a_kill_names_what_was_in_flight(compare: Comparison, gate: str) -> None:
+def test_a_kill_names_what_was_in_flight(compare: Checker, gate: str) -> None:
     with session(compare, f"killed-{gate}", {"conftest.py": CONFTEST, SUITE: PHASES}) as it:
         before = list(EXPECTED)[: list(EXPECTED).index(gate)]
         it.let_go(*before)
@@ -133,7 +133,7 @@ def test_c(): gate("c")
 """
 
 
-def test_each_worker_has_a_slot(compare: Comparison) -> None:
+def test_each_worker_has_a_slot(compare: Checker) -> None:
     with session(compare, "workers", {"conftest.py": GATE, SUITE: TWO_WORKERS}, "-n", "2") as it:
         it.wait_at("a", "b")
         slots = it.in_flight()
@@ -147,7 +147,7 @@ def test_each_worker_has_a_slot(compare: Comparison) -> None:
         assert set(it.in_flight()) == set(slots)
 
 
-def test_a_worker_that_died_is_not_in_flight_any_more(compare: Comparison) -> None:
+def test_a_worker_that_died_is_not_in_flight_any_more(compare: Checker) -> None:
     suite = TWO_WORKERS.replace('gate("a")', 'gate("a"); os.kill(os.getpid(), 9)').replace("from", "import os\nfrom")
     with session(compare, "one-died", {"conftest.py": GATE, SUITE: suite}, "-n", "2") as it:
         it.wait_at("a", "b")
@@ -180,7 +180,7 @@ def test_a_worker_that_died_is_not_in_flight_any_more(compare: Comparison) -> No
     ids=["at import", "_exit(0)", "segfault", "in a session fixture's teardown"],
 )
 def test_a_process_that_ends_itself_is_crashed(
-    compare: Comparison, suite: str, nodeid: str, phase: str, finished: int
+    compare: Checker, suite: str, nodeid: str, phase: str, finished: int
 ) -> None:
     done = compare.run(suite, "-s", "-p", "no:faulthandler", dies=True)
 
@@ -190,7 +190,7 @@ def test_a_process_that_ends_itself_is_crashed(
     assert view["finished"] == finished
 
 
-def test_sigterm_is_a_death_that_the_parent_can_name(compare: Comparison) -> None:
+def test_sigterm_is_a_death_that_the_parent_can_name(compare: Checker) -> None:
     with session(compare, "ended", {"conftest.py": CONFTEST, SUITE: PHASES}) as it:
         it.let_go("import", "setup")
         it.wait_at("call")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.place import Place
-from tests.pytest_threepio.comparison import SUITE, Comparison
+from tests.suites.checker import SUITE, Checker
 
 LOOK = """
 import json, sys, threading
@@ -32,7 +32,7 @@ def ours(modules: set[str]) -> set[str]:
     return {name for name in modules if name.partition(".")[0] in {"threepio_client", "pytest_threepio", "threepiod"}}
 
 
-def test_header_and_closing_line_with_a_daemon(compare: Comparison) -> None:
+def test_header_and_closing_line_with_a_daemon(compare: Checker) -> None:
     done = compare.run("def test_one(): pass")
 
     (run_id,) = {event["payload"]["runId"] for event in done.events if event["type"] == "runStart"}
@@ -89,7 +89,7 @@ def test_off_by_ini_option_and_on_again_by_environment(place: Place) -> None:
     assert "threepio: run named" in place.pytest(THREEPIO="auto").stdout
 
 
-def test_the_tested_process_stays_small(compare: Comparison) -> None:
+def test_the_tested_process_stays_small(compare: Checker) -> None:
     done = compare.run(LOOK, "-p", "no:xdist", "-p", "no:reportlog")
     modules, threads = seen(done.directory)
     modules_without, threads_without = seen(done.directory.parent.parent / "none" / "suite")
@@ -101,7 +101,7 @@ def test_the_tested_process_stays_small(compare: Comparison) -> None:
     assert third_party - {"cython_runtime"} == {"threepio_client", "pytest_threepio", "msgpack"}
 
 
-def test_an_xdist_worker_gets_only_what_keeps_its_slot(compare: Comparison) -> None:
+def test_an_xdist_worker_gets_only_what_keeps_its_slot(compare: Checker) -> None:
     done = compare.run(LOOK, "-n", "1", with_workers=True)
     modules, _ = seen(done.directory)
 
@@ -143,7 +143,7 @@ def test_a_setting_that_cannot_be_used_is_a_usage_error(place: Place, environ: d
     assert not list(place.state_dir.journals.glob("*")) if place.state_dir.journals.exists() else True
 
 
-def test_require_with_a_daemon_is_a_usual_run(compare: Comparison) -> None:
+def test_require_with_a_daemon_is_a_usual_run(compare: Checker) -> None:
     done = compare.run("def test_one(): pass", environ={"THREEPIO": "require"})
 
     assert done.status["state"] == "passed"
@@ -201,7 +201,7 @@ def test_subprocess(tmp_path):
 """
 
 
-def test_a_pytest_inside_a_test_stays_silent(compare: Comparison) -> None:
+def test_a_pytest_inside_a_test_stays_silent(compare: Checker) -> None:
     before = set(compare.place.state_dir.journals.iterdir())
 
     done = compare.run(NESTED)

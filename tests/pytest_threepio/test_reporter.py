@@ -1,10 +1,10 @@
-"""What the reporter records of a suite, by comparison with the same suite without it: see `comparison.py`."""
+"""What the reporter records of a suite, by comparison with the same suite without it: see `tests/suites/checker.py`."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.pytest_threepio.comparison import SUITE, Comparison
+from tests.suites.checker import SUITE, Checker
 
 MIXED = """
 import unittest
@@ -84,7 +84,7 @@ def test_n(n): assert n % 2
 
 
 @pytest.mark.parametrize("arguments", [("-rA",), ("-q", "--tb=no"), ("-s", "-v", "--tb=short"), ("-p", "no:capture")])
-def test_every_kind_of_outcome(compare: Comparison, arguments: tuple[str, ...]) -> None:
+def test_every_kind_of_outcome(compare: Checker, arguments: tuple[str, ...]) -> None:
     done = compare.run(MIXED, *arguments)
 
     assert (done.exit_code, done.status["state"]) == (1, "failed")
@@ -115,7 +115,7 @@ def test_every_kind_of_outcome(compare: Comparison, arguments: tuple[str, ...]) 
     }
 
 
-def test_what_is_said_of_each_outcome(compare: Comparison) -> None:
+def test_what_is_said_of_each_outcome(compare: Checker) -> None:
     done = compare.run(MIXED, "-rA")
 
     failed = done.case("test_fails")
@@ -146,7 +146,7 @@ def test_what_is_said_of_each_outcome(compare: Comparison) -> None:
         assert payload["started"] > 1_700_000_000
 
 
-def test_the_session_is_told_from_its_start_to_its_end(compare: Comparison) -> None:
+def test_the_session_is_told_from_its_start_to_its_end(compare: Checker) -> None:
     done = compare.run(
         {"a/test_one.py": FOUR, "b/test_one.py": FOUR}, "-q", "--import-mode=importlib", "-k", "n or not n"
     )
@@ -179,7 +179,7 @@ def test_the_session_is_told_from_its_start_to_its_end(compare: Comparison) -> N
     assert end["payload"]["stats"]["written"] == len(done.events) - 1
 
 
-def test_a_slow_teardown_is_kept(compare: Comparison) -> None:
+def test_a_slow_teardown_is_kept(compare: Checker) -> None:
     done = compare.run(
         "import time, pytest\n@pytest.fixture\ndef slow():\n    yield\n    time.sleep(0.15)\n"
         "def test_slow(slow): pass\ndef test_quick(): pass"
@@ -214,7 +214,7 @@ STOPPED: dict[str, tuple[Files, tuple[str, ...], int, str, int, int]] = {
 
 
 @pytest.mark.parametrize("name", STOPPED)
-def test_a_run_that_was_stopped_is_interrupted(compare: Comparison, name: str) -> None:
+def test_a_run_that_was_stopped_is_interrupted(compare: Checker, name: str) -> None:
     files, arguments, exit_code, kind, finished, never_ran = STOPPED[name]
 
     done = compare.run(files, *arguments)
@@ -255,7 +255,7 @@ OTHER: dict[str, tuple[Files, tuple[str, ...], int, str, str]] = {
 
 
 @pytest.mark.parametrize("name", OTHER)
-def test_other_ends(compare: Comparison, name: str) -> None:
+def test_other_ends(compare: Checker, name: str) -> None:
     files, arguments, exit_code, state, kind = OTHER[name]
 
     done = compare.run(files, *arguments)
@@ -264,7 +264,7 @@ def test_other_ends(compare: Comparison, name: str) -> None:
     assert (done.status["state"], done.status["verdict"]["kind"]) == (state, kind)
 
 
-def test_a_collection_error_keeps_its_text(compare: Comparison) -> None:
+def test_a_collection_error_keeps_its_text(compare: Checker) -> None:
     done = compare.run({"test_a.py": BROKEN, "test_b.py": FOUR})
 
     (found,) = done.of_type("collectionError")
@@ -273,14 +273,14 @@ def test_a_collection_error_keeps_its_text(compare: Comparison) -> None:
     assert done.status["collected"] == done.status["never_ran"] == 4
 
 
-def test_a_usage_error_has_no_run(compare: Comparison) -> None:
+def test_a_usage_error_has_no_run(compare: Checker) -> None:
     done = compare.run(FOUR, "--no-such-option", has_run=False)
 
     assert done.exit_code == 4
     assert done.said == []
 
 
-def test_collecting_alone_runs_nothing(compare: Comparison) -> None:
+def test_collecting_alone_runs_nothing(compare: Checker) -> None:
     done = compare.run(FOUR, "--collect-only", "-k", "not 3", counts={"deselected": 1})
 
     assert done.exit_code == 0
@@ -289,7 +289,7 @@ def test_collecting_alone_runs_nothing(compare: Comparison) -> None:
     assert (done.status["state"], done.status["verdict"]["kind"]) == ("passed", "collect-only")
 
 
-def test_node_ids_are_by_the_rootdir(compare: Comparison) -> None:
+def test_node_ids_are_by_the_rootdir(compare: Checker) -> None:
     done = compare.run({"below/here/test_a.py": FOUR, "pytest.ini": "[pytest]"}, "-q", cwd="below")
 
     start = done.of_type("runStart")[0]
@@ -297,7 +297,7 @@ def test_node_ids_are_by_the_rootdir(compare: Comparison) -> None:
     assert next(iter(done.outcomes())) == "below/here/test_a.py::test_n[0]"
 
 
-def test_counts_are_known_where_pytest_prints_none(compare: Comparison) -> None:
+def test_counts_are_known_where_pytest_prints_none(compare: Checker) -> None:
     usual = compare.run(MIXED)
 
     for arguments in (("-q", "-q"), ("-p", "no:terminal")):
@@ -308,7 +308,7 @@ def test_counts_are_known_where_pytest_prints_none(compare: Comparison) -> None:
 
 
 @pytest.mark.parametrize("distribution", ["load", "loadscope", "loadfile", "worksteal"])
-def test_workers(compare: Comparison, distribution: str) -> None:
+def test_workers(compare: Checker, distribution: str) -> None:
     files = {SUITE: MIXED, "test_more.py": FOUR, "test_skip.py": SKIPPED_MODULE}
 
     done = compare.run(files, "-n", "2", "--dist", distribution, with_workers=True)
@@ -320,7 +320,7 @@ def test_workers(compare: Comparison, distribution: str) -> None:
     assert done.case("test_values[a::b]")["parentNames"] == [SUITE, "TestGroup"]
 
 
-def test_a_worker_that_dies_is_counted_as_pytest_does(compare: Comparison) -> None:
+def test_a_worker_that_dies_is_counted_as_pytest_does(compare: Checker) -> None:
     suite = "import os\ndef test_a(): pass\ndef test_dies(): os._exit(3)\ndef test_c(): pass\ndef test_d(): pass"
 
     done = compare.run(suite, "-n", "2", with_workers=True)
@@ -335,7 +335,7 @@ def test_a_worker_that_dies_is_counted_as_pytest_does(compare: Comparison) -> No
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_reruns_are_attempts_of_one_test(compare: Comparison, workers: int) -> None:
+def test_reruns_are_attempts_of_one_test(compare: Checker, workers: int) -> None:
     suite = """
 import pathlib
 def test_flaky():
@@ -375,7 +375,7 @@ class TestUnit(unittest.TestCase):
 
 
 @pytest.mark.parametrize("arguments", [(), ("-q",), ("-n", "2")], ids=["usual", "quiet", "workers"])
-def test_subtests(compare: Comparison, arguments: tuple[str, ...]) -> None:
+def test_subtests(compare: Checker, arguments: tuple[str, ...]) -> None:
     pytest.importorskip("_pytest.subtests", reason="subtests came with pytest 9")
 
     done = compare.run(SUBTESTS, *arguments, with_workers="-n" in arguments)
@@ -390,7 +390,7 @@ def test_subtests(compare: Comparison, arguments: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("arguments", [(), ("-q",), ("-q", "-n", "2")], ids=["usual", "quiet", "workers"])
-def test_subtests_of_an_attempt_that_is_repeated(compare: Comparison, arguments: tuple[str, ...]) -> None:
+def test_subtests_of_an_attempt_that_is_repeated(compare: Checker, arguments: tuple[str, ...]) -> None:
     pytest.importorskip("_pytest.subtests", reason="subtests came with pytest 9")
 
     done = compare.run(SUBTESTS, "--reruns", "2", *arguments, with_workers="-n" in arguments)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.place import Place
-from tests.pytest_threepio.comparison import Compared, Comparison
+from tests.suites.checker import Compared, Checker
 
 SUITE = """
 import os, pytest
@@ -139,7 +139,7 @@ def test_it_works_where_the_run_itself_is_not_reported(place: Place) -> None:
     assert place.status()["run_id"] == "first"
 
 
-def test_the_counts_of_what_is_run_again_are_pytests(compare: Comparison) -> None:
+def test_the_counts_of_what_is_run_again_are_pytests(compare: Checker) -> None:
     first: Compared = compare.run(SUITE, "-q")
 
     again = compare.place.pytest(

@@ -1,0 +1,33 @@
+import os
+import time
+
+
+def test_child_exits():
+    pid = os.fork()
+    if not pid:
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+
+def test_child_sleeps_on():
+    pid = os.fork()
+    if not pid:
+        os.closerange(0, 3)
+        time.sleep(60)
+        os._exit(0)
+    with open("sleeper", "w") as file:
+        file.write(str(pid))
+
+
+def test_child_returns_into_pytest():
+    pid = os.fork()
+    if not pid:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        return  # and runs the rest of the suite once more
+    os.waitpid(pid, 0)
+
+
+def test_after():
+    pass
