@@ -23,7 +23,7 @@ from threepio_client import clock, link, process
 from threepio_client.events import EventType
 from threepio_client.line import encode
 from threepio_client.link import SMALL_STALL_S, Budget, Link
-from threepio_client.protocol import Ack
+from threepio_client.protocol import WINDOW, Ack
 
 NEVER = 0.0
 ME = process.current()
@@ -200,19 +200,42 @@ def test_no_event_waits_longer_than_one_wait_and_all_no_longer_than_the_total(
     total: float,
     waits: list[float],
 ) -> None:
-    with FakeDaemon(place / "socket", acks=False):
+    with FakeDaemon(place / "socket", acks=False) as daemon:
         made, lines = connected(events=3), Stream()
         budget = use(made, Budget(at_a_time, total))
         times = FakeTime()
         monkeypatch.setattr(clock, "monotonic", times.monotonic)
         monkeypatch.setattr(link, "_poll", lambda: times)
 
-        taken = [lines.offer(made) for _ in range(50)]
+        taken = []
+        for _ in range(50):
+            taken.append(lines.offer(made))
+            daemon.send(Ack(seq=0, window=WINDOW))  # slow, but there: it is waited for again
 
         assert taken == [True] * 3 + [False] * 47
         assert [wait for wait in times.waits if wait > 1] == pytest.approx(waits, abs=1)  # 1 ms is rounding
         assert budget.used == pytest.approx(sum(waits) / 1000, abs=0.002)
         assert made.is_open  # spilled is not lost: the connection stands
+
+
+def test_a_daemon_that_says_nothing_is_waited_for_once(
+    place: Path, connected: Connected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeDaemon(place / "socket", acks=False) as daemon:
+        made, lines = connected(events=3), Stream()
+        use(made, Budget(0.250, 2.0))
+        times = FakeTime()
+        monkeypatch.setattr(clock, "monotonic", times.monotonic)
+        monkeypatch.setattr(link, "_poll", lambda: times)
+
+        assert [lines.offer(made) for _ in range(50)] == [True] * 3 + [False] * 47
+        assert sum(times.waits) == pytest.approx(250, abs=1)
+
+        daemon.send(Ack(seq=50, window=WINDOW))
+        assert [lines.offer(made) for _ in range(4)] == [True] * 3 + [False]
+        assert sum(times.waits) == pytest.approx(500, abs=2)
+        assert not made.finish(54)
+        assert sum(times.waits) == pytest.approx(750, abs=3)  # once more at the end, when no test runs
 
 
 def test_without_a_budget_nothing_is_waited_for(
