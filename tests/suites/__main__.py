@@ -22,7 +22,7 @@ from pathlib import Path
 
 from tests.place import Place
 from tests.suites import interpreter
-from tests.suites.checker import Checker, Compared
+from tests.suites.checker import Checker, Compared, checker_of
 from tests.suites.variant import NotHere, Variant, all_rows
 
 
@@ -74,11 +74,8 @@ def _try(checker: Checker, variant: Variant) -> str:
     """Return the table's cell for one variant and one Python."""
     start = time.monotonic()
     try:
-        if variant.own_daemon:
-            with _shared() as place:
-                found = Checker(place, checker.python.path).check(variant)
-        else:
-            found = checker.check(variant)
+        with checker_of(variant, checker) as own:
+            found = own.check(variant)
     except NotHere as reason:
         return f"not tried: {reason}"
     except Exception as error:  # noqa: BLE001 - a variant that breaks does not take the others' results with it

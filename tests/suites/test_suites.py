@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.place import Place
-from tests.suites.checker import Checker
+from tests.suites.checker import Checker, checker_of
 from tests.suites.variant import NotHere, Variant, all_rows
 
 VARIANTS = [
@@ -17,12 +16,9 @@ VARIANTS = [
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_variant_holds(variant: Variant, compare: Checker, request: pytest.FixtureRequest) -> None:
-    checker = compare
-    if variant.own_daemon:
-        place: Place = request.getfixturevalue("served")
-        checker = Checker(place)
+def test_variant_holds(variant: Variant, compare: Checker) -> None:
     try:
-        checker.check(variant)
+        with checker_of(variant, compare) as checker:
+            checker.check(variant)
     except NotHere as reason:
         pytest.skip(str(reason))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Kind", "NotHere", "Process", "Row", "Variant", "all_rows"]
 
 Kind = str | tuple[str, ...]
+"""One word, or several of which any will do."""
 
 
 @dataclass(kw_only=True)
@@ -46,6 +47,7 @@ class Process:
 
 
 Around = Callable[[Process], AbstractContextManager[None]]
+Ground = Callable[[Place], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +65,7 @@ class Variant:
         environ: further environment.
         cwd: working directory, below the suite's.
         around: stands around each of the processes, from before its start until after its end.
+        ground: stands around everything, from before a daemon of the variant's own is started.
         own_daemon: the suite does something to the daemon (whose pid is in DAEMON_PID) or to the state directory (STATE_DIR),
             so it gets one of its own.
         exit_code: pytest's; None if it is not to be compared with a number.
@@ -96,11 +99,12 @@ class Variant:
     environ: Mapping[str, str] = field(default_factory=dict)
     cwd: str = "."
     around: Around | None = None
+    ground: Ground | None = None
     own_daemon: bool = False
     exit_code: int | None = None
-    state: str = ""
+    state: Kind = ""
     kind: Kind = ""
-    solo_state: str = ""
+    solo_state: Kind = ""
     solo_kind: Kind = ""
     counts: Mapping[str, int] | None = None
     counts_8: Mapping[str, int] | None = None

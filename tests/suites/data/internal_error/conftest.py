@@ -1,0 +1,2 @@
+def pytest_runtest_logfinish():
+    raise ValueError("a bad plugin")
