@@ -266,6 +266,8 @@ class Reporter:
             kind = "collection" if text.endswith("during collection") else "stop"
         elif isinstance(error, pytest.exit.Exception):
             kind, text = "exit", f"pytest.exit: {text}"
+        elif text.startswith("stopping after "):  # xdist's own words and exception for -x and --maxfail
+            kind = "maxfail"
         else:
             kind, text = (
                 "user",

@@ -14,11 +14,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from tests.place import COMMAND_TIMEOUT_S, Place, wait_until
 from tests.suites import interpreter, truth
@@ -142,21 +143,13 @@ class Checker:
         number = next(self._numbers)
         names = [NONE, WITH, SOLO] if variant.runs_alone else [NONE, WITH]
         base = self.place.path / str(number)
-        outputs: dict[str, str] = {}
         codes: dict[str, int] = {}
         with ExitStack() as stack:
             processes = [stack.enter_context(self._prepared(variant, name, base, number)) for name in names]
-            started = [(process.name, self._start(variant, process)) for process in processes]
-            try:
-                for name, popen in started:
-                    codes[name] = popen.wait(COMMAND_TIMEOUT_S * (5 if variant.long else 1))
-            finally:
-                for _, popen in started:
-                    if popen.poll() is None:
-                        popen.kill()
-                        popen.wait()
-            for process in processes:
-                outputs[process.name] = _printed(process.directory)
+            started = [stack.enter_context(self._started(variant, process)) for process in processes]
+            for name, popen in zip(names, started, strict=True):
+                codes[name] = popen.wait(COMMAND_TIMEOUT_S * (5 if variant.long else 1))
+        outputs = {name: _printed(base / name) for name in names}
         if variant.own_daemon:
             self.place.wake_daemon()
         expected, _ = comparable(outputs[NONE], base / NONE)
@@ -176,7 +169,8 @@ class Checker:
                 directory=base / name / "suite",
             )
             self._check_output(variant, result, expected, lines)
-            self._check_run(variant, result, outputs[NONE], base / NONE / "report.jsonl")
+            truth_of = name if variant.own_output else NONE
+            self._check_run(variant, result, outputs[truth_of], base / truth_of / "report.jsonl")
             results[name] = result
         return results
 
@@ -205,6 +199,7 @@ class Checker:
             (directory / path).parent.mkdir(parents=True, exist_ok=True)
             (directory / path).write_text(text)
         environ = {**self.place.environ, "COLUMNS": "200", "PYTHONDONTWRITEBYTECODE": "1", **variant.environ}
+        environ["SUITE_BLOCKED"] = " ".join(self.python.blocked(variant.plugins))
         if name != NONE:
             environ["THREEPIO_RUN_ID"] = f"run{number}-{name}"
         if name == SOLO:
@@ -217,21 +212,33 @@ class Checker:
                 stack.enter_context(variant.around(process))
             yield process
 
-    def _start(self, variant: Variant, process: Process) -> subprocess.Popen[bytes]:
-        arguments = [*self.python.blocked((*variant.plugins, *_REPORTLOG) if _has_log(variant, process) else variant.plugins)]
+    @contextmanager
+    def _started(self, variant: Variant, process: Process) -> Iterator[subprocess.Popen[bytes]]:
+        """Start a process whose output goes through a pipe into a file: a suite may forbid itself to write files."""
+        with_log = variant.reportlog and variant.has_run and (process.name == NONE or variant.own_output)
+        arguments = self.python.blocked((*variant.plugins, "pytest_reportlog") if with_log else variant.plugins)
         if process.name == NONE:
             arguments += ["-p", "no:threepio"]
-        if _has_log(variant, process):
+        if with_log:
             arguments.append(f"--report-log={process.directory.parent / 'report.jsonl'}")
-        with (process.directory.parent / "output").open("wb") as output:
-            return subprocess.Popen(
-                [*process.prefix, self.python.path, "-m", "pytest", *arguments, *variant.arguments],
-                env=process.environ,
-                cwd=process.directory / variant.cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+        popen = subprocess.Popen(
+            [*process.prefix, self.python.path, "-m", "pytest", *arguments, *variant.arguments],
+            env=process.environ,
+            cwd=process.directory / variant.cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        assert popen.stdout is not None
+        reader = threading.Thread(target=_drain, args=(popen.stdout, process.directory.parent / "output"), daemon=True)
+        reader.start()
+        try:
+            yield popen
+        finally:
+            if popen.poll() is None:
+                popen.kill()
+                popen.wait()
+            reader.join(COMMAND_TIMEOUT_S)
 
     def _check_output(self, variant: Variant, result: Compared, expected: list[str], lines: list[str]) -> None:
         if variant.own_output:
@@ -250,18 +257,18 @@ class Checker:
         unsaid = [beginning for beginning in must if not any(line.startswith(beginning) for line in rest)]
         assert not unsaid, f"{result.name}: did not say {unsaid}, but {result.said}: {result.output}"
 
-    def _check_run(self, variant: Variant, result: Compared, plain: str, log: Path) -> None:
+    def _check_run(self, variant: Variant, result: Compared, printed: str, log: Path) -> None:
         """Check what was recorded of a run."""
         if not variant.has_run:
             assert not self.place.state_dir.journal(result.run_id).exists(), "there is a journal"
             return
         loses = variant.loses or (variant.solo_loses and result.name == SOLO)
-        if not (loses and variant.check is not None and not variant.state):
+        if variant.state or not variant.loses:
             result.status = self._settled(result.run_id)
             self._check_verdict(variant, result)
         if not loses:
             self._read(result)
-            self._check_counts(variant, result, plain)
+            self._check_counts(variant, result, printed)
             self._check_outcomes(variant, result, log)
             self._check_never_ran(result)
             self._check_end(variant, result)
@@ -311,19 +318,19 @@ class Checker:
         assert verified["whole"], f"{result.name}: {verified}"
         assert verified["journal_events"] == verified["stored_events"] == len(events), f"{result.name}: {verified}"
         result.events = [event._asdict() for event in events]
-        result.status = self.answer(result.run_id)
+        result.status = self._settled(result.run_id)
         assert result.status["events"]["lost"] == 0, f"{result.name}: {result.status['events']}"
 
-    def _check_counts(self, variant: Variant, result: Compared, plain: str) -> None:
-        counted = None if variant.dies else last_line_counts(plain)
+    def _check_counts(self, variant: Variant, result: Compared, printed: str) -> None:
+        counted = None if variant.dies else last_line_counts(printed)
         counts = variant.counts if variant.counts_8 is None or self.python.major > 8 else variant.counts_8
-        assert counted is not None or counts is not None or variant.dies, f"pytest printed no last line: {plain}"
+        assert counted is not None or counts is not None or variant.dies, f"pytest printed no last line: {printed}"
         # Unless it is verbose or quiet, pytest counts subtests that did not fail nowhere; we keep them.
         unsaid = {"subtests_passed", "subtests_skipped"} - (counted or {}).keys() if counted is not None else set()
         if counted is not None:
             if counts is not None:
                 said = {name: number for name, number in counts.items() if name not in unsaid}
-                assert counted == said, f"pytest's last line says {counted}, not {said}: {plain}"
+                assert counted == said, f"pytest's last line says {counted}, not {said}: {printed}"
             compared = {name: number for name, number in result.counts.items() if name not in unsaid}
             assert compared == counted, f"{result.name}: counts {compared}, pytest's last line says {counted}"
         if counts is not None:
@@ -333,8 +340,6 @@ class Checker:
         if not variant.reportlog:
             return
         ours, theirs = truth.of_events(result.events), truth.of_reportlog(log)
-        if variant.outcomes_differ:
-            ours, theirs = {"": sorted(sum(ours.values(), []))}, {"": sorted(sum(theirs.values(), []))}
         differing = {name: (ours.get(name), theirs.get(name)) for name in ours.keys() | theirs.keys()}
         differing = {name: both for name, both in differing.items() if both[0] != both[1]}
         assert not differing, f"{result.name}: (ours, reportlog's) {dict(list(differing.items())[:5])}"
@@ -360,16 +365,14 @@ class Checker:
             assert ends[0]["pluginErrors"] == 0, f"{result.name}: {result.said}"
 
 
-_REPORTLOG: Final = ("pytest_reportlog",)
-
-
-def _has_log(variant: Variant, process: Process) -> bool:
-    return variant.reportlog and variant.has_run and process.name == NONE
+def _drain(stream: IO[bytes], path: Path) -> None:
+    with stream, path.open("wb") as file:
+        shutil.copyfileobj(stream, file)
 
 
 def _printed(directory: Path) -> str:
     """Return what a process printed; of very much only the end."""
-    with (directory.parent / "output").open("rb") as file:
+    with (directory / "output").open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(size - 64 * 1024 * 1024, 0))
         return file.read().decode("utf-8", "backslashreplace")

@@ -74,8 +74,8 @@ class Variant:
         counts: what is to be counted; None if pytest's last line alone says it.
         counts_8: the same with pytest 8, where that differs.
         with_workers: order of tests and lines is not the same in two runs.
-        own_output: what pytest prints differs from run to run by itself: only the last line is compared.
-        outcomes_differ: which test has which outcome differs from run to run, so only counts are compared with reportlog.
+        own_output: what pytest prints, and which test has which outcome, differs from run to run by itself: each run is
+            compared with its own last line and its own report log.
         reportlog: False where reportlog does not survive the suite.
         has_run: False where pytest gives up before there is a session.
         dies: the process ends itself, so there is no last line and no closing line.
@@ -110,7 +110,6 @@ class Variant:
     counts_8: Mapping[str, int] | None = None
     with_workers: bool = False
     own_output: bool = False
-    outcomes_differ: bool = False
     reportlog: bool = True
     has_run: bool = True
     dies: bool = False

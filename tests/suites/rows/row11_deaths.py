@@ -77,7 +77,7 @@ _IN_TEST = in_flight(("test_it.py::test_dies", "call"), never_ran=2)
 VARIANTS = [
     *(dying(how, "test", counts={"passed": 2}, check=_IN_TEST) for how in DEATHS),
     dying("read of address 0", "test", name="segfault with pytest's faulthandler", arguments=("-s",), exit_code=-11,
-          counts={"passed": 2}, check=_IN_TEST),
+          own_output=True, counts={"passed": 2}, check=_IN_TEST),
     dying("out of memory", "test", around=_little_memory, exit_code=-9, kind=(*HOW, "memory"), counts={"passed": 2},
           check=_IN_TEST),
     dying("MemoryError", "test", dies=False, exit_code=1, state="failed", kind="tests-failed",
