@@ -109,10 +109,13 @@ class Place:
             return
         self.threepiod("stop")
 
-    def wake_daemon(self) -> int:
+    def restart_daemon(self) -> int:
         """Have a daemon that works, whatever became of the one before; return its pid."""
         try:
-            os.kill(self.daemon_pid(), signal.SIGCONT)
+            pid = self.daemon_pid()
+            os.kill(pid, signal.SIGCONT)
+            os.kill(pid, signal.SIGTERM)
+            wait_until(lambda: not is_running(pid))
         except (OSError, ValueError):
             pass
         return self.start_daemon()

@@ -93,6 +93,7 @@ def _figures(found: dict[str, Compared]) -> str:
         else:
             counts = ", ".join(f"{number} {name}" for name, number in result.counts.items()) or "nothing counted"
             part = f"{result.status['state']}, exit code {result.exit_code}; {counts}; {len(result.events)} events"
+            part += f"; {result.figures}" if result.figures else ""
         if part not in parts:
             parts.append(part)
     return "; without a daemon: ".join(parts)

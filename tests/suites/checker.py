@@ -55,6 +55,7 @@ class Compared:
         directory: where the suite lies.
         status: the daemon's answer about the run; empty if there was no run.
         events: the journal, decoded.
+        figures: what a check measured.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Compared:
     directory: Path
     status: dict[str, Any] = field(default_factory=dict)
     events: list[dict[str, Any]] = field(default_factory=list)
+    figures: str = ""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -151,7 +153,7 @@ class Checker:
                 codes[name] = popen.wait(COMMAND_TIMEOUT_S * (5 if variant.long else 1))
         outputs = {name: _printed(base / name) for name in names}
         if variant.own_daemon:
-            self.place.wake_daemon()
+            self.place.restart_daemon()
         expected, _ = comparable(outputs[NONE], base / NONE)
         if variant.exit_code is not None:
             assert codes[NONE] == variant.exit_code, f"pytest alone ended with {codes[NONE]}: {outputs[NONE]}"

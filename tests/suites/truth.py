@@ -49,7 +49,8 @@ def _status_of(report: dict[str, Any]) -> str:
     is_subtest = kind != "TestReport"
     known = "wasxfail" in report
     if outcome == "failed":
-        return "FAIL" if report["when"] == "call" or is_subtest else "ERROR"
+        # xdist's report of a test whose worker died has a phase of its own.
+        return "ERROR" if report["when"] in {"setup", "teardown"} and not is_subtest else "FAIL"
     if outcome == "skipped":
         return "XFAIL" if known else "SKIP"
     return ("XPASS" if known else "PASS") if report["when"] == "call" else ""

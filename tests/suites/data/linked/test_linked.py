@@ -1,0 +1,1 @@
+real/test_it.py
