@@ -130,6 +130,11 @@ class Adapter:
         """Whether a daemon takes this run's events now."""
         return self._link is not None and self._link.is_open
 
+    @property
+    def is_journal_removed(self) -> bool:
+        """Whether the suite removed the journal's file: what was not stored by then is nowhere."""
+        return self._journal.is_removed
+
     def emit(self, event_type: str, payload: Payload) -> None:
         """Write one event to the journal, then send it or spill it.
 

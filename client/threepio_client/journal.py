@@ -57,6 +57,7 @@ class JournalWriter:
             sync says: it is not tried again.
         reopened: how often the descriptor had to be opened again because the suite closed or replaced it.
         damage: what else the suite did to the file, in words; empty if nothing.
+        is_removed: whether the file was seen to have no name any more.
     """
 
     def __init__(self, path: Path, number: int = 0) -> None:
@@ -72,6 +73,7 @@ class JournalWriter:
         self._is_left = False
         self.reopened = 0
         self.damage = ""
+        self.is_removed = False
         try:
             self._fd = _open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
         except FileExistsError:
@@ -202,7 +204,8 @@ class JournalWriter:
         try:
             found = _fstat(self._fd)
             if (found.st_dev, found.st_ino) == self._file_id:
-                if not found.st_nlink and not self.damage:
+                self.is_removed = not found.st_nlink
+                if self.is_removed and not self.damage:
                     self.damage = (
                         f"the journal {self.path} was removed: events that were not stored by then are lost with it"
                     )

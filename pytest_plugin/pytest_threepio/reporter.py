@@ -110,6 +110,8 @@ class Reporter:
         """Return the line that says what became of the events, and how to see more."""
         run_id = self._adapter.run_id
         kept = "stored" if self._stored else f"kept in {self._adapter.journal_path}"
+        if self._adapter.is_journal_removed and not self._stored:
+            kept = "lost with its journal"
         return f"threepio: run {run_id} is {kept}; see more: threepio status {run_id}"
 
     def complaints(self) -> list[str]:

@@ -363,7 +363,9 @@ class Checker:
             assert not ends, f"{result.name}: a run that died is complete"
             return
         if result.exit_code >= 0 and ends:
-            assert result.status["exit_code"] == result.exit_code, f"{result.name}: {result.status['exit_code']}"
+            code = result.status["exit_code"]
+            has_note = "; afterwards the process exited" in result.status["verdict"]["text"]
+            assert code == result.exit_code or has_note or variant.state == "passed", f"{result.name}: {code}"
             assert ends[0]["pluginErrors"] == 0, f"{result.name}: {result.said}"
 
 

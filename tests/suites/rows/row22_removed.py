@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.suites.checker import NONE
+from tests.commands import call_threepio
+from tests.suites.checker import NONE, Compared
 from tests.suites.rows.row02_sigpipe import AFTERWARDS
 from tests.suites.variant import Process, Variant
 
@@ -29,22 +30,43 @@ def _alone(process: Process) -> Iterator[None]:
         yield
 
 
+
+def _check_stored(result: Compared) -> None:
+    events = result.status["events"]
+    assert events["stored"] == events["journaled"] == 12, events
+    assert result.counts == {"passed": 4}
+
+
+def _check_nowhere(result: Compared) -> None:
+    asked = call_threepio(result.place, "status", result.run_id)
+    # No such run, or one of which the daemon saw the beginning: never green.
+    assert asked.exit_code in (1, 4), asked
+
+
+def _check_lost(result: Compared) -> None:
+    _check_nowhere(result)
+    assert any(line.startswith(f"run {result.run_id} is lost with its journal") for line in result.said), result.said
+
+
 REMOVED = ("the journal ",)
 ALSO = (*AFTERWARDS, "cannot ")
 VARIANTS = [
+    # pytest itself cannot end well in a directory that is gone, but all is told by then.
+    Variant(name="the project", suite="removes", environ={"REMOVES": "project"}, counts={"passed": 4}, exit_code=1,
+            state="passed", kind="passed", reportlog=False),
+    Variant(name="the socket", suite="removes", environ={"REMOVES": "socket"}, own_daemon=True, around=_out_of_reach,
+            counts={"passed": 4}, may_say=AFTERWARDS),
     *(
         Variant(name=f"the {what}", suite="removes", environ={"REMOVES": what}, own_daemon=True, around=_out_of_reach,
-                counts={"passed": 4}, may_say=AFTERWARDS)
-        for what in ("project", "socket")
+                exit_code=0, loses=True, state="passed", kind="passed", says=REMOVED, may_say=ALSO, runs_alone=False,
+                check=_check_stored)
+        for what in ("journal", "journals")
     ),
-    *(
-        Variant(name=f"the {what}", suite="removes", environ={"REMOVES": what}, own_daemon=True, around=_out_of_reach,
-                exit_code=0, loses=True, says=REMOVED, may_say=ALSO, runs_alone=False)
-        for what in ("journal", "journals", "state")
-    ),
+    Variant(name="the state directory", suite="removes", environ={"REMOVES": "state"}, own_daemon=True, exit_code=0,
+            around=_out_of_reach, loses=True, says=REMOVED, may_say=ALSO, runs_alone=False, check=_check_nowhere),
     *(
         Variant(name=f"the {what}, no daemon", suite="removes", environ={"REMOVES": what}, own_daemon=True, around=_alone,
-                exit_code=0, loses=True, says=REMOVED, may_say=ALSO, runs_alone=False)
+                exit_code=0, loses=True, says=REMOVED, may_say=ALSO, runs_alone=False, check=_check_lost)
         for what in ("journal", "journals", "state")
     ),
 ]  # fmt: skip
