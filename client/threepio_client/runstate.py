@@ -263,6 +263,7 @@ class RunState:
         if isinstance(taken_back, dict):
             for other in self.counts.keys() & taken_back.keys():
                 self.counts[other] = max(self.counts[other] - _number(taken_back[other]), 0)
+            self.finished = max(self.finished - _number(taken_back.get("finished")), 0)
         if "subtest" not in payload and name != "rerun" and phase in _DECIDING_PHASES:
             self.finished += 1
             self.flaky += name == "passed" and _number(payload.get("attempt")) > 1

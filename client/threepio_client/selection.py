@@ -114,6 +114,7 @@ class _Reader:
         nodeid, status = str(payload.get("nodeid")), payload.get("status")
         if status == Status.RERUN:
             self._failed.pop(nodeid, None)  # of a subtest, in the attempt that was repeated
+            self._finished.discard(nodeid)  # its call was over, and then its teardown failed
         elif status in _BAD:
             self._failed[nodeid] = None
         if payload.get("phase") in _PHASES_OF_OUTCOMES and "subtest" not in payload and status != Status.RERUN:

@@ -73,6 +73,7 @@ class Reporter:
         self._with_workers = config.pluginmanager.hasplugin("dsession")
         self._subtests: dict[str, list[tuple[str, object]]] = {}
         self._superseded: dict[str, list[tuple[str, object]]] = {}
+        self._decided: dict[str, str] = {}
         self._collected_known = False
         self._deselected = 0
         self._stopped: Payload | None = None
@@ -238,6 +239,8 @@ class Reporter:
         else:
             self._groups.counted(report.nodeid, status, duration)
             taken_back = self._taken_back(report.nodeid, status)
+            if self._is_decided_again(payload):
+                taken_back["finished"] = 1
             if taken_back:
                 payload["takenBack"] = taken_back
         self._adapter.emit(EventType.TEST_CASE, payload)
@@ -396,6 +399,15 @@ class Reporter:
         if subtests is not None and status is Status.RERUN:
             self._superseded[nodeid] = subtests
         return taken_back
+
+    def _is_decided_again(self, payload: Payload) -> bool:
+        """Return whether a test that has its outcome is run again, because its teardown failed; note outcomes."""
+        worker, nodeid = payload.get("worker", ""), payload["nodeid"]
+        if payload["status"] is Status.RERUN:
+            return payload["phase"] == Phase.TEARDOWN and self._decided.pop(worker, "") == nodeid
+        if payload["phase"] != Phase.TEARDOWN:
+            self._decided[worker] = nodeid
+        return False
 
     def _phase_of(self, report: pytest.TestReport) -> str:
         """Return the phase of a report; where its worker died, the one in which it did, as far as the now page knew."""

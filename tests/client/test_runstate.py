@@ -239,6 +239,13 @@ def test_each_outcome_is_counted_once(fact: tuple[str, dict[str, Any]], count: s
     assert state.unknown == 0
 
 
+def test_a_test_that_is_run_again_after_its_teardown_is_finished_once() -> None:
+    again = outcome("RERUN", "teardown", takenBack={"finished": 1})
+
+    assert folded(START, outcome("PASS"), again).finished == 0
+    assert folded(START, outcome("PASS"), again, outcome("PASS")).finished == 1
+
+
 def test_every_status_has_a_count() -> None:
     state = folded(START, *(outcome(status) for status in Status))
 

@@ -349,8 +349,12 @@ class Checker:
     def _check_never_ran(self, result: Compared) -> None:
         """Compare what `threepio never-ran` says with the journal's own events."""
         collected = [nodeid for payload in result.of_type("testsCollected") for nodeid in payload["nodeids"]]
-        over = {p["nodeid"] for p in result.of_type("testCase") if p["phase"] != "teardown" and p["status"] != "RERUN"
-                and "subtest" not in p}  # fmt: skip
+        over: set[str] = set()
+        for payload in result.of_type("testCase"):
+            if payload["status"] == "RERUN":
+                over.discard(payload["nodeid"])
+            elif payload["phase"] != "teardown" and "subtest" not in payload:
+                over.add(payload["nodeid"])
         found = select(self.place.state_dir, result.run_id)
         named = {nodeid for nodeid in (*found.never_ran, *found.suspects) if nodeid in set(collected)} - over
         assert named == set(collected) - over, f"{result.name}: never ran: {named}"

@@ -17,9 +17,11 @@ def _check_reruns(result: Compared) -> None:
     assert found["test_flaky"] == ["RERUN", "RERUN", "PASS"], found
     assert found["test_hopeless"] == ["RERUN", "RERUN", "FAIL"], found
     assert found["test_not_again"] == ["FAIL"], found
+    assert found["test_flaky_in_teardown"] == ["PASS", "RERUN", "PASS"], found
     attempts = [p.get("attempt", 1) for p in result.of_type("testCase") if p["testName"] == "test_flaky"]
     assert attempts == [1, 2, 3], attempts
-    assert result.status["finished"] == result.status["collected"] == 6
+    numbers = result.status["finished"], result.status["collected"]
+    assert numbers == (6, 6), numbers
 
 
 def _check_subtests(result: Compared) -> None:
