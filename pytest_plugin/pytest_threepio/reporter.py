@@ -74,6 +74,7 @@ class Reporter:
         self._subtests: dict[str, list[tuple[str, object]]] = {}
         self._superseded: dict[str, list[tuple[str, object]]] = {}
         self._decided: dict[str, str] = {}
+        self._again: set[str] = set()
         self._collected_known = False
         self._deselected = 0
         self._stopped: Payload | None = None
@@ -250,7 +251,10 @@ class Reporter:
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         if self._in_flight is not None:
             self._in_flight.pytest_runtest_logfinish()
-        self._groups.over(nodeid)
+        if nodeid in self._again:  # rerunfailures says this after every attempt
+            self._again.discard(nodeid)
+        else:
+            self._groups.over(nodeid)
 
     # The session
 
@@ -404,9 +408,11 @@ class Reporter:
         """Return whether a test that has its outcome is run again, because its teardown failed; note outcomes."""
         worker, nodeid = payload.get("worker", ""), payload["nodeid"]
         if payload["status"] is Status.RERUN:
+            self._again.add(nodeid)
             return payload["phase"] == Phase.TEARDOWN and self._decided.pop(worker, "") == nodeid
         if payload["phase"] != Phase.TEARDOWN:
             self._decided[worker] = nodeid
+            self._again.discard(nodeid)
         return False
 
     def _phase_of(self, report: pytest.TestReport) -> str:

@@ -20,6 +20,8 @@ def _check_reruns(result: Compared) -> None:
     assert found["test_flaky_in_teardown"] == ["PASS", "RERUN", "PASS"], found
     attempts = [p.get("attempt", 1) for p in result.of_type("testCase") if p["testName"] == "test_flaky"]
     assert attempts == [1, 2, 3], attempts
+    (group,) = result.of_type("testGroupResult")
+    assert (group["totals"], group["remaining"]) == ({"RERUN": 6, "PASS": 5, "FAIL": 2}, 0), group
     numbers = result.status["finished"], result.status["collected"]
     assert numbers == (6, 6), numbers
 
