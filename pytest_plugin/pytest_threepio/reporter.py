@@ -409,7 +409,7 @@ class Reporter:
         worker, nodeid = payload.get("worker", ""), payload["nodeid"]
         if payload["status"] is Status.RERUN:
             self._again.add(nodeid)
-            return payload["phase"] == Phase.TEARDOWN and self._decided.pop(worker, "") == nodeid
+            return bool(payload["phase"] == Phase.TEARDOWN and self._decided.pop(worker, "") == nodeid)
         if payload["phase"] != Phase.TEARDOWN:
             self._decided[worker] = nodeid
             self._again.discard(nodeid)

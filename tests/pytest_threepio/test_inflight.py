@@ -163,33 +163,6 @@ def test_a_worker_that_died_is_not_in_flight_any_more(compare: Checker) -> None:
     assert (it.status()["finished"], it.status()["counts"]["passed"]) == (3, 2)
 
 
-@pytest.mark.parametrize(
-    ("suite", "nodeid", "phase", "finished"),
-    [
-        ("import os\nos._exit(3)\ndef test_one(): pass", SUITE, "collect", 0),
-        ("import os\ndef test_one(): pass\ndef test_two(): os._exit(0)", f"{SUITE}::test_two", "call", 1),
-        ("import os, signal\ndef test_one(): os.kill(os.getpid(), signal.SIGSEGV)", f"{SUITE}::test_one", "call", 0),
-        (
-            "import os, pytest\n@pytest.fixture(scope='session')\ndef s():\n    yield\n    os._exit(3)\n"
-            "def test_one(s): pass",
-            f"{SUITE}::test_one",
-            "teardown",
-            1,
-        ),
-    ],
-    ids=["at import", "_exit(0)", "segfault", "in a session fixture's teardown"],
-)
-def test_a_process_that_ends_itself_is_crashed(
-    compare: Checker, suite: str, nodeid: str, phase: str, finished: int
-) -> None:
-    done = compare.run(suite, "-s", "-p", "no:faulthandler", dies=True)
-
-    wait_until(lambda: compare.answer(done.run_id)["state"] == "crashed")
-    view = compare.answer(done.run_id)
-    assert [(slot["nodeid"], slot["phase"]) for slot in view["in_flight"]] == [(nodeid, phase)]
-    assert view["finished"] == finished
-
-
 def test_sigterm_is_a_death_that_the_parent_can_name(compare: Checker) -> None:
     with session(compare, "ended", {"conftest.py": CONFTEST, SUITE: PHASES}) as it:
         it.let_go("import", "setup")

@@ -37,8 +37,8 @@ def test_header_and_closing_line_with_a_daemon(compare: Checker) -> None:
 
     (run_id,) = {event["payload"]["runId"] for event in done.events if event["type"] == "runStart"}
     assert done.said == [
-        f"threepio: run {run_id}, events go to threepiod and its journal",
-        f"threepio: run {run_id} is stored; see more: threepio status {run_id}",
+        f"run {run_id}, events go to threepiod and its journal",
+        f"run {run_id} is stored; see more: threepio status {run_id}",
     ]
 
 

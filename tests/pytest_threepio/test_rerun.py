@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.place import Place
-from tests.suites.checker import Compared, Checker
+from tests.suites.checker import Checker, Compared
 
 SUITE = """
 import os, pytest

@@ -1,4 +1,4 @@
-"""One daemon for all suites that leave it alone: a suite cannot tell, and starting one for each would take most of the time."""
+"""One daemon for all suites that leave it alone: starting one for each would take most of the time."""
 
 from __future__ import annotations
 

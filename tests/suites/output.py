@@ -39,7 +39,10 @@ def comparable(output: str, directory: Path) -> tuple[list[str], list[str]]:
     for line in text.splitlines():
         if line.startswith("threepio: "):
             said.append(line)
-        elif not line.startswith(("plugins: ", "generated report log file: ")) and "generated report log file" not in line:
+        elif (
+            not line.startswith(("plugins: ", "generated report log file: "))
+            and "generated report log file" not in line
+        ):
             found.append(line)
     return found, said
 

@@ -1,7 +1,7 @@
 """What a row of the table of hostile suites is: a module of `tests/suites/rows/` named `rowNN_what.py`.
 
-It has DOES (what the suite does), HOLDS (what must hold) and VARIANTS. What holds for every suite is checked by `checker.py`; a
-variant says what is particular to it.
+It has DOES (what the suite does), HOLDS (what must hold) and VARIANTS. What holds for every suite is checked by
+`checker.py`; a variant says what is particular to it.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class Variant:
         cwd: working directory, below the suite's.
         around: stands around each of the processes, from before its start until after its end.
         ground: stands around everything, from before a daemon of the variant's own is started.
-        own_daemon: the suite does something to the daemon (whose pid is in DAEMON_PID) or to the state directory (STATE_DIR),
-            so it gets one of its own.
+        own_daemon: the suite does something to the daemon (whose pid is in DAEMON_PID) or to its files, so it gets one of
+            its own.
         exit_code: pytest's; None if it is not to be compared with a number.
         state, kind: what the run must be called; by default `passed` for exit code 0 and `failed`, `tests-failed` for 1.
         solo_state, solo_kind: the same without a daemon, where that differs.

@@ -16,8 +16,8 @@ def _check(result: Compared) -> None:
 
 
 VARIANTS = [
-    Variant(name="22 functions, each and all", suite="patched", arguments=("-v", "-s", "--assert=plain"), counts={"passed": 25},
-            reportlog=False, check=_check),
+    Variant(name="22 functions, each and all", suite="patched", arguments=("-v", "-s", "--assert=plain"),
+            counts={"passed": 25}, reportlog=False, check=_check),
     Variant(name="all while something has to be said", suite="patched_and_closed",
             arguments=("-v", "--assert=plain", *WITHOUT_DESCRIPTORS), counts={"passed": 25}, reportlog=False, says=CLOSED,
             may_say=AFTERWARDS, check=_check),

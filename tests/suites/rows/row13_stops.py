@@ -27,7 +27,8 @@ def _never_ran(*names: str, why: str) -> Callable[[Compared], None]:
 
 def _stopped(how: str, where: str, code: int, kind: Kind, counts: dict[str, int], *never_ran: str, why: str) -> Variant:
     return Variant(name=f"{how} in {where}", suite="stops", environ={"STOP_HOW": how, "STOP_WHERE": where},
-                   exit_code=code, state="interrupted", kind=kind, counts=counts, check=_never_ran(*never_ran, why=why))  # fmt: skip
+                   exit_code=code, state="interrupted", kind=kind, counts=counts,
+                   check=_never_ran(*never_ran, why=why))  # fmt: skip
 
 
 _ONE = {"passed": 1}

@@ -26,8 +26,8 @@ def _check_collected(result: Compared) -> None:
 VARIANTS = [
     Variant(name="errors", suite="broken", arguments=("--ignore=test_d.py",), exit_code=2, state="failed",
             kind="collection", counts={"errors": 3}, check=_check_texts),
-    Variant(name="errors and --continue-on-collection-errors", suite="broken", exit_code=1, counts={"errors": 3, "passed": 1},
-            arguments=("--continue-on-collection-errors", "--ignore=test_d.py"), check=_check_texts),
+    Variant(name="errors and --continue-on-collection-errors", suite="broken", exit_code=1,
+            counts={"errors": 3, "passed": 1}, arguments=("--continue-on-collection-errors", "--ignore=test_d.py"), check=_check_texts),
     Variant(name="a file that exits", suite="broken", arguments=("test_b.py", "test_d.py"), exit_code=3, state="failed",
             kind="internal-error"),
     Variant(name="only an error", suite="broken_one", arguments=("-q",), exit_code=2, state="failed", kind="collection",

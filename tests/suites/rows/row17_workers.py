@@ -21,7 +21,7 @@ def _check_workers(result: Compared) -> None:
 
 
 def _check_each(result: Compared) -> None:
-    workers = [p.get("worker") for p in result.of_type("testCase")]
+    workers = [str(p.get("worker")) for p in result.of_type("testCase")]
     assert sorted(workers) == ["gw0"] * 4 + ["gw1"] * 4, workers
 
 
@@ -58,5 +58,6 @@ VARIANTS = [
     Variant(name="two workers die", suite="worker_dies", arguments=("-n", "2"), plugins=("xdist",), with_workers=True,
             counts={"failed": 2, "passed": 3}, check=_check_deaths),
     Variant(name="a worker dies and none may follow", suite="worker_dies", plugins=("xdist",), own_output=True,
-            arguments=("-n", "1", "--max-worker-restart=0"), exit_code=1, state=("interrupted", "incomplete"), check=_check_no_restart),
+            arguments=("-n", "1", "--max-worker-restart=0"), exit_code=1, state=("interrupted", "incomplete"),
+            check=_check_no_restart),
 ]  # fmt: skip

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from tests.suites.checker import Compared
 from tests.suites.variant import Variant
 
-DOES = "rootdir not the working directory; `--rootdir`, `--import-mode=importlib`, two files of one name, symlinked tests"
+DOES = (
+    "rootdir not the working directory; `--rootdir`, `--import-mode=importlib`, two files of one name, symlinked tests"
+)
 HOLDS = "one group a file"
 
 

@@ -30,7 +30,6 @@ def _alone(process: Process) -> Iterator[None]:
         yield
 
 
-
 def _check_stored(result: Compared) -> None:
     events = result.status["events"]
     assert events["stored"] == events["journaled"] == 12, events

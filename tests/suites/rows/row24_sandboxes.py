@@ -105,4 +105,3 @@ VARIANTS = [
             f"{_LONG}/test_it.py": "def test_a(): pass\ndef test_b(): assert 0\n"}, cwd=_LONG,
             counts={"failed": 1, "passed": 1}),
 ]  # fmt: skip
-
