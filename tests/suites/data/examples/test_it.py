@@ -1,10 +1,10 @@
 import unittest
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
-settings.register_profile("suite", database=None, derandomize=True, max_examples=20)
+settings.register_profile("suite", database=None, derandomize=True, max_examples=10, phases=[Phase.generate])
 settings.load_profile("suite")
 
 
