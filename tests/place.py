@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.metadata
 import json
 import os
 import signal
@@ -19,6 +21,14 @@ COMMAND_TIMEOUT_S = 60.0
 QUICK = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
 """The first plugin leaves files, the second takes longer to import than all the rest; no test of ours asks about them."""
 
+_OURS = frozenset({"threepio", "xdist", "xdist.looponfail", "rerunfailures", "pytest_reportlog", "hypothesispytest"})
+
+
+@functools.cache
+def _other_plugins() -> list[str]:
+    """Return the names of the pytest plugins that are there for tests/suites only: importing them all takes seconds."""
+    return sorted({point.name for point in importlib.metadata.entry_points(group="pytest11")} - _OURS)
+
 
 class Place:
     """Runs commands with a state directory and a socket that nobody else uses.
@@ -33,6 +43,7 @@ class Place:
         self.environ = {
             name: value for name, value in os.environ.items() if not name.startswith(("THREEPIO", "PYTEST"))
         }
+        self.environ["PYTEST_ADDOPTS"] = " ".join(f"-p no:{name}" for name in _other_plugins())
         self.environ["THREEPIO_STATE_DIR"] = str(path / "state")
         self.environ["THREEPIO_SOCKET"] = str(path / "socket")
 

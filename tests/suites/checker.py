@@ -201,6 +201,7 @@ class Checker:
             (directory / path).parent.mkdir(parents=True, exist_ok=True)
             (directory / path).write_text(text)
         environ = {**self.place.environ, "COLUMNS": "200", "PYTHONDONTWRITEBYTECODE": "1", **variant.environ}
+        environ["PYTEST_ADDOPTS"] = ""  # each variant says which plugins it has
         environ["SUITE_BLOCKED"] = " ".join(self.python.blocked(variant.plugins))
         if name != NONE:
             environ["THREEPIO_RUN_ID"] = f"run{number}-{name}"
