@@ -90,7 +90,7 @@ def test_off_by_ini_option_and_on_again_by_environment(place: Place) -> None:
 
 
 def test_the_tested_process_stays_small(compare: Checker) -> None:
-    done = compare.run(LOOK, "-p", "no:xdist", "-p", "no:reportlog")
+    done = compare.run(LOOK, plugins=(), reportlog=False)
     modules, threads = seen(done.directory)
     modules_without, threads_without = seen(done.directory.parent.parent / "none" / "suite")
 
@@ -102,7 +102,7 @@ def test_the_tested_process_stays_small(compare: Checker) -> None:
 
 
 def test_an_xdist_worker_gets_only_what_keeps_its_slot(compare: Checker) -> None:
-    done = compare.run(LOOK, "-n", "1", with_workers=True)
+    done = compare.run(LOOK, "-n", "1", with_workers=True, reportlog=False)
     modules, _ = seen(done.directory)
 
     assert not HEAVY & (modules - seen(done.directory.parent.parent / "none" / "suite")[0])
