@@ -13,7 +13,7 @@ def test_child_sleeps_on():
     pid = os.fork()
     if not pid:
         os.closerange(0, 3)
-        time.sleep(60)
+        time.sleep(300)
         os._exit(0)
     with open("sleeper", "w") as file:
         file.write(str(pid))
