@@ -13,7 +13,7 @@ HOLDS = "inner runs do not mix with the outer one"
 
 def _check_silent(result: Compared) -> None:
     names = [path.name for path in result.place.state_dir.journals.glob("*.jsonl")]
-    strange = [name for name in names if not re.fullmatch(r"run\d+-(with|solo)(-\d+)?(\.observed)?\.jsonl", name)]
+    strange = [name for name in names if not re.fullmatch(r"run\d+-(with|solo)(-\d+)?(\.\d+|\.observed)?\.jsonl", name)]
     assert not strange, strange
     assert not list(result.place.state_dir.journals.glob(f"{result.run_id}-*")), "an inner run was recorded"
 
