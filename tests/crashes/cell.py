@@ -224,7 +224,7 @@ def _judge_process(cell: Cell, ended: _Ended, view: dict[str, Any]) -> list[str]
         judge.equal("the place in its text", _place(words) in view["verdict"]["text"], True)
     if cell.place in {"session fixture", "setup", "call", "teardown"} and cell.who == "process":
         judge.equal("collected", view["collected"], suite.COLLECTED)
-        judge.equal("finished", view["finished"], 4 if cell.place == "teardown" else 3)
+        judge.equal("finished", view["finished"], ended.words[0].finished)
     return judge.failures
 
 

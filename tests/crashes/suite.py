@@ -16,6 +16,14 @@ PLACE = os.environ["CRASH_PLACE"]
 WHO = os.environ["CRASH_WHO"]
 
 
+finished = []
+
+
+def pytest_runtest_logreport(report):
+    if report.when == "call":
+        finished.append(report.nodeid)
+
+
 def eat():
     kept = []
     while True:
@@ -28,7 +36,7 @@ def say(nodeid, phase):
         "worker": os.environ.get("PYTEST_XDIST_WORKER"),
         "nodeid": nodeid,
         "phase": phase,
-        "ppid": os.getppid(),
+        "finished": len(finished),
     }
     descriptor = os.open(f"{HERE}/last-words", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.write(descriptor, json.dumps(words).encode() + b"\\n")
@@ -109,7 +117,7 @@ class Words(NamedTuple):
     worker: str | None
     nodeid: str
     phase: str
-    ppid: int
+    finished: int
 
 
 def write(directory: Path) -> None:

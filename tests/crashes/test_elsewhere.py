@@ -33,7 +33,7 @@ class Suite:
 
     def run(self, *arguments: str, **environ: str) -> int:
         """Run pytest as a plain shell does; return its exit code."""
-        where = ("-p", "no:faulthandler", f"--rootdir={self.path}", str(self.path))
+        where = ("-p", "no:faulthandler", "-p", "no:randomly", f"--rootdir={self.path}", str(self.path))
         return self._place.pytest("-q", *arguments, *where, THREEPIO_RUN_ID=self.run_id, **environ).returncode
 
     def view(self) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def test_a_process_killed_together_with_its_daemon(place: Place) -> None:
         "import os, signal, time\ndef test_one(): pass\ndef test_dies():\n    open('at-it', 'w').close()\n    time.sleep(60)"
     )
     place.start_daemon()
-    process = place.start_pytest("test_it.py", THREEPIO_RUN_ID="run")
+    process = place.start_pytest("-p", "no:randomly", "test_it.py", THREEPIO_RUN_ID="run")
     wait_until((place.path / "at-it").exists)
     place.kill_daemon()
     process.kill()
