@@ -1,11 +1,11 @@
-"""The command line of the benchmarks: `python -m benchmarks {pandas,replay,generated,sync} --help`."""
+"""The command line of the benchmarks: `python -m benchmarks {suite,replay,generated,sync} --help`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from benchmarks import generated, pandas_suite, replay, sync
+from benchmarks import generated, replay, suite, sync
 from benchmarks.measure import BenchmarkFailed
 from benchmarks.requirements import MissingRequirement
 from benchmarks.service import ServiceError
@@ -20,8 +20,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description="Measure threepiod beside pytest's own account of the same run."
     )
-    commands = parser.add_subparsers(required=True, metavar="{pandas,replay,generated,sync}")
-    for name, module in (("pandas", pandas_suite), ("replay", replay), ("generated", generated), ("sync", sync)):
+    commands = parser.add_subparsers(required=True, metavar="{suite,replay,generated,sync}")
+    for name, module in (("suite", suite), ("replay", replay), ("generated", generated), ("sync", sync)):
         module.add_parser(
             commands.add_parser(
                 name,
@@ -30,7 +30,12 @@ def main(arguments: list[str] | None = None) -> int:
                 formatter_class=argparse.RawDescriptionHelpFormatter,
             )
         )
-    options = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    own = given[: given.index("--")] if "--" in given else given  # argparse takes no arguments behind options and `--`
+    options = parser.parse_args(own)
+    if len(own) < len(given) and "pytest_arguments" not in options:
+        parser.error("only `suite` takes arguments behind --")
+    options.pytest_arguments = given[len(own) + 1 :]
     try:
         code: int = options.run(options)
     except MissingRequirement as missing:

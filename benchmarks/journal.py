@@ -126,8 +126,9 @@ class _Reader:
         self._seen[seq] = 1
         kind, payload = event["eventType"], event["payload"]
         self._types[kind] += 1
-        if kind == "testCase" and payload.get("subtest") is None:
-            self._count(payload, _CATEGORY_OF[payload["status"]], payload.get("phase") == "collect")
+        if kind == "testCase":
+            category = payload.get("countedAs") or _CATEGORY_OF[payload["status"]]  # the former: subtests
+            self._count(payload, category, payload.get("phase") == "collect")
         elif kind == "collectionError":
             self._count(payload, "errors", True)
         elif kind == "testsCollected":

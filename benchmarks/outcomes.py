@@ -22,14 +22,19 @@ CATEGORIES: Final = (
     "xpassed",
     "warnings",
     "errors",
+    "subtests_passed",
+    "subtests_failed",
+    "subtests_skipped",
     "rerun",
+    "subtests_xfailed",
+    "subtests_xpassed",
 )
-"""The parts of pytest's last line in the order in which it prints them."""
+"""The parts of pytest's last line in the order in which it prints them; it writes a space where these names have `_`."""
 
 _SINGULAR: Final = {"warnings": "warning", "errors": "error"}
-_PLURAL: Final = {one: many for many, one in _SINGULAR.items()}
+_NAME_OF: Final = {name.replace("_", " "): name for name in CATEGORIES} | {"warning": "warnings", "error": "errors"}
 
-_PART: Final = rf"\d+ (?:{'|'.join([*CATEGORIES, *_PLURAL])})"
+_PART: Final = rf"\d+ (?:{'|'.join(_NAME_OF)})"
 _LAST_LINE: Final = re.compile(rf"=*\s*(no tests ran|{_PART}(?:, {_PART})*) in [\d.]+s(?: \([\d:, day]+\))?\s*=*")
 
 _TAIL: Final = 256 * 1024
@@ -48,7 +53,12 @@ class Counts:
     xpassed: int = 0
     warnings: int = 0
     errors: int = 0
+    subtests_passed: int = 0
+    subtests_failed: int = 0
+    subtests_skipped: int = 0
     rerun: int = 0
+    subtests_xfailed: int = 0
+    subtests_xpassed: int = 0
 
     @classmethod
     def of(cls, numbers: Mapping[str, int]) -> Counts:
@@ -61,7 +71,11 @@ class Counts:
 
     def line(self) -> str:
         """The counts as pytest's last line says them, without the time."""
-        said = [f"{n} {_SINGULAR.get(c, c) if n == 1 else c}" for c, n in self.as_dict().items() if n]
+        said = [
+            f"{n} {_SINGULAR.get(name, name) if n == 1 else name}".replace("_", " ")
+            for name, n in self.as_dict().items()
+            if n
+        ]
         return ", ".join(said) or "no tests ran"
 
 
@@ -74,7 +88,7 @@ def parse_line(text: str) -> Counts | None:
     if match[1] != "no tests ran":
         for part in match[1].split(", "):
             number, name = part.split(" ", 1)
-            numbers[_PLURAL.get(name, name)] = int(number)
+            numbers[_NAME_OF[name]] = int(number)
     return Counts.of(numbers)
 
 
@@ -106,3 +120,17 @@ def category_of(report: Mapping[str, Any]) -> str | None:
     if outcome == "passed":
         return "passed" if report["when"] == "call" else None
     return str(outcome)  # skipped in any phase; rerun, where pytest-rerunfailures is in use
+
+
+def subtest_category_of(report: Mapping[str, Any], built_in: bool) -> str:
+    """The category in which a quiet pytest counts a serialized SubTestReport (a plain one counts only those that failed).
+
+    Args:
+        report: as pytest-reportlog writes it.
+        built_in: the subtests are pytest's own (since 9), not those of pytest-subtests.
+    """
+    outcome: str = report["outcome"]
+    if "wasxfail" in report:
+        outcome = "xfailed" if outcome == "skipped" else "xpassed"
+        return outcome if built_in else f"subtests_{outcome}"
+    return "subtests_passed" if outcome == "passed" else outcome

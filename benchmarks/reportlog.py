@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
-from benchmarks.outcomes import Counts, category_of
+from benchmarks.outcomes import Counts, category_of, subtest_category_of
 
 Outcome = tuple[str, str]
 """A node id and the category in which pytest counts it."""
@@ -152,7 +152,7 @@ def count_log(path: Path, limit: int | None = None) -> ReportLog:
     counts: Counter[str] = Counter()
     others: Counter[str] = Counter()
     timeline = Timeline()
-    finished = False
+    finished = built_in_subtests = False
     for entry in read_log(path):
         kind = entry["$report_type"]
         if kind == "TestReport":
@@ -164,11 +164,17 @@ def count_log(path: Path, limit: int | None = None) -> ReportLog:
             if category is not None:
                 counts[category] += 1
                 (outcomes if kind == "TestReport" else collection)[entry["nodeid"], category] += 1
+        elif kind == "SubTestReport":
+            category = subtest_category_of(entry, built_in_subtests)
+            counts[category] += 1
+            outcomes[entry["nodeid"], category] += 1
         elif kind == "WarningMessage":
             counts["warnings"] += 1
         elif kind == "SessionFinish":
             finished = True
-        elif kind != "SessionStart":
+        elif kind == "SessionStart":
+            built_in_subtests = int(entry["pytest_version"].partition(".")[0]) >= 9
+        else:
             others[kind] += 1
     return ReportLog(
         counts=Counts.of(counts),

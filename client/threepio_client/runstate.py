@@ -27,6 +27,8 @@ COUNTS: Final = (
     "subtests_passed",
     "subtests_failed",
     "subtests_skipped",
+    "subtests_xfailed",
+    "subtests_xpassed",
 )
 """Names of the counts, in the order of display. Each equals the number in pytest's own last line."""
 
@@ -153,9 +155,11 @@ class RunState:
 
     @classmethod
     def from_snapshot(cls, snapshot: dict[str, Any]) -> RunState:
-        """Return the state that a snapshot was made of; fields of a newer version are passed over."""
+        """Return the state that a snapshot was made of: one by a newer version may say more, by an older one less."""
         names = cls.__dataclass_fields__
-        return cls(**{name: value for name, value in snapshot.items() if name in names})
+        state = cls(**{name: value for name, value in snapshot.items() if name in names})
+        state.counts = dict.fromkeys(COUNTS, 0) | state.counts
+        return state
 
     def fold(self, event: Event) -> None:
         """Take in the next line of the journal. A line that is in already changes nothing."""

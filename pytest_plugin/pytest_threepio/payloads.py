@@ -20,7 +20,10 @@ _STATUS_OF_CATEGORY: Final[dict[str, Status]] = {
     "subtests passed": Status.PASS,
     "subtests failed": Status.FAIL,
     "subtests skipped": Status.SKIP,
+    "subtests xfailed": Status.XFAIL,
+    "subtests xpassed": Status.XPASS,
 }
+_WITH_XFAIL: Final = {"skipped": "xfailed", "passed": "xpassed"}
 
 
 _MARKED: Final = re.compile(r"E {3,}")
@@ -69,8 +72,10 @@ def details_of(report: Any, status: Status, category: str | None) -> Payload:
     context = getattr(report, "context", None)
     if context is not None:
         payload["subtest"] = _subtest_of(context)
-        # pytest 9 counts a failed subtest as `failed`, the pytest-subtests plugin as `subtests failed`.
-        payload["countedAs"] = (category or f"subtests {report.outcome}").replace(" ", "_")
+        # What is counted as `failed` and what as `subtests failed` differs between pytest 9 and versions of pytest-subtests.
+        outcome = str(report.outcome)
+        outcome = _WITH_XFAIL.get(outcome, outcome) if hasattr(report, "wasxfail") else outcome
+        payload["countedAs"] = (category or f"subtests {outcome}").replace(" ", "_")
     return payload
 
 

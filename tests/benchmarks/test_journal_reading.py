@@ -29,7 +29,7 @@ def test_a_whole_journal(tmp_path: Path) -> None:
         _line(5, "collectionFinish", collected=2, deselected=1),
         _case(6, "t", "PASS"),
         _case(7, "t", "ERROR", "teardown"),
-        _case(8, "u", "FAIL", subtest={"msg": "i=1"}),
+        _case(8, "u", "FAIL", subtest={"message": "i=1"}, countedAs="subtests_failed"),
         _case(9, "u", "XFAIL"),
         _line(10, "runComplete", exitCode=1, deselected=1, stats={"spilled": 4, "warnings": 2}),
     ]
@@ -42,10 +42,17 @@ def test_a_whole_journal(tmp_path: Path) -> None:
         0,
         0,
     )
-    assert journal.counts == Counts(passed=1, skipped=1, errors=2, xfailed=1, deselected=1, warnings=2)
+    assert journal.counts == Counts(
+        passed=1, skipped=1, errors=2, xfailed=1, deselected=1, warnings=2, subtests_failed=1
+    )
     assert (journal.collected, journal.named_at_collection, journal.spilled) == (2, 2, 4)
     assert (journal.complete_seq, journal.complete_at) == (10, 110.0)
-    assert journal.outcomes == {("t", "passed"): 1, ("t", "errors"): 1, ("u", "xfailed"): 1}
+    assert journal.outcomes == {
+        ("t", "passed"): 1,
+        ("t", "errors"): 1,
+        ("u", "subtests_failed"): 1,
+        ("u", "xfailed"): 1,
+    }
     assert journal.collection_outcomes == {("a.py", "skipped"): 1, ("b.py", "errors"): 1}
 
 

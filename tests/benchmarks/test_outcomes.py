@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.outcomes import Counts, category_of, last_line, parse_line
+from benchmarks.outcomes import Counts, category_of, last_line, parse_line, subtest_category_of
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,10 @@ from benchmarks.outcomes import Counts, category_of, last_line, parse_line
         (
             "== 1 failed, 2 deselected, 3 xpassed, 1 warning, 1 error in 0.05s ==",
             Counts(failed=1, deselected=2, xpassed=3, warnings=1, errors=1),
+        ),
+        (
+            "1 passed, 2 subtests passed, 1 subtests failed, 3 rerun in 0.05s",
+            Counts(passed=1, subtests_passed=2, subtests_failed=1, rerun=3),
         ),
         ("3 passed, 2 rerun in 90001.00s (1 day, 1:00:01)", Counts(passed=3, rerun=2)),
         ("no tests ran in 0.01s", Counts()),
@@ -70,3 +74,19 @@ def test_a_report_is_counted_as_pytest_counts_it(when: str, outcome: str, xfail:
 def test_collection_counts_too() -> None:
     said = {o: category_of({"$report_type": "CollectReport", "outcome": o}) for o in ("passed", "failed", "skipped")}
     assert said == {"passed": None, "failed": "errors", "skipped": "skipped"}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "xfail", "built_in", "plugin"),
+    [
+        ("passed", False, "subtests_passed", "subtests_passed"),
+        ("failed", False, "failed", "failed"),
+        ("skipped", False, "skipped", "skipped"),
+        ("skipped", True, "xfailed", "subtests_xfailed"),
+    ],
+)
+def test_subtests_are_counted_as_pytest_or_the_plugin_counts_them(
+    outcome: str, xfail: bool, built_in: str, plugin: str
+) -> None:
+    report = {"$report_type": "SubTestReport", "outcome": outcome} | ({"wasxfail": ""} if xfail else {})
+    assert (subtest_category_of(report, True), subtest_category_of(report, False)) == (built_in, plugin)

@@ -28,7 +28,7 @@ FIELDS = {
 }  # fmt: skip
 COUNTS = {
     "passed", "failed", "errors", "skipped", "xfailed", "xpassed", "rerun", "deselected", "warnings",
-    "subtests_passed", "subtests_failed", "subtests_skipped",
+    "subtests_passed", "subtests_failed", "subtests_skipped", "subtests_xfailed", "subtests_xpassed",
 }  # fmt: skip
 
 HOSTILE = {

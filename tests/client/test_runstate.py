@@ -228,6 +228,8 @@ def test_what_was_in_flight_and_when_it_ended_is_kept(seen: float, told: float) 
         (outcome("FAIL", subtest={}, countedAs="subtests_failed"), "subtests_failed", 0),
         (outcome("PASS", subtest={}, countedAs="subtests_passed"), "subtests_passed", 0),
         (outcome("SKIP", subtest={}, countedAs="subtests_skipped"), "subtests_skipped", 0),
+        (outcome("XFAIL", subtest={}, countedAs="subtests_xfailed"), "subtests_xfailed", 0),
+        (outcome("XPASS", subtest={}, countedAs="subtests_xpassed"), "subtests_xpassed", 0),
         (("collectionError", {"nodeid": "test_it.py"}), "errors", 0),
     ],
 )
@@ -409,6 +411,14 @@ def test_a_snapshot_holds_everything_and_a_newer_one_can_be_read() -> None:
 
     assert RunState.from_snapshot(snapshot) == state
     assert RunState.from_snapshot({**snapshot, "from the future": 1}) == state
+
+
+def test_a_snapshot_of_an_older_version_has_the_counts_that_it_lacks() -> None:
+    state = folded(START, P)
+    snapshot = json.loads(json.dumps(state.to_snapshot()))
+    del snapshot["counts"]["subtests_xfailed"]
+
+    assert RunState.from_snapshot(snapshot) == state
 
 
 def test_a_snapshot_is_not_changed_by_later_lines() -> None:

@@ -169,3 +169,12 @@ def test_a_subtest_is_counted_as_pytest_counts_it(category: str | None, counted_
 
     assert details["countedAs"] == counted_as
     assert details["subtest"] == {"message": "", "parameters": {"i": "1", "2": "two"}}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "counted_as"), [("skipped", "subtests_xfailed"), ("passed", "subtests_xpassed")], ids=["xfail", "xpass"]
+)
+def test_an_xfailed_subtest_that_pytest_counts_nowhere_is_no_skipped_one(outcome: str, counted_as: str) -> None:
+    found = report(outcome, wasxfail="why", longrepr=None, context=SimpleNamespace(msg="m", kwargs={}))
+
+    assert payloads.details_of(found, Status.XFAIL, "")["countedAs"] == counted_as

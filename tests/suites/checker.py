@@ -331,7 +331,7 @@ class Checker:
         counts = variant.counts if variant.counts_8 is None or self.python.major > 8 else variant.counts_8
         assert counted is not None or counts is not None or variant.dies, f"pytest printed no last line: {printed}"
         # Unless it is verbose or quiet, pytest counts subtests that did not fail nowhere; we keep them.
-        unsaid = {"subtests_passed", "subtests_skipped"} - (counted or {}).keys() if counted is not None else set()
+        unsaid = {f"subtests_{outcome}" for outcome in ("passed", "skipped", "xfailed")} - (counted or {}).keys()
         if counted is not None:
             if counts is not None:
                 said = {name: number for name, number in counts.items() if name not in unsaid}

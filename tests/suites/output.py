@@ -32,8 +32,8 @@ def last_line_counts(output: str) -> dict[str, int] | None:
 def comparable(output: str, directory: Path) -> tuple[list[str], list[str]]:
     """Return (lines without what differs from run to run, the plugin's own lines)."""
     text = output.replace(str(directory), "HERE")
-    text = re.sub(r"\b\d+\.\d+s( \([^()]*\d+:\d\d:\d\d\))?|0x[0-9a-f]+|(?<=pid[= ])\d+", "N", text)
-    text = re.sub(r"={3,}", "===", text)
+    text = re.sub(r"\b\d+\.\d+s( \([^()]*\d+:\d\d:\d\d\))?|\b[0-9a-f]{12,}\b|0x[0-9a-f]+|(?<=pid[= ])\d+", "N", text)
+    text = re.sub(r"([=~])\1{2,}", r"\1\1\1", text)
     found: list[str] = []
     said: list[str] = []
     for line in text.splitlines():
