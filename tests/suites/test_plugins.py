@@ -2,9 +2,10 @@
 
 What must be the same is checked by `Checker.run`; `real_times` is what must hold in all of them besides.
 
-Not all get along with each other, with or without threepiod, so the suite with all of them leaves some out: with pytest-forked and
-pytest-rerunfailures every test fails; pytest-benchmark switches itself off under xdist; the auto modes of pytest-asyncio, pytest-trio and
-anyio want the same tests, so marks are used. `--disable-socket` needs `--allow-unix-socket` beside asyncio and trio.
+Not all get along with each other, with or without threepiod, so the suite with all of them leaves some out: with
+pytest-forked and pytest-rerunfailures every test fails; pytest-benchmark switches itself off under xdist; the auto modes
+of pytest-asyncio, pytest-trio and anyio want the same tests, so marks are used. `--disable-socket` needs
+`--allow-unix-socket` beside asyncio and trio.
 """
 
 from __future__ import annotations
