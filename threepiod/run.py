@@ -33,7 +33,7 @@ from threepiod.batch import Batch
 from threepiod.committer import Committer
 from threepiod.keeper import Checksums, Keeper
 from threepiod.store import Store, StoreError
-from threepiod.watch import POLL_S, ProcessWatch
+from threepiod.watch import ProcessWatch
 
 BATCH_BYTES: Final = 1024 * 1024
 BATCH_EVENTS: Final = 10_000
@@ -124,6 +124,7 @@ class Run:
         self._came = 0
         self._gone = False
         self._watch: ProcessWatch | None = None
+        self._found = trio.Event()
         self._tree_asked = False
         self._tree_lock = trio.Lock()
         self._wake = trio.Event()
@@ -148,6 +149,7 @@ class Run:
         """
         self._connections.add(connection)
         self._identity = self._identity or identity
+        self._find_process()
         self.read_journal()
 
     def detach(self, connection: Adapter) -> None:
@@ -304,6 +306,7 @@ class Run:
             while self.has_work:
                 await self._read_some()
                 if self.state.start and not self._tree_asked:
+                    self._find_process()
                     self._tree_asked = True
                     nursery.start_soon(self._note_tree, "start")
                 if self._fold_later and not self.journal.is_behind:
@@ -512,8 +515,7 @@ class Run:
 
     async def _watch_process(self) -> None:
         """Wait until the producer's process is gone, then have the journal read to its end."""
-        while not self._find_process():
-            await trio.sleep(POLL_S)  # runStart is not there yet
+        await self._found.wait()
         assert self._watch is not None
         await self._watch.wait_gone()
         self._gone = True
@@ -524,6 +526,7 @@ class Run:
         identity = ProcessIdentity.from_payload(self.state.start.get("process")) or self._identity
         if self._watch is None and identity is not None:
             self._watch = ProcessWatch(identity)
+            self._found.set()
         return self._watch is not None
 
     async def _pronounce_dead(self) -> None:

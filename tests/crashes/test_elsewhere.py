@@ -174,7 +174,7 @@ def test_what_pytest_timeout_says_before_it_ends_the_process(suite: Suite, share
     suite.write("test_a.py", "import time\ndef test_hangs():\n    time.sleep(60)")
 
     command = f"{PYTEST} --timeout=1 --timeout-method=thread --rootdir={suite.path} {suite.path}".split()
-    done = shared.threepio("run", "--", *command, THREEPIO_RUN_ID=suite.run_id)
+    done = shared.threepio("run", "--", *command, THREEPIO_RUN_ID=suite.run_id, PYTEST_ADDOPTS="")
 
     assert done.returncode == 1
     view = suite.view()

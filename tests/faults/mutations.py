@@ -78,6 +78,7 @@ def verdict_before_the_last_read(patch: pytest.MonkeyPatch) -> None:
         while True:
             identity = ProcessIdentity.from_payload(self.state.start.get("process"))
             if identity is not None and identity.liveness() is Liveness.GONE:
+                self._find_process()
                 self._gone = True
                 self.journal.targets = {}
                 self._wake.set()

@@ -43,6 +43,7 @@ from threepiod.batch import HOLE, Batch
 from threepiod.daemon import Daemon
 from threepiod.keeper import Keeper
 from threepiod.store import Store, StoreError
+from threepiod.watch import ProcessWatch
 
 WALL_AT_START: Final = 1_700_000_000.0
 RECEIVED_AT_ONCE: Final = 1 << 18
@@ -471,7 +472,7 @@ class World:
         patch.setattr(process, "_state_and_start", self._look_up)
         patch.setattr(process, "_boot_id", lambda: f"boot{self.boot}")
         patch.setattr(process, "_pid_namespace", lambda: "pid:[1]")
-        patch.setattr(run_module, "_wait_for_end", self._wait_for_end)
+        patch.setattr(ProcessWatch, "_wait_for_end", lambda watch: self._wait_for_end(watch._identity))
         patch.setattr(run_module, "BATCH_EVENTS", self.config.batch)
         patch.setattr(connection_module, "_bytes_waiting", lambda sock: sock.waiting)
         patch.setattr(daemon_module, "_changed_at", lambda directory: self.disk.names)
