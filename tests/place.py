@@ -25,7 +25,7 @@ _OURS = frozenset({"threepio", "xdist", "xdist.looponfail", "rerunfailures", "py
 
 
 @functools.cache
-def _other_plugins() -> list[str]:
+def other_plugins() -> list[str]:
     """Return the names of the pytest plugins that are there for tests/suites only: importing them all takes seconds."""
     return sorted({point.name for point in importlib.metadata.entry_points(group="pytest11")} - _OURS)
 
@@ -43,7 +43,7 @@ class Place:
         self.environ = {
             name: value for name, value in os.environ.items() if not name.startswith(("THREEPIO", "PYTEST"))
         }
-        self.environ["PYTEST_ADDOPTS"] = " ".join(f"-p no:{name}" for name in _other_plugins())
+        self.environ["PYTEST_ADDOPTS"] = " ".join(f"-p no:{name}" for name in other_plugins())
         self.environ["THREEPIO_STATE_DIR"] = str(path / "state")
         self.environ["THREEPIO_SOCKET"] = str(path / "socket")
 

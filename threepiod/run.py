@@ -288,12 +288,17 @@ class Run:
             How it ended, as the payload of an observation, where the runner said that it would end in another way;
             else empty.
         """
-        if self.state.complete is None or not self._find_process():
+        if not self._find_process():
             return {}
         assert self._watch is not None
-        await self._watch.wait_gone()
-        end = self._watch.end
-        return {} if end.get("exitCode") == self.state.complete.get("exitCode") else end
+        try:
+            if self.state.complete is None:
+                return {}
+            await self._watch.wait_gone()
+            end = self._watch.end
+            return {} if end.get("exitCode") == self.state.complete.get("exitCode") else end
+        finally:
+            self._watch.close()
 
     # Inside
 

@@ -31,6 +31,7 @@ class ProcessWatch:
     def __init__(self, identity: ProcessIdentity) -> None:
         self._identity = identity
         self._oom_kills = OomKills(identity.pid)
+        self._pidfd: int | None = None
         self.liveness = identity.liveness()
         self.ended_at: float | None = None
         self.end: dict[str, object] = {}
@@ -49,20 +50,27 @@ class ProcessWatch:
 
     async def _wait_for_end(self) -> None:
         """Return when the process has ended, or when it should be looked at again."""
-        try:
-            pidfd = os.pidfd_open(self._identity.pid)
-        except OSError:
-            await trio.sleep(POLL_S)  # it just ended, or no descriptor is left
-            return
-        try:
+        if self._pidfd is None:
+            try:
+                self._pidfd = os.pidfd_open(self._identity.pid)
+            except OSError:
+                await trio.sleep(POLL_S)  # it just ended, or no descriptor is left
+                return
             # Looked at again: between the look and the open the pid may have become another process's.
-            if self._identity.liveness() is Liveness.ALIVE:
-                await self._wait_readable(pidfd)
-                # At once: once its parent has waited for it, the control group may be removed.
-                self._oom_kills.look()
-                await self._learn_end(pidfd)
-        finally:
-            os.close(pidfd)
+            if self._identity.liveness() is not Liveness.ALIVE:
+                self.close()
+                return
+        await self._wait_readable(self._pidfd)
+        # At once: once its parent has waited for it, the control group may be removed.
+        self._oom_kills.look()
+        await self._learn_end(self._pidfd)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the process. Until then a wait that was cancelled can be taken up again, and misses no end."""
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+            self._pidfd = None
 
     async def _wait_readable(self, pidfd: int) -> None:
         has_ended = False
