@@ -96,6 +96,9 @@ class Compared:
         """Return (node id, phase) of each slot."""
         return [(slot["nodeid"], slot["phase"]) for slot in self.status["in_flight"]]
 
+_NUMBERS: Final = itertools.count(1)
+"""Of the checks: checkers of several Pythons share a place, so each check has directories and run ids of its own."""
+
 
 @contextmanager
 def checker_of(variant: Variant, shared: Checker) -> Iterator[Checker]:
@@ -127,7 +130,6 @@ class Checker:
     def __init__(self, place: Place, python: str = sys.executable) -> None:
         self.place = place
         self.python = interpreter.ask(python)
-        self._numbers = itertools.count(1)
 
     def run(self, files: str | Mapping[str, str], *arguments: str, **particular: Any) -> Compared:
         """Check a suite given as text (a lone text is SUITE) and return the run with a daemon; see `Variant`."""
@@ -144,7 +146,7 @@ class Checker:
             NotHere: this Python or this machine lacks what the variant needs.
         """
         self._check_needs(variant)
-        number = next(self._numbers)
+        number = next(_NUMBERS)
         names = [NONE, WITH, SOLO] if variant.runs_alone else [NONE, WITH]
         base = self.place.path / str(number)
         codes: dict[str, int] = {}
