@@ -96,6 +96,7 @@ class Compared:
         """Return (node id, phase) of each slot."""
         return [(slot["nodeid"], slot["phase"]) for slot in self.status["in_flight"]]
 
+
 _NUMBERS: Final = itertools.count(1)
 """Of the checks: checkers of several Pythons share a place, so each check has directories and run ids of its own."""
 
