@@ -24,6 +24,7 @@ from threepio_client.process import Liveness, ProcessIdentity
 from threepio_client.runfiles import find_run, runs_of, started_by
 from threepio_client.runjournal import RunJournal, Step
 from threepio_client.runstate import RunState
+from threepio_client.selection import Selection, Selector
 from threepio_client.views import Facts, status_view
 
 BUSY_TIMEOUT_S: Final = 5.0
@@ -254,6 +255,35 @@ class Archive:
                         )
                     )
         return sorted(found, key=lambda item: item["seq"])
+
+    def selection(self, run_id: str) -> Selection:
+        """Return what of a run is worth running again.
+
+        Raises:
+            OSError: its journal cannot be read.
+        """
+        stored = self.stored(run_id)
+        selector = Selector()
+        with self.reading() as store:
+            if store is not None and stored is not None:
+                for event_type, payload in store.execute(
+                    "SELECT type, payload FROM events WHERE run = ? ORDER BY seq", (stored.key,)
+                ):
+                    selector.take(event_type, json.loads(payload))
+                for nodeid, status, phase, details in store.execute(
+                    "SELECT t.nodeid, r.status, r.phase, r.details FROM results r JOIN tests t ON t.id = r.test "
+                    "WHERE r.run = ? ORDER BY r.test, r.seq",
+                    (stored.key,),
+                ):
+                    more = json.loads(details) if details and '"subtest"' in details else {}
+                    selector.take(EventType.TEST_CASE, {**more, "nodeid": nodeid, "status": status, "phase": phase})
+        state = stored.state if stored is not None else RunState()
+        if stored is None or not stored.final:
+            for step in self.steps(run_id, stored):
+                if step.event is not None:
+                    state.fold(step.event)
+                    selector.take(step.event.type, step.event.payload)
+        return selector.result(self.state_dir, run_id, state)
 
     def stored_lines(self, run_id: str) -> list[tuple[int, int, str]]:
         """Return (seq, crc, event type) of every event that the store has of a run, holes left out."""

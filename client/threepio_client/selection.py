@@ -1,6 +1,7 @@
-"""What of a run is worth running again: what failed, what never ran, and what presumably killed it - by its journal.
+"""What of a run is worth running again: what failed, what never ran, and what presumably killed it.
 
-Read from the journal alone, so the plugin can do it in the tested process, without a daemon and without the store.
+`select` reads the journal alone, so the plugin can do it in the tested process, without a daemon and without the store;
+`Archive.selection` takes what is stored from the store, which is faster.
 """
 
 from __future__ import annotations
@@ -48,22 +49,20 @@ def select(state_dir: StateDir, run_id: str) -> Selection:
     Raises:
         OSError: its journal cannot be read.
     """
-    reader = _Reader()
+    state, selector = RunState(), Selector()
     with closing(RunJournal(state_dir, run_id)) as journal:
         journal.look()
         for step in journal.steps(0, final=True):
             if step.event is not None:
-                reader.state.fold(step.event)
-                reader.take(step.event.type, step.event.payload)
-    for record in observations(state_dir.observed(run_id)):
-        if record.event is not None:
-            reader.observe(record.event.type, record.event.payload)
-    return reader.result(state_dir, run_id)
+                state.fold(step.event)
+                selector.take(step.event.type, step.event.payload)
+    return selector.result(state_dir, run_id, state)
 
 
-class _Reader:
+class Selector:
+    """Makes a selection from a run's events; those of one test in their order."""
+
     def __init__(self) -> None:
-        self.state = RunState()
         self._collected: dict[str, None] = {}
         self._finished: set[str] = set()
         self._failed: dict[str, None] = {}
@@ -72,6 +71,7 @@ class _Reader:
         self._knows_end = False
 
     def take(self, event_type: str, payload: Payload) -> None:
+        """Take in an event; of a testCase its node id, status, phase and subtest are looked at."""
         if event_type == EventType.TEST_CASE:
             self._take_outcome(payload)
         elif event_type == EventType.TESTS_COLLECTED:
@@ -83,15 +83,11 @@ class _Reader:
         elif event_type == EventType.WORKER_GONE:
             self._suspect(payload)
 
-    def observe(self, event_type: str, payload: Payload) -> None:
-        found = payload.get("inFlight")
-        if event_type == ObservationType.PROCESS_GONE and isinstance(found, list):
-            self._knows_end = True
-            for slot in found:
-                self._suspect(slot)
-
-    def result(self, state_dir: StateDir, run_id: str) -> Selection:
-        state = self.state
+    def result(self, state_dir: StateDir, run_id: str, state: RunState) -> Selection:
+        """Return the selection, after the last event; `state` has seen the same events."""
+        for record in observations(state_dir.observed(run_id)):
+            if record.event is not None:
+                self._observe(record.event.type, record.event.payload)
         identity = ProcessIdentity.from_payload(state.start.get("process"))
         liveness = identity.liveness() if identity is not None else Liveness.UNKNOWN
         if state.complete is None and not self._knows_end and liveness is Liveness.GONE:
@@ -109,6 +105,13 @@ class _Reader:
             is_whole=state.collected is not None and self._named >= state.collected,
             is_alive=state.complete is None and liveness is not Liveness.GONE,
         )
+
+    def _observe(self, event_type: str, payload: Payload) -> None:
+        found = payload.get("inFlight")
+        if event_type == ObservationType.PROCESS_GONE and isinstance(found, list):
+            self._knows_end = True
+            for slot in found:
+                self._suspect(slot)
 
     def _take_outcome(self, payload: Payload) -> None:
         nodeid, status = str(payload.get("nodeid")), payload.get("status")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.scripted import gone, living, made_state_dir
+from threepio_client.archive import Archive
 from threepio_client.events import EventType, ObservationType, Phase, Status
 from threepio_client.journal import append_observation
 from threepio_client.line import encode
@@ -15,6 +16,7 @@ from threepio_client.nowpage import NowPage
 from threepio_client.paths import StateDir
 from threepio_client.process import ProcessIdentity
 from threepio_client.selection import Selection, select
+from threepiod.rebuild import rebuild
 
 RUN = "run"
 A, B, C, D = (f"test_it.py::test_{name}" for name in "abcd")
@@ -46,7 +48,10 @@ def selected(
         encode(seq, kind, payload, 1.0) for seq, (kind, payload) in enumerate([("runStart", start), *facts], start=1)
     ]
     state_dir.journal(RUN).write_bytes(b"".join(line + b"\n" for line in lines))
-    return select(state_dir, RUN)
+    found = select(state_dir, RUN)
+    rebuild(state_dir)
+    assert Archive(state_dir).selection(RUN) == found, "the store says otherwise"
+    return found
 
 
 def test_what_failed_and_what_never_ran_in_the_order_of_collection(state_dir: StateDir) -> None:
@@ -95,6 +100,11 @@ def test_a_failed_subtest_is_a_failure_of_its_test(state_dir: StateDir) -> None:
     )
 
     assert found.failed == [A]
+
+
+def test_a_subtest_that_passed_is_no_outcome_of_its_test(state_dir: StateDir) -> None:
+    found = selected(state_dir, *collected(A), case(A, Status.PASS, subtest={"message": "part"}))
+    assert found.never_ran == [A]
 
 
 def test_a_file_that_could_not_be_collected(state_dir: StateDir) -> None:

@@ -10,7 +10,6 @@ import typer
 from threepio_client.cli.options import AsJson, RunReference
 from threepio_client.cli.output import one_line, say
 from threepio_client.cli.source import open_source
-from threepio_client.selection import select
 from threepio_client.views import VIEW_VERSION
 
 EXAMPLE = "Example: threepio never-ran latest --all"
@@ -29,7 +28,7 @@ def never_ran(
     """
     with open_source() as source:
         run_id = source.find(run)
-        found = select(source.state_dir, run_id)
+        found = source.archive.selection(run_id)
     nodeids = [*found.suspects, *found.never_ran]
     if as_json:
         answer = {"schema_version": VIEW_VERSION, "run_id": run_id, "collection_finished": found.is_whole}

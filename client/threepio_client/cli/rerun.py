@@ -11,7 +11,6 @@ from threepio_client.cli.output import one_line, say
 from threepio_client.cli.run_command import run_and_report
 from threepio_client.cli.source import open_source
 from threepio_client.errors import ThreepioError
-from threepio_client.selection import select
 
 EXAMPLE = "Example: threepio rerun latest -- -x"
 OPTION = "--threepio-rerun"
@@ -30,7 +29,7 @@ def rerun(
     """
     with open_source() as source:
         run_id = source.find(run)
-        found = select(source.state_dir, run_id)
+        found = source.archive.selection(run_id)
     if found.is_alive:
         raise ThreepioError(f"the run {run_id} is not over yet: wait for it, or stop it")
     if not found:
