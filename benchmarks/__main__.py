@@ -1,11 +1,11 @@
-"""The command line of the benchmarks: `python -m benchmarks {suite,replay,generated,sync} --help`."""
+"""The command line of the benchmarks: `python -m benchmarks {suite,replay,generated,sync,verdict} --help`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from benchmarks import generated, replay, suite, sync
+from benchmarks import generated, replay, suite, sync, verdict
 from benchmarks.measure import BenchmarkFailed
 from benchmarks.requirements import MissingRequirement
 from benchmarks.service import ServiceError
@@ -20,8 +20,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description="Measure threepiod beside pytest's own account of the same run."
     )
-    commands = parser.add_subparsers(required=True, metavar="{suite,replay,generated,sync}")
-    for name, module in (("suite", suite), ("replay", replay), ("generated", generated), ("sync", sync)):
+    commands = parser.add_subparsers(required=True, metavar="{suite,replay,generated,sync,verdict}")
+    for name, module in (
+        ("suite", suite),
+        ("replay", replay),
+        ("generated", generated),
+        ("sync", sync),
+        ("verdict", verdict),
+    ):
         module.add_parser(
             commands.add_parser(
                 name,
@@ -34,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     own = given[: given.index("--")] if "--" in given else given  # argparse takes no arguments behind options and `--`
     options = parser.parse_args(own)
     if len(own) < len(given) and "pytest_arguments" not in options:
-        parser.error("only `suite` takes arguments behind --")
+        parser.error("only `suite` and `verdict` take arguments behind --")
     options.pytest_arguments = given[len(own) + 1 :]
     try:
         code: int = options.run(options)
