@@ -12,17 +12,21 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, NotRequired, TypedDict, get_args, get_origin, get_type_hints
 
 import pytest
+from typer.main import get_command
 
-from docs import make_commands
+from docs import make_commands, make_json
 from tests.faults.row import all_rows
 from tests.place import Place, wait_until
-from tests.two_runs import BREAKS, FIXED, write_two_runs
+from tests.two_runs import FIXED, write_two_runs
 from threepio_client import nowpage, protocol
+from threepio_client.answers import ANSWERS
+from threepio_client.cli.app import app as threepio
 from threepio_client.events import Phase
 from threepio_client.wire import FrameReader
+from threepiod.commands import app as threepiod
 
 ROOT: Final = Path(__file__).parent.parent
 DOCS: Final = ROOT / "docs"
@@ -186,68 +190,110 @@ def answer(place: Place, *arguments: str) -> dict[str, Any]:
     return dict(json.loads(place.threepio(*arguments, "--json").stdout))
 
 
-@pytest.mark.parametrize("command", ["status", "failures"])
-def test_the_json_of_a_run(place: Place, command: str) -> None:
-    run_ids = ("mixed", "mixed-2", "workers", "dies", "fault", "waits")
-    outputs = [answer(place, command, run_id) for run_id in run_ids]
+RUN_IDS: Final = ("mixed", "mixed-2", "workers", "dies", "fault", "waits")
+IN_PLACE: Final[dict[str, list[tuple[str, ...]]]] = {
+    "threepio status": [(run_id,) for run_id in RUN_IDS],
+    "threepio wait": [(run_id, "--max", "0s") for run_id in RUN_IDS],
+    "threepio failures": [(run_id,) for run_id in RUN_IDS],
+    "threepio show": [(f"test_mixed.py::test_{name}", "mixed-2") for name in ("fails", "parts", "skipped")],
+    "threepio runs": [()],
+    "threepio never-ran": [("waits",), ("dies",)],
+    "threepio stacks": [("waits",)],
+    "threepio verify": [("dies",)],
+    "threepio verify --all": [()],
+    "threepiod status": [()],
+}
+"""What is asked in the place where everything has happened; the further arguments of each question."""
+TOLD: Final[dict[str, list[tuple[str, ...]]]] = {
+    "threepio diff": [(), ("two", "one")],
+    "threepio slow": [()],
+    "threepio flaky": [()],
+    "threepio history": [(FIXED,)],
+    "threepio prune": [("--keep", "1", "--dry-run")],
+    "threepiod rebuild": [()],
+}
+"""What is asked about two runs that differ in everything, without a daemon."""
 
-    check(field_table(section("json.md", f"threepio {command} --json")), [("", output) for output in outputs])
+
+def test_the_reference_of_the_json_is_fresh() -> None:
+    assert make_json.PATH.read_text() == make_json.text(), "run: python -m docs.make_json"
+
+
+def test_every_command_with_json_declares_what_it_prints() -> None:
+    offered = set()
+    for app in (threepio, threepiod):
+        group: Any = get_command(app)
+        for name, command in group.commands.items():
+            if any("--json" in param.opts for param in command.params):
+                offered.add(f"{group.name} {name}")
+
+    assert {command.removesuffix(" --all") for command in ANSWERS} == offered - {"threepio events"}
+    assert set(ANSWERS) == {*IN_PLACE, *TOLD}
+
+
+def check_answers(place: Place, command: str, questions: list[tuple[str, ...]]) -> None:
+    """Fail where an answer is not exactly as declared, or a declared field is in none of them."""
+    program, *words = command.split()
+    shape = make_json.shape_of(ANSWERS[command])
+    seen: set[str] = set()
+    for question in questions:
+        done = getattr(place, program)(*words, *question, "--json")
+        assert done.stdout.isascii()
+        assert list(make_json.differences(shape, json.loads(done.stdout), seen=seen)) == []
+    assert [path for path, _ in make_json.rows(shape) if path not in seen] == [], "declared, and in no output"
+
+
+@pytest.mark.parametrize("command", IN_PLACE)
+def test_the_json_of_runs_in_which_everything_happened(place: Place, command: str) -> None:
+    check_answers(place, command, IN_PLACE[command])
+
+
+@pytest.mark.parametrize("command", TOLD)
+def test_the_json_of_answers_about_tests(told: Place, command: str) -> None:
+    if command == "threepiod rebuild":
+        told.state_dir.journal("three").write_bytes(b"no line\n")
+        told.state_dir.store.write_bytes(b"no store" * 1000)
+
+    check_answers(told, command, TOLD[command])
 
 
 @pytest.mark.parametrize(
-    "questions",
+    ("value", "said"),
     [
-        [("show", BREAKS), ("show", FIXED, "two")],
-        [("diff",), ("diff", "two", "one")],
-        [("slow",)],
-        [("flaky",)],
-        [("history", FIXED)],
+        ({"a": 1, "b": [{"c": "x"}], "n": None}, []),
+        ({"a": 1.5, "b": [], "n": {"k": 1.5}, "o": True}, []),
+        ({"a": True, "b": [], "n": None}, ["a is boolean, and declared as number"]),
+        ({"a": 1, "b": [{"c": None}], "n": None}, ["b[].c is null"]),
+        ({"a": 1, "b": [{"c": "", "d": 1}, {}], "n": None}, ["b[].d is not declared", "b[].c is not there"]),
+        (
+            {"a": 1, "b": {}, "n": {"k": "v"}},
+            ["b is object, and declared as array", "n.* is string, and declared as number"],
+        ),
+        ({"a": 1, "n": None, "x": 0}, ["b is not there", "x is not declared"]),
     ],
-    ids=lambda questions: questions[0][0],
+    ids=str,
 )
-def test_the_json_of_an_answer_about_tests(told: Place, questions: list[tuple[str, ...]]) -> None:
-    table = field_table(section("json.md", f"threepio {questions[0][0]} --json"))
-
-    check(table, [("", answer(told, *question)) for question in questions])
+def test_what_is_not_as_declared_is_found(value: Any, said: list[str]) -> None:
+    assert list(make_json.differences(make_json.shape_of(Example), value)) == said
 
 
-def test_the_json_of_what_never_ran(place: Place) -> None:
-    output = answer(place, "never-ran", "dies")
-
-    assert output["suspects"] == ["test_dies.py::test_dies"]
-    check(
-        field_table(section("json.md", "threepio never-ran --json")),
-        [("", answer(place, "never-ran", "waits")), ("", output)],
-    )
+class Inner(TypedDict):
+    c: str
 
 
-def test_the_json_of_stacks(place: Place) -> None:
-    output = answer(place, "stacks", "waits")
+class Example(TypedDict):
+    a: float
+    b: list[Inner]
+    n: dict[str, float] | None
+    o: NotRequired[Annotated[bool, "meaning"]]
 
-    check(field_table(section("json.md", "threepio stacks --json")), [("", output)])
 
-
-def test_the_json_of_verify(place: Place) -> None:
-    table = field_table(section("json.md", "threepio verify --json"))
+def test_the_place_has_what_its_tests_speak_of(place: Place) -> None:
     every = answer(place, "verify", "--all")
 
-    assert set(every) == {"schema_version", "runs"}
-    assert len(every["runs"]) == RUNS
+    assert len(every["runs"]) == RUNS == len(answer(place, "runs")["runs"])
     assert all(output["whole"] for output in every["runs"])
-    check(table, [("", output) for output in [answer(place, "verify", "dies"), *every["runs"]]])
-
-
-def test_the_json_of_runs(place: Place) -> None:
-    output = answer(place, "runs")
-
-    assert len(output["runs"]) == RUNS
-    check(field_table(section("json.md", "threepio runs --json")), [("", output)])
-
-
-def test_the_json_of_the_daemon(place: Place) -> None:
-    table = field_table(section("json.md", "threepiod status --json"))
-
-    check(table, [("", daemon_status(place))])
+    assert answer(place, "never-ran", "dies")["suspects"] == ["test_dies.py::test_dies"]
 
 
 def test_every_payload(place: Place) -> None:

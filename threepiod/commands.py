@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Final
 
 import typer
 
 from threepio_client import __version__, settings
-from threepio_client.cli.output import guarded, one_line, say
+from threepio_client.cli.output import guarded, one_line, say, say_json
 from threepio_client.cli.text import clock_time
 from threepio_client.errors import NoDaemon
 from threepiod import lifecycle
@@ -75,7 +74,7 @@ def status(as_json: Json = False) -> None:
     except NoDaemon as error:
         raise NoDaemon(f"{error}. Start one with: threepiod start") from None
     if as_json:
-        say(json.dumps(found, indent=2))
+        say_json(found)
         return
     last = found["last_error"]
     say(f"threepiod {found['version']} runs: pid {found['pid']}, up {_duration(found['uptime_s'])}")
@@ -101,7 +100,7 @@ def rebuild(as_json: Json = False) -> None:
 
     made = make_again(settings.load().places)
     if as_json:
-        say(json.dumps(made.to_json(), indent=2))
+        say_json(made.to_json())
     else:
         old = f", {made.old_events} of them in {made.old_runs} runs from the old store only" if made.old_events else ""
         kept = f"; the old store was damaged and is kept as {made.kept}" if made.kept else ""

@@ -17,11 +17,11 @@ from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import trio
 
-from threepio_client import __version__, clock
+from threepio_client import __version__, answers, clock
 from threepio_client.archive import Archive
 from threepio_client.errors import NoSuchRun, RemoteProtocolError, ThreepioError
 from threepio_client.events import ObservationType
@@ -141,7 +141,7 @@ class Daemon:
     def self_status(self) -> dict[str, Any]:
         """Return the answer of `threepiod status --json`."""
         active = list(self.runs.values())
-        return {
+        answer: answers.Daemon = {
             "schema_version": VIEW_VERSION,
             "pid": os.getpid(),
             "uptime_s": round(clock.monotonic() - self._started, 3),
@@ -156,14 +156,15 @@ class Daemon:
             "commits": self._committer.commits,
             "rss_bytes": _rss_bytes(),
             "errors": self._errors,
-            "last_error": self._last_error,
+            "last_error": cast(answers.LastError | None, self._last_error),
         }
+        return {**answer}
 
-    def _event_totals(self) -> dict[str, int]:
+    def _event_totals(self) -> answers.EventTotals:
         totals = self._ended.copy()
         for run in self.runs.values():
             totals.update(run.totals)
-        return {name: totals[name] for name in TOTALS}
+        return cast(answers.EventTotals, {name: totals[name] for name in TOTALS})
 
     async def observe(self, run_id: str, event_type: str, payload: dict[str, Any]) -> None:
         """Record an observation of a run, whether it is over or not.

@@ -12,10 +12,10 @@ import time
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from zlib import crc32
 
-from threepio_client import clock
+from threepio_client import answers, clock
 from threepio_client.archive import StoredRun
 from threepio_client.errors import ThreepioError
 from threepio_client.journal import sync_directory
@@ -63,7 +63,7 @@ class Rebuilt:
     kept: Path | None = None
     seconds: float = 0.0
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> answers.Rebuilt:
         """Return what `threepiod rebuild --json` prints: see docs/json.md."""
         return {
             "schema_version": VIEW_VERSION,

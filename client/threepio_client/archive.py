@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
-from threepio_client import clock, nowpage
+from threepio_client import answers, clock, nowpage
 from threepio_client.errors import NoPlace, UnreadableStore
 from threepio_client.events import EventType, ObservationType, Phase, Status
 from threepio_client.line import Event
@@ -367,7 +367,7 @@ def _bad_result(
     nodeid: str, seq: int, status: str, phase: Any, duration: Any, worker: Any, details: dict[str, Any]
 ) -> dict[str, Any]:
     error = details.get("error")
-    return {
+    answer: answers.BadResult = {
         "nodeid": nodeid,
         "seq": seq,
         "status": status,
@@ -376,9 +376,10 @@ def _bad_result(
         "worker": worker,
         "attempt": details.get("attempt", 1),
         "subtest": details.get("subtest"),
-        "error": error if isinstance(error, dict) else {},
+        "error": cast(answers.Error, error if isinstance(error, dict) else {}),
         "output": details.get("output", []),
     }
+    return {**answer}
 
 
 def _collection_error(seq: int, payload: dict[str, Any]) -> dict[str, Any]:

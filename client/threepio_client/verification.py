@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any, Final
 
+from threepio_client.answers import TypeCount, Verification
 from threepio_client.archive import Archive
 from threepio_client.paths import StateDir
 from threepio_client.process import Liveness
@@ -101,7 +102,7 @@ def verify_run(archive: Archive, run_id: str) -> dict[str, Any]:
         problems.append(f"note: {torn} bytes of a last line that was never finished: its writer was killed or cut off")
     missing = gaps + len(absent) - pending + different + invented + not_counted
     duplicates = repeated + len(stored) - len(stored_by_seq)
-    return {
+    answer: Verification = {
         "schema_version": VIEW_VERSION,
         "run_id": run_id,
         "whole": bool(files) and not (missing or duplicates or corrupt or conflicts or state.events_lost),
@@ -117,6 +118,7 @@ def verify_run(archive: Archive, run_id: str) -> dict[str, Any]:
         "by_type": _by_type(types, Counter(kind for _, _, kind in stored)),
         "problems": problems,
     }
+    return {**answer}
 
 
 def _steps(state_dir: StateDir, run_id: str, problems: list[str]) -> Iterator[Step]:
@@ -130,7 +132,7 @@ def _steps(state_dir: StateDir, run_id: str, problems: list[str]) -> Iterator[St
             problems.append(f"the journal {state_dir.journal(run_id)} cannot be read: {error.strerror}")
 
 
-def _by_type(journal: Counter[str], stored: Counter[str]) -> dict[str, dict[str, int]]:
+def _by_type(journal: Counter[str], stored: Counter[str]) -> dict[str, TypeCount]:
     return {name: {"journal": journal[name], "stored": stored[name]} for name in sorted(journal.keys() | stored.keys())}
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
+from threepio_client import answers
 from threepio_client.nowpage import InFlight
 from threepio_client.runstate import LIVE_STATES, RunState, State, Verdict, signal_name
 
@@ -52,7 +53,7 @@ def status_view(state: RunState, facts: Facts) -> dict[str, Any]:
     is_live = verdict.state in LIVE_STATES
     ended = facts.now if is_live else state.gone if state.complete is None and state.gone else state.updated
     code = state.complete.get("exitCode") if state.complete is not None else state.exit_code
-    return {
+    answer: answers.Status = {
         "schema_version": VIEW_VERSION,
         "run_id": facts.run_id,
         "state": verdict.state.value,
@@ -62,7 +63,7 @@ def status_view(state: RunState, facts: Facts) -> dict[str, Any]:
         "collected": state.collected,
         "finished": state.finished,
         "never_ran": 0 if is_live else state.never_ran,
-        "counts": dict(state.counts),
+        "counts": cast(answers.Counts, dict(state.counts)),
         "in_flight": _in_flight(state, facts, ended),
         "flaky": state.flaky,
         "death": _death(state),
@@ -72,21 +73,21 @@ def status_view(state: RunState, facts: Facts) -> dict[str, Any]:
         "verdict": {"kind": verdict.kind, "text": verdict.text},
         "events": {
             "journaled": max(facts.journaled, state.seq),
-            "synced": max(_number(state, "synced"), facts.stored),
+            "synced": max(_count(state, "synced"), facts.stored),
             "received": facts.received,
             "stored": facts.stored,
-            "acked": max(_number(state, "acked"), facts.acked),
-            "spilled": _number(state, "spilled"),
-            "unjournaled": _number(state, "unjournaled"),
+            "acked": max(_count(state, "acked"), facts.acked),
+            "spilled": _count(state, "spilled"),
+            "unjournaled": _count(state, "unjournaled"),
             "lost": state.events_lost,
             "unreadable": max(state.holes, state.bad_lines),
             "conflicts": state.conflicts,
             "torn_bytes": facts.torn,
-            **facts.ingest,
+            **cast(answers.Ingest, facts.ingest),
         },
-        "write_failures": _number(state, "writeFailures"),
-        "blocked_ms": _number(state, "blockedMs"),
-        "last_error": facts.trouble or _last_error(state),
+        "write_failures": _count(state, "writeFailures"),
+        "blocked_ms": _milliseconds(state, "blockedMs"),
+        "last_error": cast(answers.LastError | None, facts.trouble) or _last_error(state),
         "pid": state.pid,
         "process": state.start.get("process"),
         "rootdir": state.start.get("rootdir", ""),
@@ -97,6 +98,7 @@ def status_view(state: RunState, facts: Facts) -> dict[str, Any]:
         "rerun_of": state.start.get("rerunOf"),
         "source": facts.source,
     }
+    return {**answer}
 
 
 def run_row(view: dict[str, Any]) -> dict[str, Any]:
@@ -116,13 +118,18 @@ def has_failures(view: dict[str, Any]) -> bool:
     return bool(counts["failed"] or counts["errors"] or counts["subtests_failed"])
 
 
-def _number(state: RunState, name: str) -> int | float:
-    """Return a number of the adapter's last statistics; a foreign writer may have put anything there."""
+def _count(state: RunState, name: str) -> int:
+    """Return a count of the adapter's last statistics; a foreign writer may have put anything there."""
     value = state.stats.get(name)
-    return value if isinstance(value, int | float) else 0
+    return value if type(value) is int else 0
 
 
-def _death(state: RunState) -> dict[str, Any] | None:
+def _milliseconds(state: RunState, name: str) -> float:
+    value = state.stats.get(name)
+    return value if isinstance(value, int | float) else 0.0
+
+
+def _death(state: RunState) -> answers.Death | None:
     """Return how the process ended, where that is known and is not how the runner wanted to end."""
     code = (state.complete or {}).get("exitCode")
     known = state.exit_signal is not None or (state.exit_code is not None and state.exit_code != code)
@@ -137,14 +144,14 @@ def _death(state: RunState) -> dict[str, Any] | None:
     }
 
 
-def _worker(name: str, process: dict[str, Any]) -> dict[str, Any]:
-    return {"worker": name, "pid": process.get("pid"), "process": process or None}
+def _worker(name: str, process: dict[str, Any]) -> answers.Worker:
+    return {"worker": name, "pid": process.get("pid"), "process": cast(answers.Process | None, process or None)}
 
 
-def _worker_death(found: dict[str, Any]) -> dict[str, Any]:
+def _worker_death(found: dict[str, Any]) -> answers.WorkerDeath:
     number = found.get("signal")
     return {
-        "worker": found.get("worker"),
+        "worker": str(found.get("worker", "")),
         "nodeid": found.get("nodeid"),
         "phase": found.get("phase"),
         "exit_code": found.get("exitCode"),
@@ -153,10 +160,10 @@ def _worker_death(found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _git(state: RunState) -> dict[str, Any]:
+def _git(state: RunState) -> answers.Git:
     """Return commit and branch, whether tracked files were changed, and whether that changed during the run."""
     found = state.start.get("git")
-    git: dict[str, Any] = dict(found) if isinstance(found, dict) else {}
+    git = cast(answers.Git, dict(found) if isinstance(found, dict) else {})
     if git:
         before, after = state.tree, state.tree_at_end
         git["dirty"] = before.get("dirty")
@@ -167,15 +174,17 @@ def _git(state: RunState) -> dict[str, Any]:
     return git
 
 
-def _last_error(state: RunState) -> dict[str, Any] | None:
+def _last_error(state: RunState) -> answers.LastError | None:
     found = state.stats.get("lastError")
     if not isinstance(found, dict):
         return None
     time, text = found.get("time"), found.get("text")
-    return {"time": time, "text": text} if type(time) in (int, float) and isinstance(text, str) else None
+    if not isinstance(time, int | float) or not isinstance(text, str):
+        return None
+    return {"time": time, "text": text}
 
 
-def _in_flight(state: RunState, facts: Facts, ended: float) -> list[dict[str, Any]]:
+def _in_flight(state: RunState, facts: Facts, ended: float) -> list[answers.InFlight]:
     if state.complete is not None:
         return []
     slots: list[dict[str, Any]]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
+from threepio_client import answers
 from threepio_client.archive import Archive
 from threepio_client.cli.options import AsJson
-from threepio_client.cli.output import one_line, say
+from threepio_client.cli.output import one_line, say, say_json
 from threepio_client.cli.source import open_source
 from threepio_client.comparing import Difference, compare
 from threepio_client.errors import NoSuchRun
@@ -47,12 +47,24 @@ def diff(
         earlier = source.find(before) if before else _before(source.archive, later)
         found = compare(source.archive, earlier, later)
     if as_json:
-        slower = [
+        slower: list[answers.Slower] = [
             {"nodeid": nodeid, "before_s": round(old / 1000, 6), "after_s": round(new / 1000, 6)}
             for nodeid, old, new in found.slower
         ]
-        head = {"schema_version": VIEW_VERSION, "before": earlier, "after": later}
-        say(json.dumps({**head, **found._asdict(), "slower": slower}, indent=2))
+        answer: answers.Diff = {
+            "schema_version": VIEW_VERSION,
+            "before": earlier,
+            "after": later,
+            "newly_failing": found.newly_failing,
+            "new_failing": found.new_failing,
+            "fixed": found.fixed,
+            "other_reason": found.other_reason,
+            "still_failing": found.still_failing,
+            "new": found.new,
+            "gone": found.gone,
+            "slower": slower,
+        }
+        say_json(answer)
     else:
         say(f"run {later} against run {earlier}: {_summary(found)}")
         for line in _lines(found, show_all):

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from threepio_client.cli.options import RunReference
-from threepio_client.cli.output import say
+from threepio_client.cli.output import json_text, say
 from threepio_client.cli.source import open_source
 from threepio_client.runjournal import RunJournal
 from threepio_client.runstate import LIVE_STATES
@@ -22,6 +22,7 @@ def events(
     run: RunReference = "latest",
     follow: Annotated[bool, typer.Option("--follow", help="Go on until the run is over.")] = False,
     event_type: Annotated[str, typer.Option("--type", metavar="TYPE", help="Only events of this type.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="They are JSON anyway.")] = False,
 ) -> None:
     """Print a run's events: the journal's own JSON lines, in their order (docs/protocol.md)."""
     seq = 0
@@ -37,7 +38,7 @@ def events(
                         continue
                     seq = step.event.seq
                     if event_type in ("", step.event.type):
-                        say(step.raw.decode("ascii", "backslashreplace"))
+                        say(json_text(step.raw.decode("ascii", "backslashreplace")))
                 if not is_live:
                     return
                 time.sleep(POLL_S)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
+from threepio_client import answers
 from threepio_client.causes import Cause, fingerprint, group, message_of
 from threepio_client.cli.failure_text import BYTES_PER_TOKEN, cause_lines
 from threepio_client.cli.options import AsJson, RunReference
-from threepio_client.cli.output import say
+from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import Source, open_source
 from threepio_client.cli.text import failure_lines
 from threepio_client.views import VIEW_VERSION
@@ -50,9 +50,17 @@ def failures(
     ]
     causes = group(found)
     if as_json:
-        head = {"schema_version": VIEW_VERSION, "run_id": view["run_id"], "state": view["state"]}
-        listed = [{**failure, "cause": fingerprint(failure["error"])} for failure in found]
-        say(json.dumps({**head, "causes": [_row(item) for item in causes], "failures": listed}, indent=2))
+        listed: list[answers.Failure] = [
+            {**cast(answers.BadResult, failure), "cause": fingerprint(failure["error"])} for failure in found
+        ]
+        said: answers.Failures = {
+            "schema_version": VIEW_VERSION,
+            "run_id": view["run_id"],
+            "state": view["state"],
+            "causes": [_row(item) for item in causes],
+            "failures": listed,
+        }
+        say_json(said)
     else:
         head_line = f"run {view['run_id']}: {view['state']}, {_counted(found, causes, len(answer['failures']))}"
         say(head_line)
@@ -76,7 +84,7 @@ def _is_in(nodeid: str, place: str) -> bool:
     return not place or file == place or file.startswith(place.rstrip("/") + "/")
 
 
-def _row(cause: Cause) -> dict[str, Any]:
+def _row(cause: Cause) -> answers.Cause:
     return {
         "cause": cause.fingerprint,
         "count": cause.count,

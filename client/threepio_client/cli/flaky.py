@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from typing import Annotated
 
 import typer
 
+from threepio_client import answers
 from threepio_client.cli.options import AsJson
-from threepio_client.cli.output import one_line, say
+from threepio_client.cli.output import one_line, say, say_json
 from threepio_client.cli.source import open_source
 from threepio_client.events import Status
 from threepio_client.results import BAD, outcomes, results
@@ -50,8 +50,12 @@ def flaky(
     changing = {nodeid for (nodeid, _), kinds in said.items() if len(kinds) > 1}
     found = sorted({*attempts, *changing}, key=lambda nodeid: (-attempts[nodeid], nodeid))
     if as_json:
-        rows = [{"nodeid": n, "needed_attempts": attempts[n], "changed_at_one_commit": n in changing} for n in found]
-        say(json.dumps({"schema_version": VIEW_VERSION, "runs": looked, "tests": rows}, indent=2))
+        rows: list[answers.FlakyTest] = [
+            {"nodeid": name, "needed_attempts": attempts[name], "changed_at_one_commit": name in changing}
+            for name in found
+        ]
+        answer: answers.Flaky = {"schema_version": VIEW_VERSION, "runs": looked, "tests": rows}
+        say_json(answer)
         return
     say(f"{len(found)} flaky tests in {looked} runs" if found else f"no flaky test in {looked} runs")
     for nodeid in found if show_all else found[:SHOWN]:

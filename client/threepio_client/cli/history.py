@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
+from threepio_client import answers
 from threepio_client.cli.options import AsJson, NodeId
-from threepio_client.cli.output import one_line, say
+from threepio_client.cli.output import one_line, say, say_json
 from threepio_client.cli.source import open_source
 from threepio_client.cli.text import clock_time
 from threepio_client.errors import NoSuchTest
@@ -29,7 +29,7 @@ def history(
         found = history_of(source.archive, nodeid, limit)
     if not found:
         raise NoSuchTest(f"no run has an outcome of {nodeid}: give its whole node id, as threepio failures shows it")
-    rows = [
+    rows: list[answers.HistoryRow] = [
         {
             "run_id": entry.run_id,
             "started": entry.started,
@@ -41,12 +41,13 @@ def history(
         for entry in found
     ]
     if as_json:
-        say(json.dumps({"schema_version": VIEW_VERSION, "nodeid": nodeid, "runs": rows}, indent=2))
+        answer: answers.History = {"schema_version": VIEW_VERSION, "nodeid": nodeid, "runs": rows}
+        say_json(answer)
         return
     bad = sum(entry.outcome.status in BAD for entry in found)
     say(one_line(f"{nodeid}: bad in {bad} of {len(found)} runs"))
     for row in rows:
         attempts = f", attempt {row['attempts']}" if row["attempts"] != 1 else ""
-        commit = f" at {str(row['commit'])[:10]}" if row["commit"] else ""
-        when = clock_time(float(str(row["started"])))
+        commit = f" at {row['commit'][:10]}" if row["commit"] else ""
+        when = clock_time(row["started"])
         say(one_line(f"  {row['status']:5} {row['duration_s']:8.3f} s  {when}  run {row['run_id']}{commit}{attempts}"))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
+from threepio_client import answers
 from threepio_client.cli.options import AsJson, RunReference
-from threepio_client.cli.output import one_line, say
+from threepio_client.cli.output import one_line, say, say_json
 from threepio_client.cli.source import open_source
 from threepio_client.views import VIEW_VERSION
 
@@ -31,8 +31,14 @@ def never_ran(
         found = source.archive.selection(run_id)
     nodeids = [*found.suspects, *found.never_ran]
     if as_json:
-        answer = {"schema_version": VIEW_VERSION, "run_id": run_id, "collection_finished": found.is_whole}
-        say(json.dumps({**answer, "suspects": found.suspects, "never_ran": found.never_ran}, indent=2))
+        answer: answers.NeverRan = {
+            "schema_version": VIEW_VERSION,
+            "run_id": run_id,
+            "collection_finished": found.is_whole,
+            "suspects": found.suspects,
+            "never_ran": found.never_ran,
+        }
+        say_json(answer)
     else:
         verb = "have no outcome yet" if found.is_alive else "never ran"
         say(f"run {run_id}: {len(nodeids)} tests {verb}" if nodeids else f"run {run_id}: every collected test has run")

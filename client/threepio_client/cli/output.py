@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ParamSpec, TypeVar
 
 import typer
@@ -35,6 +36,16 @@ def guarded(program: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
         return run
 
     return decorate
+
+
+def say_json(answer: Mapping[str, object]) -> None:
+    """Print an answer as JSON. All that is not ASCII, and DEL, is escaped as JSON escapes it."""
+    print(json_text(json.dumps(answer, indent=2)))
+
+
+def json_text(text: str) -> str:
+    """Return ASCII JSON without DEL, the one control character that JSON leaves as it is."""
+    return text.replace("\x7f", "\\u007f")
 
 
 def say(text: str, *, to_stderr: bool = False) -> None:

@@ -7,13 +7,14 @@ from typing import Annotated, Final
 
 import typer
 
-from threepio_client import settings
-from threepio_client.cli.options import length_of_time
-from threepio_client.cli.output import say
+from threepio_client import answers, settings
+from threepio_client.cli.options import AsJson, length_of_time
+from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import open_source
 from threepio_client.cli.text import duration
 from threepio_client.query import QueryClient
 from threepio_client.runstate import LIVE_STATES
+from threepio_client.views import VIEW_VERSION
 
 EXAMPLE = "Example: threepio prune --older-than 30d --keep 10"
 PATIENCE_S: Final = 600.0
@@ -28,6 +29,7 @@ def prune(
     ] = "0s",  # type: ignore[assignment]  # typer parses the default as it parses what is given
     keep: Annotated[int, typer.Option(min=0, help="Never the newest so many.")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Remove runs that are over: journal, stored rows and output together. Needs the daemon, which owns the store.
 
@@ -44,16 +46,25 @@ def prune(
             and (not wanted or row["run_id"] in wanted)
             and time.time() - row["started"] >= older_than
         ]
+    began = time.monotonic()
+    if found and not dry_run:
+        place = settings.load()
+        with QueryClient.connect(place.socket, PATIENCE_S, state_dir=place.state_dir) as client:
+            for row in found:
+                client.ask("remove", {"run": row["run_id"], "exact": True})
+    if as_json:
+        answer: answers.Pruned = {
+            "schema_version": VIEW_VERSION,
+            "dry_run": dry_run,
+            "runs": [row["run_id"] for row in found],
+        }
+        say_json(answer)
+        return
     if not found:
         say("no run is to be removed")
         return
     names = ", ".join(row["run_id"] for row in found[:10]) + (f" and {len(found) - 10} more" if len(found) > 10 else "")
     if dry_run:
         say(f"would remove {len(found)} runs: {names}")
-        return
-    place = settings.load()
-    began = time.monotonic()
-    with QueryClient.connect(place.socket, PATIENCE_S, state_dir=place.state_dir) as client:
-        for row in found:
-            client.ask("remove", {"run": row["run_id"], "exact": True})
-    say(f"removed {len(found)} runs in {duration(time.monotonic() - began)}: {names}")
+    else:
+        say(f"removed {len(found)} runs in {duration(time.monotonic() - began)}: {names}")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
+from threepio_client import answers
 from threepio_client.cli.options import AsJson
-from threepio_client.cli.output import one_line, say
+from threepio_client.cli.output import one_line, say, say_json
 from threepio_client.cli.source import open_source
 from threepio_client.cli.text import counts_text, duration
 from threepio_client.runfiles import NO_RUNS
@@ -43,7 +43,8 @@ def runs(
         ][:limit]
         is_empty = not rows and not source.runs(1)
     if as_json:
-        say(json.dumps({"schema_version": VIEW_VERSION, "runs": rows}, indent=2))
+        answer: answers.Runs = {"schema_version": VIEW_VERSION, "runs": cast(list[answers.RunRow], rows)}
+        say_json(answer)
         return
     if not rows:
         say(NO_RUNS if is_empty else "no run is like that: threepio runs lists all", to_stderr=True)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import typer
 
+from threepio_client import answers
 from threepio_client.cli.options import AsJson, NodeId, RunReference
-from threepio_client.cli.output import one_line, say
+from threepio_client.cli.output import one_line, say, say_json
 from threepio_client.cli.source import Source, open_source
 from threepio_client.errors import NoSuchTest
 from threepio_client.results import BAD, Entry, Result, history_of, outcomes, results
@@ -33,10 +31,16 @@ def show(nodeid: NodeId, run: RunReference = "latest", as_json: AsJson = False) 
         outcome = outcomes(found)[nodeid]
         earlier = [entry for entry in history_of(source.archive, nodeid, HISTORY_SHOWN + 1) if entry.run_id != run_id]
     if as_json:
-        head = {"schema_version": VIEW_VERSION, "run_id": run_id, "nodeid": nodeid, "status": outcome.status}
-        attempts = [_row(result) for result in found]
-        history = [{"run_id": entry.run_id, "status": entry.outcome.status} for entry in earlier[:HISTORY_SHOWN]]
-        say(json.dumps({**head, "attempts": outcome.attempts, "results": attempts, "history": history}, indent=2))
+        answer: answers.Shown = {
+            "schema_version": VIEW_VERSION,
+            "run_id": run_id,
+            "nodeid": nodeid,
+            "status": outcome.status,
+            "attempts": outcome.attempts,
+            "results": [_row(result) for result in found],
+            "history": [{"run_id": entry.run_id, "status": entry.outcome.status} for entry in earlier[:HISTORY_SHOWN]],
+        }
+        say_json(answer)
     else:
         say(one_line(f"{nodeid}: {outcome.status} in run {run_id}"))
         for result in found:
@@ -59,7 +63,7 @@ def _find(source: Source, run_id: str, part: str) -> str:
     return names[0]
 
 
-def _row(result: Result) -> dict[str, Any]:
+def _row(result: Result) -> answers.ShownResult:
     details = result.details
     return {
         "status": result.status,

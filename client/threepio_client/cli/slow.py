@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
+from threepio_client import answers
 from threepio_client.cli.options import AsJson, RunReference
-from threepio_client.cli.output import one_line, say
+from threepio_client.cli.output import one_line, say, say_json
 from threepio_client.cli.source import open_source
 from threepio_client.events import Phase
 from threepio_client.results import outcomes, results
@@ -36,12 +36,20 @@ def slow(
     tests = sorted(found.items(), key=lambda item: -item[1].duration_ms)[:number]
     slowest = sorted(files.items(), key=lambda item: -item[1][0])[:number]
     if as_json:
-        listed = [
+        listed: list[answers.SlowTest] = [
             {"nodeid": nodeid, "status": outcome.status, "duration_s": round(outcome.duration_ms / 1000, 6)}
             for nodeid, outcome in tests
         ]
-        by_file = [{"file": name, "tests": n, "duration_s": round(ms / 1000, 6)} for name, (ms, n) in slowest]
-        say(json.dumps({"schema_version": VIEW_VERSION, "run_id": run_id, "tests": listed, "files": by_file}, indent=2))
+        by_file: list[answers.SlowFile] = [
+            {"file": name, "tests": count, "duration_s": round(spent / 1000, 6)} for name, (spent, count) in slowest
+        ]
+        answer: answers.Slow = {
+            "schema_version": VIEW_VERSION,
+            "run_id": run_id,
+            "tests": listed,
+            "files": by_file,
+        }
+        say_json(answer)
         return
     total = sum(outcome.duration_ms for outcome in found.values())
     say(f"run {run_id}: {len(found)} tests took {total / 1000:.1f} s in {len(files)} files")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
+from threepio_client import answers
 from threepio_client import stacks as stacks_of
 from threepio_client.cli.options import AsJson, RunReference
-from threepio_client.cli.output import one_line, say
+from threepio_client.cli.output import one_line, say, say_json
 from threepio_client.cli.source import Source, open_source
 from threepio_client.cli.text import duration
 from threepio_client.errors import ThreepioError
@@ -41,7 +41,8 @@ def stacks(
             raise ThreepioError(f"the run {view['run_id']} is over ({view['state']}): it has no stacks any more")
         found = [_process(source, view, process) for process in _processes(view)]
     if as_json:
-        say(json.dumps({"schema_version": VIEW_VERSION, "run_id": view["run_id"], "processes": found}, indent=2))
+        said: answers.Stacks = {"schema_version": VIEW_VERSION, "run_id": view["run_id"], "processes": found}
+        say_json(said)
     else:
         for process in found:
             for line in _lines(process, view["rootdir"], show_all):
@@ -58,10 +59,10 @@ def _processes(view: dict[str, Any]) -> list[dict[str, Any]]:
     return [*view["workers"], own] if view["workers"] else [own]
 
 
-def _process(source: Source, view: dict[str, Any], process: dict[str, Any]) -> dict[str, Any]:
+def _process(source: Source, view: dict[str, Any], process: dict[str, Any]) -> answers.StackedProcess:
     pid, worker = process["pid"], process["worker"]
     slot = next((slot for slot in view["in_flight"] if slot["worker"] == worker), None)
-    answer = {"worker": worker, "pid": pid, "in_flight": slot, "trouble": None, "stacks": []}
+    answer: answers.StackedProcess = {"worker": worker, "pid": pid, "in_flight": slot, "trouble": None, "stacks": []}
     try:
         identity = ProcessIdentity.from_payload(process["process"])
         if identity is None:
@@ -72,7 +73,7 @@ def _process(source: Source, view: dict[str, Any], process: dict[str, Any]) -> d
                 "kind": stack.kind,
                 "name": stack.name,
                 "active": stack.active,
-                "frames": [frame._asdict() for frame in stack.frames],
+                "frames": [cast(answers.Frame, frame._asdict()) for frame in stack.frames],
             }
             for stack in found
         ]
@@ -81,7 +82,7 @@ def _process(source: Source, view: dict[str, Any], process: dict[str, Any]) -> d
     return answer
 
 
-def _lines(process: dict[str, Any], rootdir: str, show_all: bool) -> list[str]:
+def _lines(process: answers.StackedProcess, rootdir: str, show_all: bool) -> list[str]:
     slot = process["in_flight"]
     who = f"process {process['pid']}" + (f" ({process['worker']})" if process["worker"] else "")
     what = f"{slot['nodeid'] or 'the session'} ({slot['phase']}, for {duration(slot['elapsed_s'])})" if slot else ""
@@ -120,7 +121,7 @@ def _own(frames: list[stacks_of.Frame]) -> list[stacks_of.Frame]:
     return found
 
 
-def _frame(found: dict[str, Any]) -> stacks_of.Frame:
+def _frame(found: answers.Frame) -> stacks_of.Frame:
     return stacks_of.Frame(found["file"], found["line"], found["function"])
 
 

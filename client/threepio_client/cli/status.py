@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
 from threepio_client.cli.options import AsJson, RunReference
-from threepio_client.cli.output import say
+from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import open_source
 from threepio_client.cli.text import status_lines
 from threepio_client.views import is_good
@@ -33,6 +32,9 @@ def status(
             views = watch_run(source, run)
         else:
             views = [source.status(run)]
-            say(json.dumps(views[0], indent=2) if as_json else "\n".join(status_lines(views[0])))
+            if as_json:
+                say_json(views[0])
+            else:
+                say("\n".join(status_lines(views[0])))
     if not all(is_good(view) for view in views):
         raise typer.Exit(1)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
+from threepio_client import answers
 from threepio_client.cli.options import AsJson, RunReference
-from threepio_client.cli.output import one_line, say
+from threepio_client.cli.output import one_line, say, say_json
 from threepio_client.cli.source import open_source
 from threepio_client.runfiles import NO_RUNS
 from threepio_client.verification import settle_and_verify
@@ -28,7 +28,11 @@ def verify(
         run_ids = source.archive.run_ids() if every else [source.archive.find(run)]
         results = [settle_and_verify(source.archive, run_id, wait=source.has_daemon) for run_id in run_ids]
     if as_json:
-        say(json.dumps({"schema_version": VIEW_VERSION, "runs": results} if every else results[0], indent=2))
+        whole: answers.Verifications = {
+            "schema_version": VIEW_VERSION,
+            "runs": cast(list[answers.Verification], results),
+        }
+        say_json(whole if every else results[0])
     else:
         if not results:
             say(NO_RUNS, to_stderr=True)

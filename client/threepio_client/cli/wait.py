@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from enum import StrEnum
 from typing import Annotated, Any, Final
@@ -10,7 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from threepio_client.cli.options import AsJson, RunReference, length_of_time
-from threepio_client.cli.output import say
+from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import open_source
 from threepio_client.cli.text import status_lines
 from threepio_client.errors import NoSuchRun
@@ -60,7 +59,10 @@ def wait(
                 break
             time.sleep(min(POLL_S, max(deadline - time.monotonic(), 0.0)))
     assert view is not None
-    say(json.dumps(view, indent=2) if as_json else "\n".join(status_lines(view)))
+    if as_json:
+        say_json(view)
+    else:
+        say("\n".join(status_lines(view)))
     if view["state"] in LIVE_STATES and not (until is Until.FIRST_FAILURE and has_failures(view)):
         raise typer.Exit(STILL_RUNNING)
     if not is_good(view):
