@@ -20,7 +20,7 @@ from typer.main import get_command
 from docs import make_commands, make_json
 from tests.faults.row import all_rows
 from tests.place import Place, wait_until
-from tests.two_runs import FIXED, write_two_runs
+from tests.two_runs import FIXED, GONE, SLOW, write_run, write_two_runs
 from threepio_client import nowpage, protocol
 from threepio_client.answers import ANSWERS
 from threepio_client.cli.app import app as threepio
@@ -127,6 +127,8 @@ def told() -> Iterator[Place]:
     """A place with two runs that differ in everything."""
     found = Place(Path(tempfile.mkdtemp(prefix="3p-")))
     write_two_runs(found)
+    write_run(found, "cut-off", -2, [(GONE, "PASS", {})], collected=[GONE, SLOW])
+    write_run(found, "elsewhere", -1, [("u.py::test_x", "PASS", {})], argv=["u.py"])
     yield found
     shutil.rmtree(found.path, ignore_errors=True)
 
@@ -205,7 +207,7 @@ IN_PLACE: Final[dict[str, list[tuple[str, ...]]]] = {
 }
 """What is asked in the place where everything has happened; the further arguments of each question."""
 TOLD: Final[dict[str, list[tuple[str, ...]]]] = {
-    "threepio diff": [(), ("two", "one")],
+    "threepio diff": [(), ("two", "one"), ("one", "cut-off"), ("one", "elsewhere")],
     "threepio slow": [()],
     "threepio flaky": [()],
     "threepio history": [(FIXED,)],

@@ -21,11 +21,33 @@ GONE, SLOW, FIXED, BREAKS, OTHER, STILL = (
 NEW, NEW_BAD = "t.py::test_new", "t.py::test_new_bad"
 
 
-def write_run(place: Place, run_id: str, number: int, results: list[tuple[str, str, dict[str, Any]]]) -> None:
-    """Write the journal of a complete run, the `number`th, whose tests had these results."""
-    names = list(dict.fromkeys(name for name, _, _ in results))
-    lines = run_lines(run_id, 0, nodeids=names, exit_code=None)[:2]
-    for seq, (name, status, more) in enumerate(results, start=3):
+def write_run(
+    place: Place,
+    run_id: str,
+    number: int,
+    results: list[tuple[str, str, dict[str, Any]]],
+    *,
+    argv: list[str] | None = None,
+    collected: list[str] | None = None,
+) -> None:
+    """Write the journal of a complete run, the `number`th, whose tests had these results.
+
+    Args:
+        place: where.
+        run_id: the run's id.
+        number: the later runs have the greater ones.
+        results: node id, status and what else there is of each.
+        argv: pytest's arguments.
+        collected: what it collected, where that is more than what has results.
+    """
+    names = collected or list(dict.fromkeys(name for name, _, _ in results))
+    start = decode(run_lines(run_id, 0, exit_code=None)[0].rstrip()).payload
+    lines = [
+        event(1, EventType.RUN_START, {**start, "argv": argv or []}),
+        event(2, EventType.TESTS_COLLECTED, {"nodeids": names}),
+        event(3, EventType.COLLECTION_FINISH, {"collected": len(names), "deselected": 0}),
+    ]
+    for seq, (name, status, more) in enumerate(results, start=4):
         lines.append(case(seq, name, status, **more))
     failed = sum(status == "FAIL" for _, status, _ in results)
     end = {"exitCode": bool(failed) + 0, "totals": {}, "deselected": 0, "stopped": None, "stats": {}}

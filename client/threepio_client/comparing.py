@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from threepio_client.archive import Archive
 from threepio_client.causes import reason
-from threepio_client.results import BAD, Outcome, outcomes, results
+from threepio_client.results import BAD, Outcome, collected, outcomes, results
 
 SLOWER_FACTOR: Final = 2.0
 SLOWER_MS: Final = 100.0
@@ -23,7 +23,9 @@ class Difference(NamedTuple):
         other_reason: bad in both, with another type or message of the error.
         still_failing: bad in both for the same reason.
         new: fine now, and not there before.
-        gone: there before, and without an outcome now.
+        never_ran: there before, and collected now without an outcome.
+        gone: there before, and not collected now.
+        left_out: there before, and not among what was asked for now: another selection of tests, or a rerun.
         slower: much slower, with milliseconds before and now.
     """
 
@@ -33,7 +35,9 @@ class Difference(NamedTuple):
     other_reason: list[str]
     still_failing: list[str]
     new: list[str]
+    never_ran: list[str]
     gone: list[str]
+    left_out: list[str]
     slower: list[tuple[str, float, float]]
 
 
@@ -41,7 +45,7 @@ def compare(archive: Archive, before: str, after: str) -> Difference:
     """Return what differs between two runs."""
     old, new = (outcomes(results(archive, run_id)) for run_id in (before, after))
     was, now = (_reasons(archive, run_id, found) for run_id, found in ((before, old), (after, new)))
-    found = Difference([], [], [], [], [], [], [], [])
+    found = Difference([], [], [], [], [], [], [], [], [], [])
     for nodeid, outcome in new.items():
         previous = old.get(nodeid)
         if previous is None:
@@ -53,9 +57,31 @@ def compare(archive: Archive, before: str, after: str) -> Difference:
             found.fixed.append(nodeid)
         elif _is_slower(previous, outcome):
             found.slower.append((nodeid, previous.duration_ms, outcome.duration_ms))
-    found.gone.extend(nodeid for nodeid in old if nodeid not in new)
+    missing = [nodeid for nodeid in old if nodeid not in new]
+    if missing:
+        _tell_apart(archive, before, after, missing, found)
     found.slower.sort(key=lambda item: item[1] - item[2])
     return found
+
+
+def _tell_apart(archive: Archive, before: str, after: str, missing: list[str], found: Difference) -> None:
+    """Say of tests that have no outcome now why they have none."""
+    earlier, later = (archive.run(run_id).state for run_id in (before, after))
+    names = frozenset(collected(archive, after))
+    files = frozenset(_file_of(nodeid) for nodeid in names)
+    is_all = all(earlier.start.get(key) == later.start.get(key) for key in ("argv", "cwd"))
+    is_all_of_files = not later.counts["deselected"]
+    for nodeid in missing:
+        if nodeid in names:
+            found.never_ran.append(nodeid)
+        elif is_all or (is_all_of_files and _file_of(nodeid) in files):
+            found.gone.append(nodeid)
+        else:
+            found.left_out.append(nodeid)
+
+
+def _file_of(nodeid: str) -> str:
+    return nodeid.partition("::")[0]
 
 
 def _reasons(archive: Archive, run_id: str, found: dict[str, Outcome]) -> dict[str, str]:

@@ -85,6 +85,21 @@ def results(archive: Archive, run_id: str, nodeid: str | None = None, *, details
                 yield _of_payload(event.seq, event.payload)
 
 
+def collected(archive: Archive, run_id: str) -> Iterator[str]:
+    """Yield the node ids that a run collected and did not deselect."""
+    stored = archive.stored(run_id)
+    if stored is not None:
+        with archive.reading() as store:
+            if store is not None:
+                question = "SELECT payload FROM events WHERE run = ? AND type = ? ORDER BY seq"
+                for (payload,) in store.execute(question, (stored.key, EventType.TESTS_COLLECTED)):
+                    yield from json.loads(payload).get("nodeids", [])
+    if stored is None or not stored.final:
+        for step in archive.steps(run_id, stored):
+            if step.event is not None and step.event.type == EventType.TESTS_COLLECTED:
+                yield from step.event.payload.get("nodeids", [])
+
+
 def outcomes(found: Iterable[Result]) -> dict[str, Outcome]:
     """Return what became of each test: the last attempt counts, and a failing teardown or subtest makes it bad.
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from math import inf
 from typing import Any, NamedTuple
 
 from threepio_client.events import EventType, ObservationType, Payload, Phase, Status
@@ -30,6 +31,7 @@ class Selection(NamedTuple):
         suspects: what was in flight when the process or a worker of it died: presumably it killed it.
         is_whole: whether collection was over and told all names; if not, more never ran than anybody can name.
         is_alive: whether the run's process still runs: then there is more to come.
+        seq: of the last event that was looked at.
     """
 
     start: Payload
@@ -38,13 +40,23 @@ class Selection(NamedTuple):
     suspects: list[str]
     is_whole: bool
     is_alive: bool
+    seq: int
+
+    def only_failed(self) -> Selection:
+        """Return the part of it that failed."""
+        return self._replace(never_ran=[], suspects=[], is_whole=True)
 
     def __bool__(self) -> bool:
         return bool(self.failed or self.never_ran or self.suspects or not self.is_whole)
 
 
-def select(state_dir: StateDir, run_id: str) -> Selection:
+def select(state_dir: StateDir, run_id: str, up_to: float = inf) -> Selection:
     """Return what of a run is worth running again.
+
+    Args:
+        state_dir: where the journal is.
+        run_id: the run.
+        up_to: seq of the last event that is looked at: of a run that goes on, all who ask shall see the same.
 
     Raises:
         OSError: its journal cannot be read.
@@ -53,7 +65,7 @@ def select(state_dir: StateDir, run_id: str) -> Selection:
     with closing(RunJournal(state_dir, run_id)) as journal:
         journal.look()
         for step in journal.steps(0, final=True):
-            if step.event is not None:
+            if step.event is not None and step.event.seq <= up_to:
                 state.fold(step.event)
                 selector.take(step.event.type, step.event.payload)
     return selector.result(state_dir, run_id, state)
@@ -104,6 +116,7 @@ class Selector:
             suspects=suspects,
             is_whole=state.collected is not None and self._named >= state.collected,
             is_alive=state.complete is None and liveness is not Liveness.GONE,
+            seq=state.seq,
         )
 
     def _observe(self, event_type: str, payload: Payload) -> None:

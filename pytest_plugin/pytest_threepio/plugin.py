@@ -45,12 +45,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the ini options, each with the name of its environment variable in lower case, and the option."""
     for name in settings.NAMES:
         parser.addini(name.lower(), f"threepiod: {_HELP[name]} (environment: {name})", default="")
-    parser.getgroup("threepio").addoption(
+    group = parser.getgroup("threepio")
+    group.addoption(
         "--threepio-rerun",
         metavar="RUN",
         default="",
         help="run only what failed in this run and what never ran, the presumed killer last; a run id, a unique prefix "
         "of one, or latest: the last run of this rootdir",
+    )
+    group.addoption(
+        "--threepio-rerun-failed",
+        action="store_true",
+        help="with --threepio-rerun: only what failed; also of a run that still goes on",
     )
 
 
@@ -135,12 +141,16 @@ def _make_rerun(config: pytest.Config, worker_input: dict[str, Any] | None) -> R
     reference = config.getoption("threepio_rerun")
     if not reference:
         return None
+    from math import inf
+
     from pytest_threepio.rerun import WORKER_INPUT, make
 
+    up_to = inf
     if worker_input is not None:
-        reference = worker_input[WORKER_INPUT]
+        reference, up_to = worker_input[WORKER_INPUT]
+    only_failed = config.getoption("threepio_rerun_failed")
     try:
-        rerun = make(config, _settings(config).places, reference)
+        rerun = make(config, _settings(config).places, reference, up_to, only_failed=only_failed)
     except SettingsError as error:
         raise pytest.UsageError(f"threepio: {error}") from None
     config.pluginmanager.register(rerun, "threepio-rerun")

@@ -16,7 +16,7 @@ from threepio_client.runfiles import find_run, first_record, runs_of, started_by
 from threepio_client.selection import Selection, select
 
 WORKER_INPUT: Final = "threepio_rerun"
-"""Tells a worker which run is meant: `latest` would be this one."""
+"""Tells a worker which run is meant, and up to which event: `latest` would be this one, and a run may go on."""
 
 
 class Rerun:
@@ -27,9 +27,10 @@ class Rerun:
         plan: one sentence on what will be run.
     """
 
-    def __init__(self, run_id: str, selection: Selection) -> None:
+    def __init__(self, run_id: str, selection: Selection, *, only_failed: bool = False) -> None:
         self.run_id = run_id
-        self.plan = plan_of(run_id, selection)
+        self.plan = plan_of(run_id, selection) if selection or not only_failed else f"nothing failed in run {run_id}"
+        self._seq = selection.seq
         self._is_whole = selection.is_whole
         self._last = frozenset(selection.suspects)
         self._wanted = {*selection.failed, *selection.never_ran, *selection.suspects}
@@ -60,7 +61,7 @@ class Rerun:
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """Have an xdist worker look at the same run."""
-        node.workerinput[WORKER_INPUT] = self.run_id
+        node.workerinput[WORKER_INPUT] = (self.run_id, self._seq)
 
     def pytest_report_collectionfinish(self) -> str | None:
         """Say what cannot be run again."""
@@ -76,25 +77,32 @@ class Rerun:
         return any(name == place or place in ("", ".") or name.startswith(f"{place}/") for place in self._places)
 
 
-def make(config: pytest.Config, state_dir: StateDir, reference: str) -> Rerun:
+def make(config: pytest.Config, state_dir: StateDir, reference: str, up_to: float, *, only_failed: bool) -> Rerun:
     """Return what leaves out the tests that are not wanted.
 
     Args:
         config: pytest's.
         state_dir: where the journals are.
         reference: a run id, a unique prefix of one, or `latest`: the last run of the same rootdir.
+        up_to: seq of the run's last event that is looked at.
+        only_failed: leave out what never ran; then the run may still go on.
 
     Raises:
         pytest.UsageError: there is no such run, or its journal cannot be read.
     """
     try:
         run_id = _find(state_dir, reference, str(config.rootpath))
-        selection = select(state_dir, run_id)
+        selection = select(state_dir, run_id, up_to)
     except (NoSuchRun, OSError) as error:
         raise pytest.UsageError(f"--threepio-rerun={reference}: {error}") from None
-    if selection.is_alive:
-        raise pytest.UsageError(f"--threepio-rerun={reference}: the run {run_id} is not over yet")
-    return Rerun(run_id, selection)
+    if only_failed:
+        selection = selection.only_failed()
+    elif selection.is_alive:
+        raise pytest.UsageError(
+            f"--threepio-rerun={reference}: the run {run_id} is not over yet; "
+            "what failed so far: add --threepio-rerun-failed"
+        )
+    return Rerun(run_id, selection, only_failed=only_failed)
 
 
 def plan_of(run_id: str, selection: Selection) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from typing import Any
 
 import pytest
 
@@ -73,7 +74,9 @@ def test_what_differs_between_two_runs(told: Place, call: Call) -> None:
         "other_reason": [OTHER],
         "still_failing": [STILL],
         "new": [NEW],
+        "never_ran": [],
         "gone": [GONE],
+        "left_out": [],
         "slower": [{"nodeid": SLOW, "before_s": 0.05, "after_s": 5.0}],
     }
 
@@ -89,6 +92,36 @@ def test_a_difference_in_words(told: Place, call: Call) -> None:
     assert f"  0.050 s -> 5.000 s  {SLOW}" in text
     assert STILL not in text
     assert f"still failing:\n  {STILL}" in call(told, "diff", "--all").stdout
+
+
+def test_tests_that_were_not_asked_for_are_not_gone(place: Place, call: Call) -> None:
+    all_of_it: list[tuple[str, str, dict[str, Any]]] = [
+        (f"{file}.py::test_{name}", "PASS", {}) for file in "ab" for name in "xy"
+    ]
+    write_run(place, "all", 1, all_of_it, argv=[])
+    write_run(place, "some", 2, all_of_it[:1], argv=["a.py"])
+    write_run(place, "less", 3, all_of_it[:1], argv=[])
+
+    some, less = (call(place, "diff", "all", run_id) for run_id in ("some", "less"))
+
+    assert (some.exit_code, less.exit_code) == (1, 1)
+    assert some.stdout.splitlines() == [
+        "run some against run all: 1 gone, 2 not asked for this time",
+        "gone:",
+        "  a.py::test_y",
+    ]
+    assert less.stdout.startswith("run less against run all: 3 gone\n")
+
+
+def test_a_test_that_was_collected_and_has_no_outcome_never_ran(place: Place, call: Call) -> None:
+    names = ["a.py::test_x", "a.py::test_y"]
+    write_run(place, "all", 1, [(name, "PASS", {}) for name in names])
+    write_run(place, "died", 2, [(names[0], "PASS", {})], collected=names)
+
+    result = call(place, "diff")
+
+    assert result.exit_code == 1
+    assert result.stdout == "run died against run all: 1 never ran\nnever ran:\n  a.py::test_y\n"
 
 
 def test_no_difference_is_exit_code_0(told: Place, call: Call) -> None:

@@ -124,3 +124,40 @@ def test_a_long_list_is_cut_and_says_how_to_see_the_rest(place: Place) -> None:
     assert "  and 10 more: threepio never-ran many --all" in short
     assert len(every.splitlines()) == 31
     assert (len(answer["suspects"]), len(answer["never_ran"])) == (1, 29)
+
+
+FAILS_FIRST = """
+import os, time
+def test_fails(): assert os.path.exists("mended")
+def test_waits():
+    if "THREEPIO_AGAIN" in os.environ: return
+    open("reached", "w").close()
+    while not os.path.exists("go on"): time.sleep(0.01)
+def test_never_reached(): pass
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "two workers"])
+def test_what_failed_so_far_is_run_again_while_the_run_goes_on(place: Place, workers: tuple[str, ...]) -> None:
+    place.start_daemon()
+    place.suite(FAILS_FIRST)
+    with place.start_pytest("-q", THREEPIO_RUN_ID="long"):
+        wait_until((place.path / "reached").exists)
+        wait_until(lambda: place.status("long")["counts"]["failed"] == 1)
+        refused = place.threepio("rerun", "long")
+        (place.path / "mended").touch()
+
+        done = place.threepio("rerun", "long", "--failed", "--", *workers, THREEPIO_RUN_ID="again", THREEPIO_AGAIN="1")
+        compared = place.threepio("diff", "long", "again")
+        (place.path / "go on").touch()
+
+    assert refused.returncode == 1
+    assert "what failed so far: threepio rerun --failed" in refused.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 of 1 tests finished" in done.stdout
+    assert (compared.returncode, compared.stdout) == (
+        0,
+        "run again against run long: 1 fixed\nfixed:\n  test_it.py::test_fails\n",
+    )
+    nothing = place.threepio("rerun", "again", "--failed")
+    assert (nothing.returncode, nothing.stdout) == (0, "nothing to run again: nothing failed in run again\n")

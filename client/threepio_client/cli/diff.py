@@ -24,10 +24,12 @@ _TITLES = {
     "other_reason": "failing for another reason",
     "still_failing": "still failing",
     "fixed": "fixed",
+    "never_ran": "never ran",
     "gone": "gone",
     "new": "new",
+    "left_out": "not asked for this time",
 }
-_COUNTED_ONLY = {"still_failing", "new"}
+_COUNTED_ONLY = {"still_failing", "new", "left_out"}
 
 
 def diff(
@@ -41,7 +43,7 @@ def diff(
     as_json: AsJson = False,
     show_all: Annotated[bool, typer.Option("--all", help="List every test.")] = False,
 ) -> None:
-    """Compare two runs test by test. Exit code 0 if nothing is newly failing or gone, else 1."""
+    """Compare two runs test by test. Exit code 0 if nothing is newly failing, gone or never ran, else 1."""
     with open_source() as source:
         later = source.find(after)
         earlier = source.find(before) if before else _before(source.archive, later)
@@ -61,7 +63,9 @@ def diff(
             "other_reason": found.other_reason,
             "still_failing": found.still_failing,
             "new": found.new,
+            "never_ran": found.never_ran,
             "gone": found.gone,
+            "left_out": found.left_out,
             "slower": slower,
         }
         say_json(answer)
@@ -69,7 +73,7 @@ def diff(
         say(f"run {later} against run {earlier}: {_summary(found)}")
         for line in _lines(found, show_all):
             say(one_line(line))
-    if found.newly_failing or found.new_failing or found.gone:
+    if found.newly_failing or found.new_failing or found.gone or found.never_ran:
         raise typer.Exit(1)
 
 

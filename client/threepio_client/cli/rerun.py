@@ -14,6 +14,7 @@ from threepio_client.errors import ThreepioError
 
 EXAMPLE = "Example: threepio rerun latest -- -x"
 OPTION = "--threepio-rerun"
+ONLY_FAILED = "--threepio-rerun-failed"
 
 
 def rerun(
@@ -21,6 +22,9 @@ def rerun(
     more: Annotated[
         list[str] | None, typer.Argument(metavar="[-- OPTIONS...]", help="Further options of pytest.")
     ] = None,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Only what failed; also of a run that still goes on.")
+    ] = False,
 ) -> None:
     """Run again what failed in a run and what never ran there; what presumably killed it comes last.
 
@@ -30,17 +34,22 @@ def rerun(
     with open_source() as source:
         run_id = source.find(run)
         found = source.archive.selection(run_id)
-    if found.is_alive:
-        raise ThreepioError(f"the run {run_id} is not over yet: wait for it, or stop it")
+    if failed:
+        found = found.only_failed()
+    elif found.is_alive:
+        raise ThreepioError(
+            f"the run {run_id} is not over yet: wait for it, or stop it; what failed so far: threepio rerun --failed"
+        )
     if not found:
-        say(f"nothing to run again: nothing failed in run {run_id}, and everything ran")
+        rest = " so far" if found.is_alive else "" if failed else ", and everything ran"
+        say(f"nothing to run again: nothing failed in run {run_id}{rest}")
         return
     command, argv, cwd = (found.start.get(name) for name in ("command", "argv", "cwd"))
     if not isinstance(command, list) or not isinstance(argv, list) or not isinstance(cwd, str):
         raise ThreepioError(
             f"how the run {run_id} was started is not in its journal. Start it yourself: pytest {OPTION}={run_id}"
         )
-    kept = [argument for argument in map(str, argv) if not argument.startswith(f"{OPTION}=")]
-    again = [*map(str, command), *kept, f"{OPTION}={run_id}", *(more or [])]
+    kept = [argument for argument in map(str, argv) if not argument.startswith((f"{OPTION}=", ONLY_FAILED))]
+    again = [*map(str, command), *kept, f"{OPTION}={run_id}", *([ONLY_FAILED] if failed else []), *(more or [])]
     say(one_line(f"in {cwd}: {' '.join(again)}"))
     run_and_report(again, cwd)
