@@ -7,7 +7,7 @@ from typing import Annotated, Final
 import typer
 
 from threepio_client import __version__, settings
-from threepio_client.cli.output import guarded, one_line, say, say_json
+from threepio_client.cli.output import Commands, guarded, say, say_json
 from threepio_client.cli.text import clock_time
 from threepio_client.errors import NoDaemon
 from threepiod import lifecycle
@@ -15,6 +15,7 @@ from threepiod.listener import AlreadyRunning
 
 app = typer.Typer(
     name="threepiod",
+    cls=Commands,
     help="The daemon that keeps the results of your test runs.",
     no_args_is_help=True,
     add_completion=False,
@@ -106,7 +107,7 @@ def rebuild(as_json: Json = False) -> None:
         kept = f"; the old store was damaged and is kept as {made.kept}" if made.kept else ""
         say(f"store made again: {made.runs} runs, {made.events} events{old}, in {made.seconds:.1f} s{kept}")
     for what in made.unreadable:
-        say(f"threepiod: could not be read: {one_line(what)}", to_stderr=True)
+        say(f"threepiod: could not be read: {what}", to_stderr=True)
     if made.unreadable:
         raise typer.Exit(1)
 

@@ -9,9 +9,15 @@ from typing import ClassVar
 
 
 class ThreepioError(Exception):
-    """Base of all errors that a user can meet; the text says what is wrong and what to do."""
+    """Base of all errors that a user can meet; the text says what is wrong and what to do.
+
+    Attributes:
+        exit_code: of a command that meets it.
+        lines: further lines, for a list.
+    """
 
     exit_code: ClassVar[int] = 1
+    lines: tuple[str, ...] = ()
 
 
 class SettingsError(ThreepioError):

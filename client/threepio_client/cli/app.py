@@ -25,11 +25,12 @@ from threepio_client.cli import (
     verify,
     wait,
 )
-from threepio_client.cli.output import guarded, say
+from threepio_client.cli.output import Commands, guarded, say
 
 _guarded = guarded("threepio")
 app = typer.Typer(
     name="threepio",
+    cls=Commands,
     help="What happened to your test runs: what runs, what failed and why, what never ran.",
     no_args_is_help=True,
     add_completion=False,

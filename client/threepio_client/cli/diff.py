@@ -14,6 +14,7 @@ from threepio_client.cli.output import one_line, say, say_json
 from threepio_client.cli.source import open_source
 from threepio_client.comparing import Difference, compare
 from threepio_client.errors import NoSuchRun
+from threepio_client.line import plain_text
 from threepio_client.views import VIEW_VERSION
 
 EXAMPLE = "Example: threepio diff"
@@ -36,10 +37,12 @@ def diff(
     before: Annotated[
         str,
         typer.Argument(
-            metavar="[BEFORE]", help="The earlier run; by default the one before AFTER of the same rootdir."
+            metavar="[BEFORE]",
+            help="The earlier run; by default the one before AFTER of the same rootdir.",
+            parser=plain_text,
         ),
     ] = "",
-    after: Annotated[str, typer.Argument(metavar="[AFTER]", help="The later run.")] = "latest",
+    after: Annotated[str, typer.Argument(metavar="[AFTER]", help="The later run.", parser=plain_text)] = "latest",
     as_json: AsJson = False,
     show_all: Annotated[bool, typer.Option("--all", help="List every test.")] = False,
 ) -> None:

@@ -38,7 +38,7 @@ def events(
                         continue
                     seq = step.event.seq
                     if event_type in ("", step.event.type):
-                        say(json_text(step.raw.decode("ascii", "backslashreplace")))
+                        say(json_text(step.raw.decode("ascii", "backslashreplace")), whole=True)
                 if not is_live:
                     return
                 time.sleep(POLL_S)

@@ -13,6 +13,7 @@ from threepio_client.cli.options import AsJson, RunReference
 from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import Source, open_source
 from threepio_client.cli.text import failure_lines
+from threepio_client.line import plain_text
 from threepio_client.views import VIEW_VERSION
 
 EXAMPLE = "Example: threepio failures latest --budget 2000"
@@ -28,12 +29,18 @@ def failures(
             metavar="TOKENS", min=1, help=f"Keep the answer within so many tokens of {BYTES_PER_TOKEN} bytes."
         ),
     ] = None,
-    keyword: Annotated[str, typer.Option("-k", metavar="TEXT", help="Only node ids that contain this.")] = "",
-    file: Annotated[str, typer.Option(metavar="PATH", help="Only tests of this file or directory.")] = "",
+    keyword: Annotated[
+        str, typer.Option("-k", metavar="TEXT", parser=plain_text, help="Only node ids that contain this.")
+    ] = "",
+    file: Annotated[
+        str, typer.Option(metavar="PATH", parser=plain_text, help="Only tests of this file or directory.")
+    ] = "",
     cause: Annotated[
         str, typer.Option(metavar="ID", help="Only this cause: the number in brackets, or its beginning.")
     ] = "",
-    since: Annotated[str, typer.Option(metavar="RUN", help="Only what did not fail in that run.")] = "",
+    since: Annotated[
+        str, typer.Option(metavar="RUN", parser=plain_text, help="Only what did not fail in that run.")
+    ] = "",
 ) -> None:
     """Say what failed in a run and why, grouped by cause. Exit code 0 if nothing did, else 1."""
     with open_source() as source:

@@ -12,7 +12,7 @@ from threepio_client import clock
 from threepio_client.archive import Archive
 from threepio_client.causes import group
 from threepio_client.cli.failure_text import cause_lines
-from threepio_client.cli.output import harmless, one_line, say
+from threepio_client.cli.output import fitting, one_line, say
 from threepio_client.cli.source import Source, open_source
 from threepio_client.cli.text import MESSAGE_SHOWN, duration, status_lines
 from threepio_client.errors import NoSuchRun, ThreepioError
@@ -168,7 +168,7 @@ class LiveLine:
         self._named.update(failure["seq"] for failure in new)
         line = line_of(view, self._left)
         width = shutil.get_terminal_size().columns
-        sys.stdout.write("\r\x1b[K" + harmless(one_line(line))[: width - 1])
+        sys.stdout.write("\r\x1b[K" + fitting(one_line(line), width - 1))
         sys.stdout.flush()
         self._shown = True
 

@@ -7,10 +7,20 @@ from typing import Annotated, Final
 
 import typer
 
+from threepio_client.line import plain_text
+
 RunReference = Annotated[
-    str, typer.Argument(metavar="[RUN]", help="Run id, a unique prefix of one, or 'latest'.", show_default="latest")
+    str,
+    typer.Argument(
+        metavar="[RUN]",
+        help="Run id, a unique prefix of one, or 'latest'.",
+        show_default="latest",
+        parser=plain_text,  # bytes that are no text become what they are in a journal
+    ),
 ]
-NodeId = Annotated[str, typer.Argument(metavar="NODEID", help="A test's node id, as threepio failures shows it.")]
+NodeId = Annotated[
+    str, typer.Argument(metavar="NODEID", help="A test's node id, as threepio failures shows it.", parser=plain_text)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON (docs/json.md).")]
 
 _SECONDS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}

@@ -6,15 +6,49 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
-from typing import ParamSpec, TypeVar
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final, ParamSpec, TypeVar
 
 import typer
+from typer.core import TyperGroup
 
 from threepio_client.errors import ThreepioError
+from threepio_client.line import clip
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+LINE_SHOWN: Final = 1000
+"""Characters of a line of text: a name that is longer is whole in the JSON."""
+USAGE_SHOWN: Final = 300
+"""Characters of a usage error, which is shown in a box."""
+
+
+class Commands(TyperGroup):
+    """Commands whose usage errors quote what was given harmlessly: typer prints it as it came."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse the arguments of the program itself."""
+        with _harmless_errors():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Parse the arguments of the command, and run it."""
+        with _harmless_errors():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _harmless_errors() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        # Which class it is depends on typer's version: its own, or click's.
+        if isinstance(message := getattr(error, "message", None), str) and hasattr(error, "format_message"):
+            error.message = clip(_inert(message), USAGE_SHOWN)  # type: ignore[attr-defined]
+        raise
 
 
 def guarded(program: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
@@ -26,7 +60,8 @@ def guarded(program: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
             try:
                 return command(*args, **kwargs)
             except ThreepioError as error:
-                say(f"{program}: {error}", to_stderr=True)
+                for line in (f"{program}: {error}", *error.lines):
+                    say(line, to_stderr=True)
                 raise typer.Exit(error.exit_code) from None
             except BrokenPipeError:
                 # The reader of our output (head, a pager) has left: nothing more to say.
@@ -48,29 +83,46 @@ def json_text(text: str) -> str:
     return text.replace("\x7f", "\\u007f")
 
 
-def say(text: str, *, to_stderr: bool = False) -> None:
-    """Print lines. Control characters, which a test's name may hold, are printed as their escapes."""
+def say(text: str, *, to_stderr: bool = False, whole: bool = False) -> None:
+    """Print one line, whatever the text holds: see `one_line`. With `whole` it is as long as the text is."""
     stream = sys.stderr if to_stderr else sys.stdout
-    shown = harmless(text)
+    shown = _inert(text) if whole else one_line(text)
     if not shown.isascii():  # a terminal may know less than Unicode
         encoding = stream.encoding or "utf-8"
         shown = shown.encode(encoding, "backslashreplace").decode(encoding)
     print(shown, file=stream)
 
 
-def harmless(text: str) -> str:
-    """Return the text with every character that a terminal could act on as its backslash escape, but for newlines.
+def one_line(text: str) -> str:
+    """Return the text as one line of at most LINE_SHOWN characters, so that no name can look like an answer of ours.
 
-    A name that goes into a line goes through `one_line` first.
+    Every character that a terminal could act on, newlines too, becomes its backslash escape; what is longer is cut in the
+    middle. A line that went through this before stays as it is.
     """
+    return clip(_inert(text), LINE_SHOWN)
+
+
+def columns(text: str) -> int:
+    """Return how many columns of a terminal a line takes, at most."""
+    return sum(2 if unicodedata.east_asian_width(char) in "WFA" else 1 for char in text)
+
+
+def fitting(text: str, width: int) -> str:
+    """Return as much of a line's beginning as fits into so many columns of a terminal."""
+    if 2 * len(text) <= width:
+        return text
+    room = width
+    for at, char in enumerate(text):
+        room -= columns(char)
+        if room < 0:
+            return text[:at]
+    return text
+
+
+def _inert(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
-    return "".join(char if char == "\n" or _is_safe(char) else _escape(char) for char in text)
-
-
-def one_line(text: str) -> str:
-    """Return the text as one line, so that no name can look like an answer of ours."""
-    return text.replace("\n", "\\n")
+    return "".join("\\n" if char == "\n" else char if _is_safe(char) else _escape(char) for char in text)
 
 
 def _is_safe(char: str) -> bool:

@@ -12,6 +12,7 @@ from threepio_client.cli.options import AsJson, length_of_time
 from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import open_source
 from threepio_client.cli.text import duration
+from threepio_client.line import plain_text
 from threepio_client.query import QueryClient
 from threepio_client.runstate import LIVE_STATES
 from threepio_client.views import VIEW_VERSION
@@ -23,7 +24,9 @@ MOST: Final = 10_000
 
 
 def prune(
-    runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN...]", help="These runs; by default all.")] = None,
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN...]", parser=plain_text, help="These runs; by default all.")
+    ] = None,
     older_than: Annotated[
         float, typer.Option(metavar="TIME", parser=length_of_time, help="Only those that began longer ago: 12h, 30d.")
     ] = "0s",  # type: ignore[assignment]  # typer parses the default as it parses what is given

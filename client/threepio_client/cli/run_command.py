@@ -174,9 +174,10 @@ def _run(
                 cwd=cwd,
                 preexec_fn=_with_mask(old),
             )
-        except OSError as error:
+        except (OSError, ValueError) as error:  # the latter: a NUL in it, or what is no text of this system
             where = f" in {cwd}" if cwd is not None else ""
-            say(f"threepio: cannot run {command[0]}{where}: {error.strerror}", to_stderr=True)
+            why = error.strerror if isinstance(error, OSError) else error
+            say(f"threepio: cannot run {command[0]}{where}: {why}", to_stderr=True)
             raise typer.Exit(NOT_FOUND) from error
         finally:
             if output is not None:

@@ -15,6 +15,8 @@ from threepio_client.views import VIEW_VERSION
 EXAMPLE = "Example: threepio show tests/test_shop.py::test_order latest"
 HISTORY_SHOWN = 10
 NAMES_SHOWN = 10
+INDENT = "    "
+"""Before every line of a text of several lines: these are whole."""
 
 
 def show(nodeid: NodeId, run: RunReference = "latest", as_json: AsJson = False) -> None:
@@ -45,7 +47,7 @@ def show(nodeid: NodeId, run: RunReference = "latest", as_json: AsJson = False) 
         say(one_line(f"{nodeid}: {outcome.status} in run {run_id}"))
         for result in found:
             for line in _lines(result):
-                say(line)
+                say(line, whole=line.startswith(INDENT))
         say(_history_line(earlier[:HISTORY_SHOWN]))
     if outcome.status in BAD:
         raise typer.Exit(1)
@@ -57,9 +59,10 @@ def _find(source: Source, run_id: str, part: str) -> str:
     if not names:
         raise NoSuchTest(f"run {run_id} has no outcome of a test named {part}")
     if len(names) > 1:
-        listed = "\n  ".join(one_line(name) for name in names[:NAMES_SHOWN])
-        more = f"\n  and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-        raise NoSuchTest(f"{len(names)} tests of run {run_id} have {part} in their node id:\n  {listed}{more}")
+        error = NoSuchTest(f"{len(names)} tests of run {run_id} have {part} in their node id:")
+        more = [f"  and {len(names) - NAMES_SHOWN} more"] if len(names) > NAMES_SHOWN else []
+        error.lines = (*(f"  {name}" for name in names[:NAMES_SHOWN]), *more)
+        raise error
     return names[0]
 
 
@@ -92,10 +95,10 @@ def _lines(result: Result) -> list[str]:
         parts.append(row["reason"])
     lines = [one_line(f"  {', '.join(parts)}")]
     stack = str(row["error"].get("stack", ""))
-    lines += [f"    {line}" for line in stack.splitlines()]
+    lines += [f"{INDENT}{line}" for line in stack.splitlines()]
     for title, text in row["output"]:
         lines.append(one_line(f"    -- {title}"))
-        lines += [f"    {line}" for line in str(text).splitlines()]
+        lines += [f"{INDENT}{line}" for line in str(text).splitlines()]
     return lines
 
 

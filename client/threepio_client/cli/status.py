@@ -35,6 +35,7 @@ def status(
             if as_json:
                 say_json(views[0])
             else:
-                say("\n".join(status_lines(views[0])))
+                for line in status_lines(views[0]):
+                    say(line)
     if not all(is_good(view) for view in views):
         raise typer.Exit(1)

@@ -62,7 +62,8 @@ def wait(
     if as_json:
         say_json(view)
     else:
-        say("\n".join(status_lines(view)))
+        for line in status_lines(view):
+            say(line)
     if view["state"] in LIVE_STATES and not (until is Until.FIRST_FAILURE and has_failures(view)):
         raise typer.Exit(STILL_RUNNING)
     if not is_good(view):

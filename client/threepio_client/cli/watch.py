@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from threepio_client.cli.live import TimeLeft, line_of, time_left
-from threepio_client.cli.output import harmless, one_line, say
+from threepio_client.cli.output import one_line, say
 from threepio_client.cli.source import Source
 from threepio_client.cli.text import counts_text, duration, status_lines
 from threepio_client.results import outcomes, results
@@ -115,10 +115,10 @@ class Screen:
         done = columns * view["finished"] // collected if collected else 0
         bar = _text("  " + "█" * done + "░" * (columns - done) + "  ")
         if view["state"] not in LIVE_STATES:
-            bar.append(harmless(f"{view['finished']}/{collected} in {duration(view['duration_s'])}"))
+            bar.append(one_line(f"{view['finished']}/{collected} in {duration(view['duration_s'])}"))
         else:
             line = line_of({**view, "in_flight": []}, self._left[view["run_id"]])
-            bar.append(harmless(line))
+            bar.append(one_line(line))
         return bar
 
     def _lane(self, view: dict[str, Any], slot: dict[str, Any], width: int) -> Text:
@@ -179,7 +179,7 @@ def _on_terminal(screen: Screen, sleep: Callable[[float], None]) -> None:
 
 
 def _text(line: str, style: str = "") -> Text:
-    return Text(harmless(one_line(line)), style=style, no_wrap=True, overflow="ellipsis")
+    return Text(one_line(line), style=style, no_wrap=True, overflow="ellipsis")
 
 
 def _kind(failure: dict[str, Any]) -> str:
@@ -189,6 +189,6 @@ def _kind(failure: dict[str, Any]) -> str:
 
 def _fit(head: str, nodeid: str, width: int) -> str:
     """Return both in one line; of a node id that does not fit the end is shown, which tells it from others."""
-    name = harmless(one_line(nodeid))
+    name = one_line(nodeid)
     room = width - len(head)
     return head + (name if len(name) <= room or room < 8 else "…" + name[1 - room :])
