@@ -18,7 +18,6 @@ app = typer.Typer(
     cls=Commands,
     help="The daemon that keeps the results of your test runs.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 

@@ -33,7 +33,6 @@ app = typer.Typer(
     cls=Commands,
     help="What happened to your test runs: what runs, what failed and why, what never ran.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.command("run", epilog=run_command.EXAMPLE, context_settings={"ignore_unknown_options": True})(

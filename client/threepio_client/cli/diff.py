@@ -9,6 +9,7 @@ import typer
 
 from threepio_client import answers
 from threepio_client.archive import Archive
+from threepio_client.cli.completion import run_references
 from threepio_client.cli.options import AsJson
 from threepio_client.cli.output import one_line, say, say_json
 from threepio_client.cli.source import open_source
@@ -40,9 +41,12 @@ def diff(
             metavar="[BEFORE]",
             help="The earlier run; by default the one before AFTER of the same rootdir.",
             parser=plain_text,
+            autocompletion=run_references,
         ),
     ] = "",
-    after: Annotated[str, typer.Argument(metavar="[AFTER]", help="The later run.", parser=plain_text)] = "latest",
+    after: Annotated[
+        str, typer.Argument(metavar="[AFTER]", help="The later run.", parser=plain_text, autocompletion=run_references)
+    ] = "latest",
     as_json: AsJson = False,
     show_all: Annotated[bool, typer.Option("--all", help="List every test.")] = False,
 ) -> None:

@@ -8,6 +8,7 @@ import typer
 
 from threepio_client import answers
 from threepio_client.causes import Cause, fingerprint, group, message_of
+from threepio_client.cli.completion import run_references
 from threepio_client.cli.failure_text import BYTES_PER_TOKEN, cause_lines
 from threepio_client.cli.options import AsJson, RunReference
 from threepio_client.cli.output import say, say_json
@@ -39,7 +40,10 @@ def failures(
         str, typer.Option(metavar="ID", help="Only this cause: the number in brackets, or its beginning.")
     ] = "",
     since: Annotated[
-        str, typer.Option(metavar="RUN", parser=plain_text, help="Only what did not fail in that run.")
+        str,
+        typer.Option(
+            metavar="RUN", parser=plain_text, autocompletion=run_references, help="Only what did not fail in that run."
+        ),
     ] = "",
 ) -> None:
     """Say what failed in a run and why, grouped by cause. Exit code 0 if nothing did, else 1."""

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
+from threepio_client.cli.completion import nodeids, run_references
 from threepio_client.line import plain_text
 
 RunReference = Annotated[
@@ -16,10 +17,17 @@ RunReference = Annotated[
         help="Run id, a unique prefix of one, or 'latest'.",
         show_default="latest",
         parser=plain_text,  # bytes that are no text become what they are in a journal
+        autocompletion=run_references,
     ),
 ]
 NodeId = Annotated[
-    str, typer.Argument(metavar="NODEID", help="A test's node id, as threepio failures shows it.", parser=plain_text)
+    str,
+    typer.Argument(
+        metavar="NODEID",
+        help="A test's node id, as threepio failures shows it.",
+        parser=plain_text,
+        autocompletion=nodeids,
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON (docs/json.md).")]
 

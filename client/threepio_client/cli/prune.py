@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from threepio_client import answers, settings
+from threepio_client.cli.completion import run_references
 from threepio_client.cli.options import AsJson, length_of_time
 from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import open_source
@@ -25,7 +26,10 @@ MOST: Final = 10_000
 
 def prune(
     runs: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN...]", parser=plain_text, help="These runs; by default all.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN...]", parser=plain_text, autocompletion=run_references, help="These runs; by default all."
+        ),
     ] = None,
     older_than: Annotated[
         float, typer.Option(metavar="TIME", parser=length_of_time, help="Only those that began longer ago: 12h, 30d.")
