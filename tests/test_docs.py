@@ -429,6 +429,35 @@ def test_every_command_and_option_of_the_help_is_documented(place: Place, progra
         assert "Example: " in output
 
 
+OF_OTHERS: Final = {"--maxfail", "--user", "--now"}
+"""Options of pytest and of systemctl that these documents mention."""
+
+
+def test_every_option_that_a_document_mentions_is_there() -> None:
+    known = {"threepio": {"--help"}, "threepiod": {"--help"}}
+    of_command: dict[str, set[str]] = {}
+    for app in (threepio, threepiod):
+        group: Any = get_command(app)
+        of_group = {option for param in group.params for option in param.opts}
+        known[group.name] |= of_group
+        for name, command in group.commands.items():
+            own = {option for param in command.params for option in param.opts} | {"--help"}
+            of_command[f"{group.name} {name}"] = own
+            known[group.name] |= own
+    every = known["threepio"] | known["threepiod"]
+
+    for document in [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]:
+        for line in document.read_text().splitlines():
+            for quoted in re.findall(r"`(threepiod? [^`]+)`|^\s*\$? ?(threepiod? .+)", line):
+                words = next(filter(None, quoted)).partition(" -- ")[0].split()
+                options = {word.partition("=")[0] for word in words if re.fullmatch(r"--?[a-z][\w-]*(=.*)?", word)}
+                allowed = of_command.get(" ".join(words[:2]), known[words[0]])
+                assert options - allowed == set(), f"{document.name}: {line}"
+            if document.name in ("commands.md", "operating.md", "agents.md", "json.md"):
+                mentioned = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", line))
+                assert mentioned - every - OF_OTHERS == set(), f"{document.name}: {line}"
+
+
 def names_of_the_code() -> set[str]:
     """Return every class, function and method of the product: `Class`, `function`, `Class.method`."""
     found = set()
