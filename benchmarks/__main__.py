@@ -1,11 +1,11 @@
-"""The command line of the benchmarks: `python -m benchmarks {suite,replay,generated,sync,verdict} --help`."""
+"""The command line of the benchmarks: `python -m benchmarks {suite,replay,generated,sync,verdict,answers} --help`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from benchmarks import generated, replay, suite, sync, verdict
+from benchmarks import answers, generated, replay, suite, sync, verdict
 from benchmarks.measure import BenchmarkFailed
 from benchmarks.requirements import MissingRequirement
 from benchmarks.service import ServiceError
@@ -20,14 +20,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description="Measure threepiod beside pytest's own account of the same run."
     )
-    commands = parser.add_subparsers(required=True, metavar="{suite,replay,generated,sync,verdict}")
-    for name, module in (
-        ("suite", suite),
-        ("replay", replay),
-        ("generated", generated),
-        ("sync", sync),
-        ("verdict", verdict),
-    ):
+    commands = parser.add_subparsers(required=True, metavar="{suite,replay,generated,sync,verdict,answers}")
+    modules = {"suite": suite, "replay": replay, "generated": generated, "sync": sync, "verdict": verdict, "answers": answers}
+    for name, module in modules.items():
         module.add_parser(
             commands.add_parser(
                 name,

@@ -192,15 +192,15 @@ def render_rows(rows: list[Row]) -> str:
     """The side-by-side table."""
     lines = [["", *WITNESSES, ""]]
     lines += [[row.label, *map(_say, row.cells), _verdict(row.ok)] for row in rows]
-    return _aligned(lines)
+    return aligned(lines)
 
 
 def render_checks(checks: list[Check]) -> str:
     """The requirements and measures, one a line."""
-    return _aligned([[check.label, check.found, check.wanted, _verdict(check.ok)] for check in checks])
+    return aligned([[check.label, check.found, check.wanted, _verdict(check.ok)] for check in checks])
 
 
-def _aligned(lines: list[list[str]]) -> str:
+def aligned(lines: list[list[str]]) -> str:
     """Columns of equal width: the first and the last to the left, numbers to the right; long texts stay as they are."""
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     said = []
