@@ -1,4 +1,4 @@
-"""`python -m benchmarks answers`: bytes that each tool makes a reader read of a failing run, and whether they name every cause."""
+"""`python -m benchmarks answers`: what a reader must read to know every cause, tool by tool."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ A generated cause is named if its own word (in its message or its source, in no 
 raises it occurs in the output. A group of the recording is named if its place occurs, or, where it shares its place, the
 first five words of its message in one line.
 
-Needs threepiod[daemon] and pytest in the environment of --python; pytest, pytest-receptor and threepio-test-runner in that of
---peers, which may be the same. Minutes for the generated suites; for pandas' recording half an hour, because
+Needs threepiod[daemon] and pytest in the environment of --python; pytest, pytest-receptor and threepio-test-runner in
+that of --peers, which may be the same. Minutes for the generated suites; for pandas' recording half an hour, because
 pytest's own summary takes so long.
 
 Exit code 0 if threepio names every cause in fewer bytes than any other tool that does, and keeps the budget; 1 if not;
@@ -119,7 +119,9 @@ def run(options: argparse.Namespace) -> int:
     peers = options.peers or options.python
     versions = require_distributions(options.python, ["pytest", "threepiod"])
     wanted = [PEERS[tool] for tool in options.tools if tool in PEERS]
-    versions |= {f"peers: {name}": version for name, version in require_distributions(peers, ["pytest", *wanted]).items()}
+    versions |= {
+        f"peers: {name}": version for name, version in require_distributions(peers, ["pytest", *wanted]).items()
+    }
     makers = {name: _recorded if name == RECORDING else _generated for name in options.jobs}
     recording = recording_of(options.recording) if RECORDING in options.jobs else None
     results: list[dict[str, Any]] = []
@@ -193,14 +195,16 @@ def _listed(found: Counter[str]) -> str:
 
 
 def checks_of(answers: list[Answer], grouping: Grouping | None, causes: int) -> list[Check]:
-    """The requirements: threepio names every cause, in fewer bytes than the best of the others that do, within the budget."""
+    """threepio must name every cause, in fewer bytes than the best of the others that do, and within the budget."""
     ours = [answer for answer in answers if answer.tool == "threepio"]
     peers = [answer for answer in answers if answer.tool != "threepio" and answer.named == causes]
     best = min(peers, key=lambda answer: answer.size) if peers else None
     checks = []
     for answer in ours:
         found = f"{answer.named} of {causes}"
-        checks.append(Check(label=f"{answer.command}: named", found=found, wanted=str(causes), ok=answer.named == causes))
+        checks.append(
+            Check(label=f"{answer.command}: named", found=found, wanted=str(causes), ok=answer.named == causes)
+        )
         if best is not None:
             wanted = f"< {best.size:,} ({best.command})"
             is_less = answer.size < best.size
@@ -256,7 +260,9 @@ def _recorded(name: str, recording: Path | None, _: Path) -> tuple[Job, Truth]:
     def prepare(place: Path) -> None:
         (place / "pytest.ini").write_text("[pytest]\n")
 
-    return Job(name=name, arguments=[*arguments, "-c", "pytest.ini"], prepare=prepare), truth_of_groups(groups_of(recording))
+    return Job(name=name, arguments=[*arguments, "-c", "pytest.ini"], prepare=prepare), truth_of_groups(
+        groups_of(recording)
+    )
 
 
 def truth_of_groups(groups: list[Group]) -> Truth:

@@ -111,12 +111,12 @@ KINDS: Final = {
     ),
     "fixture that cannot connect": Kind(
         code="def connect_WORD(n):\n    raise ConnectionError(f'no WORD at 10.0.0.{n}:{5432 + n}')  # MARK\n",
-        fixture="@pytest.fixture\ndef ready_X():\n    return code.connect_WORD(X)\n",
+        fixture="@pytest.fixture\ndef ready_X(n):\n    return code.connect_WORD(n)\n",
         test="pass",
     ),
     "fixture that cannot be left": Kind(
         code="def close_WORD(n):\n    raise OSError(f'WORD: {n * 17} bytes were not written')  # MARK\n",
-        fixture="@pytest.fixture\ndef ready_X():\n    yield\n    code.close_WORD(X)\n",
+        fixture="@pytest.fixture\ndef ready_X(n):\n    yield\n    code.close_WORD(n)\n",
         test="pass",
     ),
     "setting that a shared helper misses": Kind(
@@ -129,7 +129,7 @@ KINDS: Final = {
     ),
 }
 
-_COMMON: Final = '''\
+_COMMON: Final = """\
 class NotSet(Exception):
     pass
 
@@ -140,7 +140,7 @@ def need(name):
 
 def refuse(status, place, service):
     raise ConnectionError(f"status {status} (cached in {place}): service {service} did not answer as agreed")
-'''
+"""
 
 
 def write_failing_suite(directory: Path, failures: int, causes: int) -> list[TrueCause]:
@@ -157,10 +157,10 @@ def write_failing_suite(directory: Path, failures: int, causes: int) -> list[Tru
     directory.mkdir(parents=True)
     (directory / "pytest.ini").write_text("[pytest]\npythonpath = .\n")
     (directory / "common.py").write_text(_COMMON)
-    chance = random.Random(f"{failures} failures, {causes} causes")  # noqa: S311
+    chance = random.Random(f"{failures} failures, {causes} causes")
     words, sizes = list(_words(chance, causes)), _sizes(chance, failures, causes)
     kinds = list(KINDS.values())
-    found = []
+    found: list[TrueCause] = []
     for first in range(0, causes, CAUSES_IN_A_FILE):
         numbers = range(first, min(first + CAUSES_IN_A_FILE, causes))
         chosen = [(number, words[number], kinds[number % len(kinds)], sizes[number]) for number in numbers]
@@ -183,10 +183,16 @@ def _write_files(directory: Path, file: int, chosen: list[tuple[int, str, Kind, 
         for part, count in enumerate(filter(None, parts)):
             name = f"test_{number}_{part}"
             arguments = ", ".join(
-                ["n", *(["tmp_path"] if "tmp_path" in kind.test else []), *([f"ready_{number}"] if kind.fixture else [])]
+                [
+                    "n",
+                    *(["tmp_path"] if "tmp_path" in kind.test else []),
+                    *([f"ready_{number}"] if kind.fixture else []),
+                ]
             )
             body = kind.test.replace("WORD", word).replace("MARK", f"MARK {word}").replace("\n", "\n    ")
-            tests += f'\n\n@pytest.mark.parametrize("n", range(11, {11 + count}))\ndef {name}({arguments}):\n    {body}\n'
+            tests += (
+                f'\n\n@pytest.mark.parametrize("n", range(11, {11 + count}))\ndef {name}({arguments}):\n    {body}\n'
+            )
             tests_of.setdefault(word, []).extend(f"{test_file}::{name}[{n}]" for n in range(11, 11 + count))
     passing = sum(size for *_, size in chosen)
     tests += f'\n\n@pytest.mark.parametrize("n", range({passing}))\ndef test_passes(n):\n    assert n >= 0\n'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -101,11 +102,10 @@ def read_receptor(job: Job, python: Path, work: Path) -> list[Reading]:
         )
         command = f"pytest {' '.join(options)}"
         found.append(Reading(command=command, text=text))
-        report = place / ".pytest_cache/d/receptor/last-run.txt"
-        if f"full report: {report.relative_to(place)}".encode() in text:
-            found.append(
-                Reading(command=f"{command}, and the report it names", text=text + report.read_bytes(), files=1)
-            )
+        report = re.search(rb"^full report: (.+)$", text, re.MULTILINE)
+        if report is not None:
+            whole = text + (place / os.fsdecode(report[1])).read_bytes()
+            found.append(Reading(command=f"{command}, and the report it names", text=whole, files=1))
     return found
 
 
@@ -151,12 +151,18 @@ def _importing() -> dict[str, str]:
 def _output(command: list[Any], place: Path, environment: dict[str, str]) -> bytes:
     """Return all that a command prints."""
     # A file, not a pipe: a daemon that inherited a pipe would keep it open.
-    output = place.parent / f"{place.name}.out"
-    with output.open("wb") as out:
+    number, name = tempfile.mkstemp(prefix=f"{place.name}-", suffix=".out", dir=place.parent)
+    with os.fdopen(number, "wb") as out:
         done = subprocess.run(
-            command, cwd=place, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, check=False
+            command,
+            cwd=place,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            check=False,
         )
-    text = output.read_bytes()
+    text = Path(name).read_bytes()
     if done.returncode not in (0, 1):
         told = text[-2000:].decode("utf-8", "replace")
         raise BenchmarkFailed(f"{' '.join(map(str, command))} ended with {done.returncode} and said:\n{told}")

@@ -1,7 +1,7 @@
 """The causes of a recorded run's failures, grouped from the recording alone: nothing here knows how threepiod does it.
 
-A group is type, first line and place of the error as pytest recorded it, with every word of the line that has a slash or a digit
-in it left out, whatever its punctuation. Where pytest recorded no place (a fixture that is not found) there is none.
+A group is type, first line and place of the error as pytest recorded it, with every word of the line that has a slash or
+a digit in it left out, whatever its punctuation. Where pytest recorded no place (a fixture that is not found) there is none.
 """
 
 from __future__ import annotations

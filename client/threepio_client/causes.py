@@ -15,8 +15,9 @@ from zlib import crc32
 SHAPE_LIMIT: Final = 200
 """Characters of a message that are compared: its first line says what went wrong, the rest shows it."""
 
-_NORMAL: Final = (
-    (re.compile(r"\b0x[0-9a-fA-F]+\b"), "0x…"),
+Patterns = tuple[tuple[re.Pattern[str], str], ...]
+_NORMAL: Final[Patterns] = (
+    (re.compile(r"\b0x[0-9a-fA-F]+\b"), "<address>"),
     (re.compile(r"\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"), "<id>"),
     (re.compile(r"\b(?=[0-9a-f]*[0-9])(?=[0-9a-f]*[a-f])[0-9a-f]{12,}\b"), "<id>"),
     (re.compile(r"\b[a-z]{2,10}://[^\s'\"<>]+"), "<path>"),
@@ -25,6 +26,14 @@ _NORMAL: Final = (
     (re.compile(r"N(?:, N){2,}"), "N…"),
     (re.compile(r"\s+"), " "),
 )
+# In what pytest says of an assertion, collections and texts that it has shortened are values, as numbers are: how it
+# shortens them differs from test to test.
+_VALUES: Final[Patterns] = (
+    *[(re.compile(r"\[[^][{}]*\]|\{[^][{}]*\}"), "…")] * 3,  # one in the other
+    (re.compile(r"'[^']*\.\.\.[^']*'|\"[^\"]*\.\.\.[^\"]*\""), "…"),
+)
+_DIGITS: Final[Patterns] = ((re.compile(r"\d+"), "N"),)
+_NAMED_TYPE: Final = re.compile(r"([\w.]+): ")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -75,20 +84,31 @@ def fingerprint(error: dict[str, Any]) -> str:
 
 def reason(error: dict[str, Any]) -> str:
     """Return type and message of an error without what differs from test to test."""
-    return f"{_type_of(error)}: {shape(message_of(error))}"
+    return f"{_type_of(error)}: {shape(message_of(error), _type_of(error))}"
 
 
 def message_of(error: dict[str, Any]) -> str:
     """Return the first line of an error's message, without its type."""
     message = next((line.strip() for line in str(error.get("message", "")).splitlines() if line.strip()), "")
-    prefix = f"{_type_of(error)}: "
-    return message.removeprefix(prefix)
+    named = _NAMED_TYPE.match(message)
+    # pytest says the type with its module.
+    is_said = named is not None and named[1].rpartition(".")[2] == _type_of(error).rpartition(".")[2]
+    return message[named.end() :] if named is not None and is_said else message
 
 
-def shape(message: str) -> str:
-    """Return a message with numbers, addresses, ids and paths replaced."""
+def shape(message: str, error_type: str = "") -> str:
+    """Return a message with numbers, addresses, ids and paths replaced.
+
+    Args:
+        message: as `message_of` returns it.
+        error_type: the message of a KeyError is a key, in which digits are no part of a name.
+    """
     found = message[: 4 * SHAPE_LIMIT]
-    for pattern, replacement in _NORMAL:
+    if error_type == "KeyError":
+        patterns: Patterns = (*_NORMAL, *_DIGITS)
+    else:
+        patterns = (*_NORMAL, *_VALUES) if message.startswith("assert ") else _NORMAL
+    for pattern, replacement in patterns:
         found = pattern.sub(replacement, found)
     return found[:SHAPE_LIMIT].strip()
 

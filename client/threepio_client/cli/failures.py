@@ -37,7 +37,7 @@ def failures(
         str, typer.Option(metavar="PATH", parser=plain_text, help="Only tests of this file or directory.")
     ] = "",
     cause: Annotated[
-        str, typer.Option(metavar="ID", help="Only this cause: the number in brackets, or its beginning.")
+        str, typer.Option(metavar="ID|FILE:LINE", help="Only this cause: the number in brackets, or the file and line.")
     ] = "",
     since: Annotated[
         str,
@@ -56,7 +56,7 @@ def failures(
         for failure in answer["failures"]
         if keyword in failure["nodeid"]
         and _is_in(failure["nodeid"], file)
-        and fingerprint(failure["error"]).startswith(cause)
+        and _is_of(failure["error"], cause)
         and failure["nodeid"] not in before
     ]
     causes = group(found)
@@ -93,6 +93,12 @@ def _names(source: Source, reference: str) -> frozenset[str]:
 def _is_in(nodeid: str, place: str) -> bool:
     file = nodeid.partition("::")[0]
     return not place or file == place or file.startswith(place.rstrip("/") + "/")
+
+
+def _is_of(error: dict[str, Any], cause: str) -> bool:
+    if ":" in cause:
+        return f"/{error.get('location', '')}".endswith(f"/{cause}")
+    return fingerprint(error).startswith(cause)
 
 
 def _row(cause: Cause) -> answers.Cause:
