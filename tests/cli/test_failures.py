@@ -67,12 +67,76 @@ def test_a_budget_is_kept_and_every_failure_is_accounted_for(place: Place, call:
     text = call(place, "failures", "--budget", str(budget)).stdout
 
     causes = re.findall(r"^1x assert", text, re.M)
-    left_out = re.search(r"^and (\d+) failures of (\d+) rarer causes: threepio failures run --all$", text, re.M)
+    left_out = re.search(r"^and (\d+) failures of (\d+) rarer causes: threepio failures run$", text, re.M)
     counted = int(left_out[1]) if left_out else 0
     assert len(causes) + counted == 100
     # The smallest answer, its first line and what it leaves out, is given in any case.
     assert len(text.encode()) <= max(budget * 4, 110)
     assert bool(left_out) == (budget <= 400)
+
+
+def with_errors(errors: list[dict[str, str]]) -> list[bytes]:
+    lines = failing_lines(len(errors))
+    for number, error in enumerate(errors, start=2):
+        found = decode(lines[number].rstrip())
+        found.payload["error"] = error
+        lines[number] = encode(found.seq, found.type, found.payload, found.timestamp)
+    return lines
+
+
+def test_two_hundred_causes_are_named_within_two_thousand_tokens(place: Place, call: Call) -> None:
+    def error(number: int) -> dict[str, str]:
+        message = f"FileNotFoundError: [Errno 2] No such file or directory: '/tmp/{number}/{'x' * 60}'"
+        return {"message": message, "errorType": "FileNotFoundError", "location": f"/src/module.py:{number}"}
+
+    write_journal(place.state_dir, "run", with_errors([error(number) for number in range(100, 300)]))
+
+    text = call(place, "failures", "--budget", "2000").stdout
+
+    assert len(text.encode()) <= 8000
+    assert set(re.findall(r"^1x FileNotFoundError.* module.py:(\d+)$", text, re.M)) == set(map(str, range(100, 300)))
+
+
+@pytest.mark.parametrize("options", [(), ("--budget", "900")])
+def test_what_tells_causes_of_one_place_apart_is_always_said(
+    place: Place, call: Call, options: tuple[str, ...]
+) -> None:
+    words = [f"{first}{second}" for first in "bcdfghjklm" for second in "aeiou"]
+    errors = [
+        {
+            "message": f"shop.NotSet: none of the places that a setting may come from, and there are many, has {word}",
+            "errorType": "NotSet",
+            "location": "/src/settings.py:7",
+        }
+        for word in words
+    ]
+    write_journal(place.state_dir, "run", with_errors(errors))
+
+    text = call(place, "failures", *options).stdout
+
+    assert "50 failures, 50 causes" in text
+    assert [word for word in words if not re.search(rf"(?:…|has ){word}\b", text)] == []
+
+
+def test_assertions_whose_values_differ_are_told_in_their_own_words(place: Place, call: Call) -> None:
+    errors = [
+        {
+            "message": f"AssertionError: assert [{values}] == [0]",
+            "errorType": "AssertionError",
+            "location": "/src/test_it.py:9",
+            "stack": f"> assert stock() == [0]\nE AssertionError: assert [{values}] == [0]\nE   \nE   Full diff:",
+        }
+        for values in ("1", "1, 'a'", "{'a': 1}")
+    ]
+    write_journal(place.state_dir, "run", with_errors(errors))
+
+    lines = call(place, "failures").stdout.splitlines()
+
+    assert [line.partition(" [")[0] for line in lines[1:3]] == [
+        "3x assert stock() ==",
+        "    first in test_it.py::test_0",
+    ]
+    assert lines[3:] == ["    E AssertionError: assert [1] == [0]"]
 
 
 def test_only_some_failures_are_asked_for(place: Place, call: Call) -> None:
@@ -87,6 +151,8 @@ def test_only_some_failures_are_asked_for(place: Place, call: Call) -> None:
     assert len(names("--file", "test_it.py")) == 12
     assert names("--file", "test_i") == []
     assert names("--cause", cause) == ["3"]
+    assert names("--cause", "test_it.py:14") == ["11"]
+    assert names("--cause", "it.py:14") == []
     assert names("--since", "run") == []
     none = call(place, "failures", "-k", "nothing")
     assert (none.exit_code, none.stdout) == (0, "run run: failed, none of its 12 failures is like that\n")

@@ -136,7 +136,7 @@ def _same_words(one: str, other: str) -> int:
 
 def _rest(causes: list[Cause], run_id: str) -> list[str]:
     failures = sum(cause.count for cause in causes)
-    return [f"and {failures} failures of {len(causes)} rarer causes: threepio failures {run_id} --all"]
+    return [f"and {failures} failures of {len(causes)} rarer causes: threepio failures {run_id}"]
 
 
 def _size(lines: list[str]) -> int:
