@@ -99,7 +99,7 @@ class Truth:
 
 def add_parser(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
-    add_options(parser, "answers", rounds=1)
+    add_options(parser, "answers", rounds=None)
     parser.add_argument("--recording", type=Path, metavar="FILE", help="as for replay; only for the job `recording`")
     parser.add_argument("--peers", type=Path, metavar="PATH", help="python of the other tools (default: --python)")
     jobs = [*SUITES, RECORDING]

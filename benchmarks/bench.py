@@ -29,8 +29,8 @@ from benchmarks.table import (
 )
 
 
-def add_options(parser: argparse.ArgumentParser, name: str, rounds: int) -> None:
-    """Add the options that all benchmarks have."""
+def add_options(parser: argparse.ArgumentParser, name: str, rounds: int | None) -> None:
+    """Add the options that all benchmarks have; `--rounds` only where there is a usual number of them."""
     parser.set_defaults(name=name)
     parser.add_argument(
         "--python",
@@ -39,9 +39,10 @@ def add_options(parser: argparse.ArgumentParser, name: str, rounds: int) -> None
         metavar="PATH",
         help="python of the environment that runs the suite (default: the one that runs this)",
     )
-    parser.add_argument(
-        "--rounds", type=int, default=rounds, metavar="N", help=f"runs of each suite (default: {rounds})"
-    )
+    if rounds is not None:
+        parser.add_argument(
+            "--rounds", type=int, default=rounds, metavar="N", help=f"runs of each suite (default: {rounds})"
+        )
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help="results as JSON (default: below benchmarks/results/)"
     )
