@@ -170,9 +170,9 @@ def _shortest(told: _Told) -> list[str]:
     """Only what tells the cause from the others: its place, and where that is not enough, what differs in the message."""
     if not told.place:
         return _short(told)
-    kind = "assert" if told.message.startswith("assert ") else told.cause.error_type.rpartition(".")[2]
+    name = "assert" if told.message.startswith("assert ") else told.cause.error_type.rpartition(".")[2]
     differs = "" if told.is_alone else f" {_cut(_different(told), DIFFERENCE_SHOWN)}"
-    return [one_line(f"{told.cause.count}x {kind}{differs}{_file(told)}")]
+    return [one_line(f"{told.cause.count}x {name}{differs}{_file(told)}")]
 
 
 def _head(told: _Told, limit: int) -> str:
