@@ -21,7 +21,14 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m benchmarks", description="Measure threepiod beside pytest's own account of the same run."
     )
     commands = parser.add_subparsers(required=True, metavar="{suite,replay,generated,sync,verdict,answers}")
-    modules = {"suite": suite, "replay": replay, "generated": generated, "sync": sync, "verdict": verdict, "answers": answers}
+    modules = {
+        "suite": suite,
+        "replay": replay,
+        "generated": generated,
+        "sync": sync,
+        "verdict": verdict,
+        "answers": answers,
+    }
     for name, module in modules.items():
         module.add_parser(
             commands.add_parser(

@@ -267,7 +267,7 @@ def _recorded(name: str, recording: Path | None, _: Path) -> tuple[Job, Truth]:
 
 def truth_of_groups(groups: list[Group]) -> Truth:
     """The truth of a recording."""
-    of = {failure: group.line for group in groups for failure in group.failures}
+    of = {failure: f"{group.line} {group.place}" for group in groups for failure in group.failures}
     return Truth(
         count=len(groups),
         named=lambda text: sum(named(groups, text)),
