@@ -202,7 +202,7 @@ def render_checks(checks: list[Check]) -> str:
 
 def aligned(lines: list[list[str]]) -> str:
     """Columns of equal width: the first and the last to the left, numbers to the right; long texts stay as they are."""
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]) if lines else 0)]
     said = []
     for line in lines:
         middle = [text.rjust(width) for text, width in zip(line[1:-1], widths[1:-1], strict=True)]
