@@ -1,11 +1,11 @@
-"""The command line of the benchmarks: `python -m benchmarks {suite,replay,generated,sync,verdict,answers} --help`."""
+"""The command line of the benchmarks: `python -m benchmarks NAME --help`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from benchmarks import answers, generated, replay, suite, sync, verdict
+from benchmarks import agent, answers, generated, replay, suite, sync, verdict
 from benchmarks.measure import BenchmarkFailed
 from benchmarks.requirements import MissingRequirement
 from benchmarks.service import ServiceError
@@ -20,8 +20,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description="Measure threepiod beside pytest's own account of the same run."
     )
-    commands = parser.add_subparsers(required=True, metavar="{suite,replay,generated,sync,verdict,answers}")
     modules = {
+        "agent": agent,
         "suite": suite,
         "replay": replay,
         "generated": generated,
@@ -29,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         "verdict": verdict,
         "answers": answers,
     }
+    commands = parser.add_subparsers(required=True, metavar=f"{{{','.join(modules)}}}")
     for name, module in modules.items():
         module.add_parser(
             commands.add_parser(

@@ -16,10 +16,10 @@ from rich.console import Console
 from tests.cli.test_live import read_until
 from tests.commands import Call
 from tests.place import COMMAND_TIMEOUT_S, Place, wait_until
-from tests.scripted import case, living, made_state_dir, run_lines, write_journal
+from tests.scripted import case, event, living, made_state_dir, run_lines, write_journal
 from threepio_client.cli.source import Source
 from threepio_client.cli.watch import Screen
-from threepio_client.events import Phase
+from threepio_client.events import EventType, Phase
 from threepio_client.nowpage import NowPage
 
 HOSTILE = "t.py::test_x[\x1b[2J\n\u202e" + "y" * 300 + "tail]"
@@ -81,12 +81,27 @@ def test_every_run_that_lives_is_watched_and_shares_the_screen(place: Place) -> 
 
 
 def test_a_test_is_shown_beside_its_usual_time(place: Place) -> None:
-    write_journal(place.state_dir, "earlier", [*run_lines("earlier", 0, nodeids=[HOSTILE])[:2], case(3, HOSTILE)])
+    write_journal(
+        place.state_dir, "earlier", [*run_lines("earlier", 0, nodeids=[HOSTILE])[:2], case(3, HOSTILE, duration=500.0)]
+    )
     write_live(place, "live", 0, 1)
 
     screen = Screen(Source(place.settings, None), "live")
 
-    assert any("of usually 0.0 s" in line for line in rendered(screen, 80, 24))
+    assert any("of usually 0.5 s" in line for line in rendered(screen, 80, 24))
+
+
+def test_a_worker_that_is_idle_keeps_its_lane(place: Place) -> None:
+    write_live(place, "live", 0, 1)
+    workers = [event(22 + n, EventType.WORKER_START, {"worker": f"gw{n}", "process": {}}) for n in (1, 2)]
+    write_journal(place.state_dir, "live", workers)
+
+    lines = rendered(Screen(Source(place.settings, None), "live"), 80, 24)
+
+    assert [line.split()[:2] for line in lines if line.lstrip().startswith("gw")][1:] == [
+        ["gw1", "idle"],
+        ["gw2", "idle"],
+    ]
 
 
 def test_a_run_that_is_over_is_shown_as_ever(place: Place, call: Call) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from threepio_client.cli.output import one_line
 from threepio_client.faulttrace import deepest
-from threepio_client.runstate import COUNTS, State, manner_of_death, place_of_death
+from threepio_client.runstate import COUNTS, LIVE_STATES, manner_of_death, place_of_death
 
 IN_FLIGHT_SHOWN: Final = 3
 DEATHS_SHOWN: Final = 2
@@ -17,7 +17,6 @@ WORTH_SAYING_MS: Final = 20.0
 _EVENTS: Final = {
     "spilled": "spilled",
     "unjournaled": "unjournaled",
-    "duplicates": "duplicates discarded",
     "conflicts": "conflicts",
     "lost": "lost",
     "unreadable": "unreadable",
@@ -39,7 +38,7 @@ def status_lines(view: dict[str, Any]) -> list[str]:
         progress = f"{view['finished']} of {view['collected']} tests finished"
     lines.append(f"  {progress} in {duration(view['duration_s'])}: {counts_text(view['counts']) or 'nothing counted'}")
     slots = view["in_flight"]
-    is_live = state in {State.RUNNING, State.DETACHED}
+    is_live = state in LIVE_STATES
     if len(slots) == 1 and not is_live:
         slots = []  # the verdict names it
     verb = "in flight" if is_live else "was in flight"
@@ -69,8 +68,9 @@ def status_lines(view: dict[str, Any]) -> list[str]:
             f"  last error, {clock_time(view['last_error']['time'])}: {first_line(view['last_error']['text'])}"
         )
     if any(view["counts"][name] for name in ("failed", "errors", "subtests_failed")):
-        lines.append(f"  see why: threepio failures {run_id}; again what failed or never ran: threepio rerun {run_id}")
-    elif view["never_ran"]:
+        again = "so far: threepio rerun --failed" if is_live else "or never ran: threepio rerun"
+        lines.append(f"  see why: threepio failures {run_id}; again what failed {again} {run_id}")
+    elif view["never_ran"] and not is_live:
         lines.append(f"  again what never ran: threepio rerun {run_id}")
     return [one_line(line) for line in lines]
 

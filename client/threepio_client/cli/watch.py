@@ -27,6 +27,8 @@ BAR: Final = 30
 """Columns of a progress bar at most; half of a narrow terminal."""
 SLOW_FACTOR: Final = 3.0
 """A test is marked if it takes so many times longer than usual, and at least a second."""
+WORTH_SAYING_S: Final = 0.1
+"""What a test usually takes is told where it, or what it takes now, is at least this."""
 
 
 class Screen:
@@ -97,7 +99,7 @@ class Screen:
         lines.append(self._bar(view, width))
         lines.append(_text(f"  {counts_text(view['counts']) or 'nothing counted yet'}", "red" if bad else ""))
         failures = self._failures.get(view["run_id"], [])
-        slots = view["in_flight"]
+        slots = _slots(view)
         room = height - len(lines)
         # At least a third of the rest is for failures, where there are any.
         lanes = min(len(slots), room if not failures else max(room - min(len(failures) + 1, max(room // 3, 2)), 0))
@@ -122,11 +124,17 @@ class Screen:
         return bar
 
     def _lane(self, view: dict[str, Any], slot: dict[str, Any], width: int) -> Text:
+        who = f"{slot['worker']:>4} " if slot["worker"] else "  "
+        if not slot["phase"]:
+            return _text(f"{who}    idle")
         usual = self._usual_s(view["rootdir"], view["run_id"], slot["nodeid"])
         age = duration(slot["elapsed_s"])
-        of = f" of usually {duration(usual)}" if usual is not None else ""
+        of = (
+            f" of usually {duration(usual)}"
+            if usual is not None and max(usual, slot["elapsed_s"]) >= WORTH_SAYING_S
+            else ""
+        )
         is_slow = slot["elapsed_s"] > max(SLOW_FACTOR * (usual or 0.0), 1.0) and usual is not None
-        who = f"{slot['worker']:>4} " if slot["worker"] else "  "
         line = _fit(f"{who} {age:>7}{of}  {slot['phase']}  ", slot["nodeid"] or "the session", width)
         return _text(line, "yellow" if is_slow else "")
 
@@ -176,6 +184,15 @@ def _on_terminal(screen: Screen, sleep: Callable[[float], None]) -> None:
             live.update(screen.render(*console.size), refresh=True)
             sleep(EVERY_S)
             screen.look()
+
+
+def _slots(view: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what is in flight, and for each worker that has nothing an empty slot: a lane keeps its place."""
+    slots: list[dict[str, Any]] = list(view["in_flight"])
+    busy = {slot["worker"] for slot in slots}
+    idle = [worker["worker"] for worker in view["workers"] if worker["worker"] not in busy]
+    slots += [{"worker": worker, "nodeid": "", "phase": "", "elapsed_s": 0.0} for worker in idle]
+    return sorted(slots, key=lambda slot: (len(slot["worker"] or ""), slot["worker"] or ""))
 
 
 def _text(line: str, style: str = "") -> Text:
