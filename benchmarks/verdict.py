@@ -63,6 +63,9 @@ class Ended:
 def add_parser(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.add_argument("suite", metavar="NAME", help="the suite; any word where arguments of pytest follow")
+    parser.add_argument(
+        "--alone", action="store_true", help="leave plain pytest out, and with it what compares the two"
+    )
     add_options(parser, "verdict", rounds=1)
     parser.set_defaults(run=run, pytest_arguments=[])
 
@@ -82,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
     checks: list[Check] = []
     for number in range(1, options.rounds + 1):
         with work_directory(options.keep, f"verdict-{options.suite}-{number}") as work:
-            ours, plain = _both(options.python, given, work)
+            ours, plain = _both(options.python, given, work, alone=options.alone)
         found = _checks(ours, plain)
         print(f"\n{options.suite}, round {number} of {options.rounds}\n{render_checks(found)}", flush=True)
         checks += found
@@ -90,11 +93,11 @@ def run(options: argparse.Namespace) -> int:
     return finish(options, versions, results, [check.ok for check in checks])
 
 
-def _both(python: Path, arguments: Sequence[str], work: Path) -> tuple[Ended, Ended]:
+def _both(python: Path, arguments: Sequence[str], work: Path, *, alone: bool) -> tuple[Ended, Ended | None]:
     threepio = require_command("threepio", python)
     found: dict[str, Ended] = {}
     with running_service(python, work) as service:
-        prefixes = {"ours": [threepio, "run", "--"], "plain": []}
+        prefixes = {"ours": [threepio, "run", "--"]} | ({} if alone else {"plain": []})
         threads = []
         for name, prefix in prefixes.items():
             own = [] if name == "ours" else ["-p", "no:threepio"]
@@ -112,7 +115,7 @@ def _both(python: Path, arguments: Sequence[str], work: Path) -> tuple[Ended, En
             thread.join()
     if len(found) < len(prefixes):
         raise BenchmarkFailed("a run did not come to its end")
-    return found["ours"], found["plain"]
+    return found["ours"], found.get("plain")
 
 
 def _run(command: list[Any], environment: dict[str, str], work: Path, name: str) -> Ended:
@@ -153,10 +156,9 @@ def _run(command: list[Any], environment: dict[str, str], work: Path, name: str)
     )
 
 
-def _checks(ours: Ended, plain: Ended) -> list[Check]:
+def _checks(ours: Ended, plain: Ended | None) -> list[Check]:
     said = ours.said_after_s or 0.0
-    differing = (ours.log.outcomes - plain.log.outcomes) + (plain.log.outcomes - ours.log.outcomes)
-    return [
+    checks = [
         Check(
             label="verdict on the screen after the last test",
             found=f"{said:.2f} s",
@@ -164,6 +166,21 @@ def _checks(ours: Ended, plain: Ended) -> list[Check]:
             ok=0 <= said <= VERDICT_LIMIT_S,
         ),
         Check(label="threepio run ended after the last test", found=f"{ours.ended_after_s:.1f} s", wanted="", ok=None),
+        Check(
+            label="counts",
+            found=", ".join(f"{n} {name}" for name, n in asdict(ours.log.counts).items() if n),
+            wanted="",
+            ok=None,
+        ),
+        Check(label="bytes that threepio run printed", found=f"{ours.printed:,}", wanted="", ok=None),
+        Check(label="bytes in threepio run's file", found=f"{ours.written:,}", wanted="", ok=None),
+    ]
+    return checks + (_compared(ours, plain) if plain is not None else [])
+
+
+def _compared(ours: Ended, plain: Ended) -> list[Check]:
+    differing = (ours.log.outcomes - plain.log.outcomes) + (plain.log.outcomes - ours.log.outcomes)
+    return [
         Check(label="plain pytest ended after the last test", found=f"{plain.ended_after_s:.1f} s", wanted="", ok=None),
         Check(
             label="exit code, plain pytest's beside it",
@@ -183,13 +200,5 @@ def _checks(ours: Ended, plain: Ended) -> list[Check]:
             wanted="the same",
             ok=ours.last_line == plain.last_line,
         ),
-        Check(
-            label="counts",
-            found=", ".join(f"{n} {name}" for name, n in asdict(ours.log.counts).items() if n),
-            wanted="",
-            ok=None,
-        ),
-        Check(label="bytes that threepio run printed", found=f"{ours.printed:,}", wanted="", ok=None),
         Check(label="bytes that plain pytest printed", found=f"{plain.printed:,}", wanted="", ok=None),
-        Check(label="bytes in threepio run's file", found=f"{ours.written:,}", wanted="", ok=None),
     ]
