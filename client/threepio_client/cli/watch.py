@@ -28,7 +28,7 @@ BAR: Final = 30
 SLOW_FACTOR: Final = 3.0
 """A test is marked if it takes so many times longer than usual, and at least a second."""
 WORTH_SAYING_S: Final = 0.1
-"""What a test usually takes is told where it, or what it takes now, is at least this."""
+"""What a test usually takes is told if it is at least this, or if the test takes a second now."""
 
 
 class Screen:
@@ -131,7 +131,7 @@ class Screen:
         age = duration(slot["elapsed_s"])
         of = (
             f" of usually {duration(usual)}"
-            if usual is not None and max(usual, slot["elapsed_s"]) >= WORTH_SAYING_S
+            if usual is not None and (usual >= WORTH_SAYING_S or slot["elapsed_s"] >= 1)
             else ""
         )
         is_slow = slot["elapsed_s"] > max(SLOW_FACTOR * (usual or 0.0), 1.0) and usual is not None
