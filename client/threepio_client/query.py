@@ -46,12 +46,16 @@ class QueryClient:
             state_dir: refuse a daemon that keeps another state directory than this one.
 
         Raises:
-            NoDaemon: nobody listens there, it is another user's or program's socket, or it does not answer in time.
+            NoDaemon: nobody listens there, sockets are forbidden here, it is another user's or program's socket, or it does
+                not answer in time.
             SettingsError: the path is too long.
             Refused: the daemon does not want this client.
         """
         check_socket_path(path)
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError as error:  # a sandbox may forbid it: EPERM, EACCES, EAFNOSUPPORT
+            raise NoDaemon(f"no Unix socket can be made here ({error.strerror}), so no daemon can be asked") from error
         sock.settimeout(timeout_s)
         try:
             sock.connect(str(path))

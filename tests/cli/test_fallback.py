@@ -1,0 +1,150 @@
+"""The same questions with the daemon, without it, and with whatever may be wrong with it: the same answers, and one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.cli.test_exit_codes import write_runs
+from tests.commands import Result
+from tests.conftest import made_place
+from tests.place import Place, wait_until
+from tests.questions import ASKED, ask_all
+from threepio_client.cli.source import PATIENCE_S
+
+SUITE: Final = """
+import pathlib
+def test_is_fine(): pass
+def test_is_bad(): assert 1 == 2
+def test_waits():
+    while not pathlib.Path("go on").exists(): __import__("time").sleep(0.05)
+def test_is_last(): pass
+"""
+FORBID: Final = Path(__file__).parent.parent / "suites" / "no_unix_sockets.py"
+HANG_S: Final = 0.05
+UP: Final = "daemon"
+MODES: Final = {
+    UP: "",
+    "sockets forbidden": r"threepio: no Unix socket can be made here \(.+\), so no daemon can be asked; {}",
+    "daemon hangs": r"threepio: threepiod at \S+ does not answer within 0\.05 s; {}",
+    "nobody listens": r"threepio: no daemon at \S+ \(Connection refused\), start one with: threepiod start; {}",
+    "no daemon": "",
+    "store unreadable": r"threepio: the store \S+ cannot be read \(.+\); this answer comes from the journals alone",
+    "no store": "",
+}
+"""What stderr says: one line where something should have worked, and nothing where there simply is no daemon."""
+FROM_FILES: Final = "this answer comes from store and journals"
+ASKS_NOBODY: Final = frozenset({"no daemon", "store unreadable", "no store"})
+WITHOUT_STORE: Final = frozenset({"store unreadable", "no store"})
+OF_THE_SOURCE: Final = frozenset({"source", "duration_s", "elapsed_s", "received", "stored", "acked", "synced",
+                                  "from_socket", "from_journal", "duplicates"})  # fmt: skip
+"""Fields that say where an answer comes from, what has come to the daemon, and how long something runs by now."""
+
+Answers = dict[str, dict[str, Result]]
+
+
+def asked_without_sockets(place: Place) -> dict[str, Result]:
+    """Ask in a process that may make no Unix socket."""
+    command = [sys.executable, str(FORBID), sys.executable, "-m", "tests.questions", str(place.path), str(HANG_S)]
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        command, env={**place.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False
+    )
+    if done.returncode and "no filter can be set" in done.stderr:
+        return {}
+    assert done.returncode == 0, done.stderr
+    return {name: Result(**found) for name, found in json.loads(done.stdout).items()}
+
+
+@pytest.fixture(scope="module")
+def answers() -> Iterator[Answers]:
+    """The answers of every mode: runs that failed, passed and crashed, and one that goes on all the time."""
+    with made_place() as place:
+        write_runs(place)
+        place.state_dir.journal("live").unlink()
+        place.suite(SUITE, "test_live.py")
+        place.start_daemon()
+        live = place.start_pytest("-q", "test_live.py", THREEPIO_RUN_ID="live", THREEPIO_STACKS="1")
+        wait_until(lambda: place.state_dir.journal("live").exists())
+        try:
+            yield _asked(place)
+        finally:
+            (place.path / "go on").touch()
+            live.communicate()
+
+
+def _asked(place: Place) -> Answers:
+    wait_until(lambda: is_at_rest(place))
+    found = {UP: ask_all(place, PATIENCE_S), "sockets forbidden": asked_without_sockets(place)}
+    pid = place.daemon_pid()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        found["daemon hangs"] = ask_all(place, HANG_S)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    place.stop_daemon()
+    found["no daemon"] = ask_all(place, PATIENCE_S)
+    with socket.socket(socket.AF_UNIX) as unheard:
+        unheard.bind(place.environ["THREEPIO_SOCKET"])
+    found["nobody listens"] = ask_all(place, PATIENCE_S)
+    Path(place.environ["THREEPIO_SOCKET"]).unlink()
+    store = place.state_dir.store
+    for path in store.parent.glob(f"{store.name}-*"):
+        path.unlink()
+    store.write_bytes(b"no store" * 1000)
+    found["store unreadable"] = ask_all(place, PATIENCE_S)
+    store.unlink()
+    found["no store"] = ask_all(place, PATIENCE_S)
+    return found
+
+
+def is_at_rest(place: Place) -> bool:
+    """Return whether every run is stored as far as it is, and the live one at its third test."""
+    at = place.status("live")
+    return (
+        [slot["nodeid"] for slot in at["in_flight"]] == ["test_live.py::test_waits"]
+        and at["finished"] == 2
+        and all((found := place.status(run)["events"])["stored"] == found["journaled"] for run in ("one", "two", "live"))
+        and all(place.verify(run)["whole"] for run in ("one", "two", "green"))
+    )
+
+
+def same(name: str, answer: Result) -> object:
+    """Return what of an answer must not depend on where it comes from."""
+    return answer.exit_code, (_comparable(answer.stdout) if "--json" in name else _words(answer.stdout))
+
+
+def _comparable(text: str) -> object:
+    def without(fields: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in fields.items() if key not in OF_THE_SOURCE}
+
+    try:
+        return json.loads(text, object_hook=without)
+    except ValueError:
+        return text
+
+
+def _words(text: str) -> str:
+    return re.sub(r"[\d.]+ ?(s|ms|min|h)\b( \d+ s\b)?", "TIME", text)
+
+
+QUESTIONS: Final = [f"{name}{end}" for name in ASKED for end in ("", " --json")]
+OTHERS: Final = [mode for mode in MODES if mode != UP]
+
+
+@pytest.mark.parametrize("mode", OTHERS)
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_x(answers: Answers, mode: str, question: str) -> None:
+    assert same(question, answers[mode][question]) == same(question, answers[UP][question])
+    pattern = MODES[mode].format(FROM_FILES)
+    print(answers[mode][question].stderr)
