@@ -11,6 +11,7 @@ from typing import Final
 
 from threepio_client.errors import NoPlace, ThreepioError
 from threepio_client.paths import make_private_dir
+from threepio_client.query import unix_socket
 from threepio_client.settings import check_socket_path
 
 BACKLOG: Final = 128
@@ -67,11 +68,12 @@ def listen(path: Path) -> socket.socket:
         SocketTaken: another program listens there.
         NoPlace: something else than a socket is there, or the directory cannot be used.
         SettingsError: the path is too long.
+        NoDaemon: no Unix socket can be made here.
     """
     check_socket_path(path)
     make_private_dir(path.parent, "THREEPIO_SOCKET")
     _clear(path)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock = unix_socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
     old = os.umask(0o177)
     try:
@@ -114,7 +116,7 @@ def _clear(path: Path) -> None:
     if not stat.S_ISSOCK(mode):
         kind = "directory" if stat.S_ISDIR(mode) else "link" if stat.S_ISLNK(mode) else "file"
         raise NoPlace(f"{path} is a {kind}, not a socket: remove it, or set THREEPIO_SOCKET to another path")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+    with unix_socket() as probe:
         probe.settimeout(1.0)
         try:
             probe.connect(str(path))

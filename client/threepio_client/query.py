@@ -23,6 +23,18 @@ ANSWER_LIMIT: Final = 64 * 1024 * 1024
 _ERRORS: Final[dict[str, type[ThreepioError]]] = {"no-such-run": NoSuchRun, "busy": NoDaemon}
 
 
+def unix_socket() -> socket.socket:
+    """Return a new Unix stream socket.
+
+    Raises:
+        NoDaemon: a sandbox forbids it (EPERM, EACCES, EAFNOSUPPORT), or there are too many descriptors.
+    """
+    try:
+        return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    except OSError as error:
+        raise NoDaemon(f"no Unix socket can be made here ({error.strerror})") from error
+
+
 class QueryClient:
     """A connection to the daemon for questions.
 
@@ -52,10 +64,7 @@ class QueryClient:
             Refused: the daemon does not want this client.
         """
         check_socket_path(path)
-        try:
-            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        except OSError as error:  # a sandbox may forbid it: EPERM, EACCES, EAFNOSUPPORT
-            raise NoDaemon(f"no Unix socket can be made here ({error.strerror}), so no daemon can be asked") from error
+        sock = unix_socket()
         sock.settimeout(timeout_s)
         try:
             sock.connect(str(path))

@@ -104,8 +104,10 @@ def open_source() -> Iterator[Source]:
             say(f"threepio: {error}; this answer comes from store and journals", to_stderr=True)
     try:
         source = Source(found, client)
-        yield source
-        source.say_trouble()
+        try:
+            yield source
+        finally:
+            source.say_trouble()  # also where there is no such run or test: it may be in what could not be read
     finally:
         if client is not None:
             client.close()
