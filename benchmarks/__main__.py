@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import agent, answers, generated, replay, suite, sync, verdict
+from benchmarks import agent, answers, generated, questions, replay, suite, sync, verdict
 from benchmarks.measure import BenchmarkFailed
 from benchmarks.requirements import MissingRequirement
 from benchmarks.service import ServiceError
@@ -28,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
         "sync": sync,
         "verdict": verdict,
         "answers": answers,
+        "questions": questions,
     }
     commands = parser.add_subparsers(required=True, metavar=f"{{{','.join(modules)}}}")
     for name, module in modules.items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -174,8 +174,34 @@ class Archive:
                 for key, run_id, seq, offsets, updated, gone in rows
             ]
 
-    def run(self, run_id: str) -> KnownRun:
-        """Return what is known of a run; where its process is gone, with the observation that it is."""
+    def beginning(self, run_id: str) -> RunState:
+        """Return a run's state as far as store, first line and observations tell: when, where and of what it is a run.
+
+        What follows in the journal is not read, so this costs the same whatever the run's size.
+
+        Raises:
+            OSError: its journal cannot be read.
+        """
+        stored = self.stored(run_id)
+        state = stored.state if stored is not None else RunState()
+        if not state.start:
+            for step in self.steps(run_id, stored):
+                if step.event is not None:
+                    state.fold(step.event)
+                if state.start:
+                    break
+        for seen in observations(self.state_dir.observed(run_id), stored.observed if stored else 0):
+            if seen.event is not None:
+                state.observe(seen.event)
+        return state
+
+    def run(self, run_id: str, also: Callable[[Event], None] | None = None) -> KnownRun:
+        """Return what is known of a run; where its process is gone, with the observation that it is.
+
+        Args:
+            run_id: the run.
+            also: is given every event that lies beyond the store, so that who wants them does not read them again.
+        """
         stored = self.stored(run_id)
         state = stored.state if stored is not None else RunState()
         known = KnownRun(run_id=run_id, state=state, stored=stored.seq if stored else 0)
@@ -184,6 +210,8 @@ class Archive:
             for step in self.steps(run_id, stored):
                 if step.event is not None:
                     state.fold(step.event)
+                    if also is not None:
+                        also(step.event)
                 elif not step.is_cut_off:
                     state.fold_bad_line()
         known.journaled = state.seq
@@ -194,9 +222,9 @@ class Archive:
             self._look_at_process(known)
         return known
 
-    def view(self, run_id: str, source: str = "journal") -> dict[str, Any]:
-        """Return the status answer for a run, as `source` (`daemon` or `journal`) gives it."""
-        known = self.run(run_id)
+    def view(self, run_id: str, source: str = "journal", also: Callable[[Event], None] | None = None) -> dict[str, Any]:
+        """Return the status answer for a run, as `source` (`daemon` or `journal`) gives it; `also` as for `run`."""
+        known = self.run(run_id, also)
         return status_view(
             known.state,
             Facts(
@@ -213,48 +241,42 @@ class Archive:
             ),
         )
 
+    def failures(self, run_id: str) -> dict[str, Any]:
+        """Return `status` and `failures` of a run, with the journal read once."""
+        beyond: list[dict[str, Any]] = []
+        view = self.view(run_id, also=lambda event: beyond.extend(_bad_results_of(event)))
+        return {"status": view, "failures": self._with_stored(run_id, beyond)}
+
     def bad_results(self, run_id: str) -> list[dict[str, Any]]:
         """Return what failed or broke in a run, in the order in which it happened: see docs/json.md, `failures`."""
-        found: list[dict[str, Any]] = []
+        beyond: list[dict[str, Any]] = []
         stored = self.stored(run_id)
-        seen = stored.seq if stored else 0
+        if stored is None or not stored.final:
+            for step in self.steps(run_id, stored):
+                if step.event is not None:
+                    beyond += _bad_results_of(step.event)
+        return self._with_stored(run_id, beyond)
+
+    def _with_stored(self, run_id: str, beyond: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the bad results of the store and those beyond it; it is asked last, so that none is in neither."""
+        found = {item["seq"]: item for item in reversed(beyond)}
+        stored = self.stored(run_id)
         with self.reading() as store:
             if store is not None and stored is not None:
                 rows = store.execute(
                     "SELECT t.nodeid, r.seq, r.status, r.phase, r.duration, r.worker, r.details FROM results r "
-                    "JOIN tests t ON t.id = r.test WHERE r.run = ? AND r.status IN ('FAIL', 'ERROR') ORDER BY r.seq",
+                    "JOIN tests t ON t.id = r.test WHERE r.run = ? AND r.status IN ('FAIL', 'ERROR')",
                     (stored.key,),
                 )
                 for nodeid, seq, status, phase, duration, worker, details in rows:
                     shown = json.loads(details) if details else {}
-                    found.append(_bad_result(nodeid, seq, status, phase, duration, worker, shown))
+                    found[seq] = _bad_result(nodeid, seq, status, phase, duration, worker, shown)
                 collection = store.execute(
-                    "SELECT seq, payload FROM events WHERE run = ? AND type = ? ORDER BY seq",
+                    "SELECT seq, payload FROM events WHERE run = ? AND type = ?",
                     (stored.key, EventType.COLLECTION_ERROR),
                 )
-                found += [_collection_error(seq, json.loads(payload)) for seq, payload in collection]
-        if stored is None or not stored.final:
-            for step in self.steps(run_id, stored):
-                event = step.event
-                if event is None or event.seq <= seen:
-                    continue
-                seen = event.seq
-                if event.type == EventType.COLLECTION_ERROR:
-                    found.append(_collection_error(event.seq, event.payload))
-                elif event.type == EventType.TEST_CASE and event.payload.get("status") in BAD:
-                    p = event.payload
-                    found.append(
-                        _bad_result(
-                            str(p.get("nodeid")),
-                            event.seq,
-                            p["status"],
-                            p.get("phase"),
-                            p.get("duration"),
-                            p.get("worker"),
-                            p,
-                        )
-                    )
-        return sorted(found, key=lambda item: item["seq"])
+                found.update((seq, _collection_error(seq, json.loads(payload))) for seq, payload in collection)
+        return [found[seq] for seq in sorted(found)]
 
     def selection(self, run_id: str) -> Selection:
         """Return what of a run is worth running again.
@@ -361,6 +383,18 @@ class Archive:
         with closing(RunJournal(self.state_dir, run_id, stored.offsets if stored else None)) as journal:
             journal.look()
             yield from journal.steps(stored.seq if stored else 0, final=True)
+
+
+def _bad_results_of(event: Event) -> list[dict[str, Any]]:
+    """Return what an event tells of a failure: one, or nothing."""
+    payload = event.payload
+    if event.type == EventType.COLLECTION_ERROR:
+        return [_collection_error(event.seq, payload)]
+    if event.type != EventType.TEST_CASE or payload.get("status") not in BAD:
+        return []
+    nodeid, status = str(payload.get("nodeid")), payload["status"]
+    phase, duration, worker = payload.get("phase"), payload.get("duration"), payload.get("worker")
+    return [_bad_result(nodeid, event.seq, status, phase, duration, worker, payload)]
 
 
 def _bad_result(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from threepio_client.archive import Archive
 from threepio_client.causes import reason
-from threepio_client.results import BAD, Outcome, collected, outcomes, results
+from threepio_client.results import BAD, Details, Outcome, Result, collected, outcomes, results
 
 SLOWER_FACTOR: Final = 2.0
 SLOWER_MS: Final = 100.0
@@ -43,8 +44,7 @@ class Difference(NamedTuple):
 
 def compare(archive: Archive, before: str, after: str) -> Difference:
     """Return what differs between two runs."""
-    old, new = (outcomes(results(archive, run_id)) for run_id in (before, after))
-    was, now = (_reasons(archive, run_id, found) for run_id, found in ((before, old), (after, new)))
+    (old, was), (new, now) = (_read(archive, run_id) for run_id in (before, after))
     found = Difference([], [], [], [], [], [], [], [], [], [])
     for nodeid, outcome in new.items():
         previous = old.get(nodeid)
@@ -84,14 +84,20 @@ def _file_of(nodeid: str) -> str:
     return nodeid.partition("::")[0]
 
 
-def _reasons(archive: Archive, run_id: str, found: dict[str, Outcome]) -> dict[str, str]:
-    """Return why each bad test is bad."""
+def _read(archive: Archive, run_id: str) -> tuple[dict[str, Outcome], dict[str, str]]:
+    """Return what became of each test of a run and why each bad one is bad, with the run read once."""
+    reasons: dict[int, str] = {}
+
+    def noted() -> Iterator[Result]:
+        for result in results(archive, run_id, details=Details.BAD):
+            if result.status in BAD:
+                error = result.details.get("error")
+                reasons[result.seq] = reason(error if isinstance(error, dict) else {})
+            yield result
+
+    found = outcomes(noted())
     bad = {nodeid: outcome.bad_seq for nodeid, outcome in found.items() if outcome.bad_seq or outcome.status in BAD}
-    reasons = dict.fromkeys(bad, "")
-    for failure in archive.bad_results(run_id):
-        if bad.get(failure["nodeid"]) == failure["seq"]:
-            reasons[failure["nodeid"]] = reason(failure["error"])
-    return reasons
+    return found, {nodeid: reasons.get(seq, "") for nodeid, seq in bad.items()}
 
 
 def _is_slower(before: Outcome, after: Outcome) -> bool:

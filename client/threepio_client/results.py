@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from threepio_client.archive import Archive
@@ -56,17 +57,27 @@ class Outcome(NamedTuple):
     bad_seq: int
 
 
-def results(archive: Archive, run_id: str, nodeid: str | None = None, *, details: bool = False) -> Iterator[Result]:
+class Details(StrEnum):
+    """Of which results the store is asked for error, reasons and output: they are most of its bytes."""
+
+    NONE = "NULL"
+    BAD = "CASE WHEN r.status IN ('FAIL', 'ERROR') THEN r.details END"
+    ALL = "r.details"
+
+
+def results(
+    archive: Archive, run_id: str, nodeid: str | None = None, *, details: Details = Details.NONE
+) -> Iterator[Result]:
     """Yield the outcomes of a run in the order in which they happened: of one test, or of all.
 
     Args:
         archive: where the run is.
         run_id: the run.
         nodeid: the test; None for all.
-        details: whether they are wanted; in what lies beyond the store they are always there.
+        details: which are wanted; in what lies beyond the store they are always there.
     """
     stored = archive.stored(run_id)
-    columns = f"{_COLUMNS}, {'r.details' if details else 'NULL'}"
+    columns = f"{_COLUMNS}, {details}"
     if stored is not None:
         with archive.reading() as store:
             if store is not None:
@@ -101,10 +112,7 @@ def collected(archive: Archive, run_id: str) -> Iterator[str]:
 
 
 def outcomes(found: Iterable[Result]) -> dict[str, Outcome]:
-    """Return what became of each test: the last attempt counts, and a failing teardown or subtest makes it bad.
-
-    The details of the results are needed where subtests are.
-    """
+    """Return what became of each test: the last attempt counts, and a failing teardown or subtest makes it bad."""
     known: dict[str, Outcome] = {}
     for result in found:
         before = known.get(result.nodeid)
@@ -138,14 +146,16 @@ class Entry(NamedTuple):
     outcome: Outcome
 
 
-def history_of(archive: Archive, nodeid: str, limit: int) -> list[Entry]:
-    """Return the history of a test in the newest runs that have an outcome of it, the latest first."""
+def history_of(archive: Archive, nodeid: str, limit: int, without: str = "") -> list[Entry]:
+    """Return the history of a test in the newest runs that have an outcome of it, the latest first; `without` one run."""
     found: list[Entry] = []
     for run_id in archive.run_ids():
-        listed = list(results(archive, run_id, nodeid, details=True))
+        if run_id == without:
+            continue
+        listed = list(results(archive, run_id, nodeid, details=Details.ALL))
         if not listed:
             continue
-        state = archive.run(run_id).state
+        state = archive.beginning(run_id)
         git = state.start.get("git")
         commit = str(git.get("commit", "")) if isinstance(git, dict) else ""
         found.append(Entry(run_id, listed[-1].started or state.started, commit, outcomes(listed)[nodeid]))

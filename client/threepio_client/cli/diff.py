@@ -86,7 +86,7 @@ def diff(
 
 def _before(archive: Archive, run_id: str) -> str:
     """Return the last run before one of the same rootdir that ran tests."""
-    rootdir_of: Callable[[str], object] = lambda found: archive.run(found).state.start.get("rootdir")  # noqa: E731
+    rootdir_of: Callable[[str], object] = lambda found: archive.beginning(found).start.get("rootdir")  # noqa: E731
     run_ids = archive.run_ids()
     rootdir = rootdir_of(run_id)
     for earlier in run_ids[run_ids.index(run_id) + 1 :]:

@@ -33,7 +33,7 @@ def flaky(
         attempts: dict[str, int] = defaultdict(int)
         said: dict[tuple[str, str], set[bool]] = defaultdict(set)
         for run_id in archive.run_ids():
-            state = archive.run(run_id).state
+            state = archive.beginning(run_id)
             rootdir = state.start.get("rootdir") if rootdir is None else rootdir
             if state.start.get("rootdir") != rootdir:
                 continue

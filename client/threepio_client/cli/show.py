@@ -9,7 +9,7 @@ from threepio_client.cli.options import AsJson, NodeId, RunReference
 from threepio_client.cli.output import one_line, say, say_json
 from threepio_client.cli.source import Source, open_source
 from threepio_client.errors import NoSuchTest
-from threepio_client.results import BAD, Entry, Result, history_of, outcomes, results
+from threepio_client.results import BAD, Details, Entry, Result, history_of, outcomes, results
 from threepio_client.views import VIEW_VERSION
 
 EXAMPLE = "Example: threepio show tests/test_shop.py::test_order latest"
@@ -26,12 +26,12 @@ def show(nodeid: NodeId, run: RunReference = "latest", as_json: AsJson = False) 
     """
     with open_source() as source:
         run_id = source.find(run)
-        found = list(results(source.archive, run_id, nodeid, details=True))
+        found = list(results(source.archive, run_id, nodeid, details=Details.ALL))
         if not found:
             nodeid = _find(source, run_id, nodeid)
-            found = list(results(source.archive, run_id, nodeid, details=True))
+            found = list(results(source.archive, run_id, nodeid, details=Details.ALL))
         outcome = outcomes(found)[nodeid]
-        earlier = [entry for entry in history_of(source.archive, nodeid, HISTORY_SHOWN + 1) if entry.run_id != run_id]
+        earlier = history_of(source.archive, nodeid, HISTORY_SHOWN, without=run_id)
     if as_json:
         answer: answers.Shown = {
             "schema_version": VIEW_VERSION,
@@ -40,7 +40,7 @@ def show(nodeid: NodeId, run: RunReference = "latest", as_json: AsJson = False) 
             "status": outcome.status,
             "attempts": outcome.attempts,
             "results": [_row(result) for result in found],
-            "history": [{"run_id": entry.run_id, "status": entry.outcome.status} for entry in earlier[:HISTORY_SHOWN]],
+            "history": [{"run_id": entry.run_id, "status": entry.outcome.status} for entry in earlier],
         }
         say_json(answer)
     else:
@@ -48,7 +48,7 @@ def show(nodeid: NodeId, run: RunReference = "latest", as_json: AsJson = False) 
         for result in found:
             for line in _lines(result):
                 say(line, whole=line.startswith(INDENT))
-        say(_history_line(earlier[:HISTORY_SHOWN]))
+        say(_history_line(earlier))
     if outcome.status in BAD:
         raise typer.Exit(1)
 

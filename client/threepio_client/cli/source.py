@@ -59,8 +59,7 @@ class Source:
         """Return `status` and `failures` of a run; raises NoSuchRun."""
 
         def from_files() -> dict[str, Any]:
-            run_id = self.archive.find(reference)
-            return {"status": self.archive.view(run_id), "failures": self.archive.bad_results(run_id)}
+            return self.archive.failures(self.archive.find(reference))
 
         return self._answer("failures", {"run": reference}, from_files)
 
