@@ -7,7 +7,6 @@ counted, said once, and visible in the run's own statistics.
 from __future__ import annotations
 
 import os
-import weakref
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -17,8 +16,9 @@ from threepio_client import clock, process
 from threepio_client.continuation import make_next_file
 from threepio_client.errors import NoDaemon, NoPlace, SettingsError
 from threepio_client.events import SCHEMA_VERSION, EventType, Payload
+from threepio_client.forks import forget_in_children
 from threepio_client.journal import JournalError, JournalWriter, MakeLine
-from threepio_client.line import encode, plain_text
+from threepio_client.line import encode_body, encode_payload, plain_text
 from threepio_client.link import Budget, Link
 from threepio_client.nowpage import NowPage
 from threepio_client.paths import COMPRESSED, ID_TRIES, SPARE_FROM, make_private_dir, new_run_id, numbered
@@ -42,8 +42,6 @@ _getpid: Final = os.getpid
 _open: Final = os.open
 _write: Final = os.write
 _close: Final = os.close
-_live: Final[weakref.WeakSet[Adapter]] = weakref.WeakSet()
-_fork_hook_set: bool = False
 
 
 class Adapter:
@@ -106,8 +104,7 @@ class Adapter:
         if settings.run_id not in (None, self.run_id):
             self.complain(f"the run id {settings.run_id} is taken already: this run is {self.run_id}")
         self.now: NowPage | None = self._make_now_page()
-        _live.add(self)
-        _set_fork_hook()
+        forget_in_children(self)
         self._connect_first()
         self.emit(
             EventType.RUN_START,
@@ -141,13 +138,17 @@ class Adapter:
         When this returns, the event is in the journal, or it is counted as lost. It may wait for a slow daemon, within
         the budget. In a forked child it does nothing: the run belongs to its parent.
         """
+        self.emit_body(event_type, encode_payload(payload))
+
+    def emit_body(self, event_type: str, body: str) -> None:
+        """Do what `emit` does with a payload that is JSON already, as `encode_payload` makes it."""
         if self._closed or _getpid() != self._pid:
             return
         self._emitted += 1
         timestamp = clock.wall()
 
         def make_line(seq: int) -> bytes:
-            return encode(seq, event_type, payload, timestamp)
+            return encode_body(seq, event_type, body, timestamp)
 
         try:
             seq, line = self._journal.append(make_line)
@@ -232,7 +233,6 @@ class Adapter:
         self._journal.close()
         if self.now is not None:
             self.now.close()
-        _live.discard(self)
         return stored
 
     def complain(self, text: str, key: str = "") -> None:
@@ -254,7 +254,7 @@ class Adapter:
         except OSError as error:
             self.complaints.append(f"cannot write {self._state_dir.adapter_log}: {error.strerror}")
 
-    def abandon(self) -> None:
+    def forget(self) -> None:
         """In a forked child: let go of the socket, so that the daemon sees the end of the stream when the parent ends."""
         self._closed = True
         if self._link is not None:
@@ -408,7 +408,6 @@ class Adapter:
         self._journal.close()
         if self.now is not None:
             self.now.close()
-        _live.discard(self)
         for path in (self.journal_path, self.now_path):
             path.unlink(missing_ok=True)
 
@@ -463,16 +462,3 @@ class Adapter:
 
     def _stretch_window(self, sync_s: float) -> None:
         self._sync_window = max(SYNC_WINDOW_S, SYNC_SHARE * sync_s)
-
-
-def _abandon_all() -> None:
-    for adapter in list(_live):
-        adapter.abandon()
-
-
-def _set_fork_hook() -> None:
-    """Register once: the hook cannot be taken back."""
-    global _fork_hook_set
-    if not _fork_hook_set:
-        _fork_hook_set = True
-        os.register_at_fork(after_in_child=_abandon_all)

@@ -9,7 +9,8 @@ long texts are cut in the middle with their length stated.
 
 import json
 import math
-from json.encoder import JSONEncoder
+from collections.abc import Callable
+from json.encoder import JSONEncoder, encode_basestring_ascii
 from typing import Any, Final, NamedTuple, NoReturn
 from zlib import crc32
 
@@ -30,9 +31,26 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a finite number")
 
 
+def _refuse_object(value: object) -> NoReturn:
+    raise TypeError(f"{type(value).__name__} is nothing that JSON has")
+
+
+def _make_encode_json() -> Callable[[object], str]:
+    """Return what makes JSON of plain data; `JSONEncoder.encode` makes its C encoder anew for every call."""
+    slow = JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
+    make: Any = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return slow
+    # As JSONEncoder.iterencode does: markers, default, text encoder, indent, separators, sort_keys, skipkeys, allow_nan.
+    chunks = make(None, _refuse_object, encode_basestring_ascii, None, ":", ",", False, False, False)
+    return lambda value: "".join(chunks(value, 0))
+
+
 # Bound once: a test may replace `json.dumps` or `json.loads` while we run.
-_encode_json: Final = JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
-_encode_text: Final = JSONEncoder(ensure_ascii=False).encode
+encode_text: Final = encode_basestring_ascii
+"""A text as JSON, in quotes."""
+_encode_json: Final = _make_encode_json()
+_encode_unicode: Final = JSONEncoder(ensure_ascii=False).encode
 _decode_json: Final = json.JSONDecoder(parse_constant=_refuse_constant).raw_decode
 
 
@@ -56,7 +74,11 @@ class Event(NamedTuple):
 
 def encode(seq: int, event_type: str, payload: Payload, timestamp: float) -> bytes:
     """Return the event's line with its newline, at most LINE_LIMIT bytes; it never fails for what a test can bring."""
-    body = _encode_payload(payload)
+    return encode_body(seq, event_type, encode_payload(payload), timestamp)
+
+
+def encode_body(seq: int, event_type: str, body: str, timestamp: float) -> bytes:
+    """Return the line of an event whose payload is JSON already, as `encode_payload` makes it."""
     head = f'{{"seq":{seq},"eventType":"{event_type}","payload":{body},"timestamp":{timestamp:.6f}'.encode("ascii")
     return b'%b,"crc":"%08x"}\n' % (head, crc32(head))
 
@@ -117,13 +139,14 @@ def plain_text(text: str) -> str:
 
 def _is_unicode(payload: Payload, event_type: str) -> bool:
     try:
-        _encode_text([payload, event_type]).encode("utf-8")
+        _encode_unicode([payload, event_type]).encode("utf-8")
     except UnicodeEncodeError:
         return False
     return True
 
 
-def _encode_payload(payload: Payload) -> str:
+def encode_payload(payload: Payload) -> str:
+    """Return a payload as JSON, cut to what a line can hold."""
     try:
         body = _encode_json(payload)
         # A surrogate pair of a valid character looks the same here; `_plain` leaves that one as it is.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from threepio_client.events import Phase
+from threepio_client.forks import forget_in_children
 from threepio_client.line import plain_text
 
 MAGIC: Final = b"3pioNOW1"
@@ -24,12 +25,11 @@ _HEADER_SIZE: Final = 64
 _SEQ: Final = struct.Struct("<Q")
 _SEQ_AT: Final = 12
 _LOCK: Final = struct.Struct("<I")
+_HEAD: Final = struct.Struct("<BBHdQ")  # all of the body but the worker
 _BODY: Final = struct.Struct("<BBHdQ16s")  # phase, is it a test, bytes of text, since, seq, worker
 _TEXT_AT: Final = _LOCK.size + _BODY.size
 TEXT_LIMIT: Final = SLOT_SIZE - _TEXT_AT
 """Bytes of a node id in a slot; a longer one is cut at the end."""
-
-_getpid: Final = os.getpid
 
 READ_TRIES: Final = 20
 READ_PAUSE_S: Final = 0.001
@@ -113,52 +113,57 @@ class NowPage:
             os.close(fd)
         if not 0 <= slot < SLOTS:
             raise OSError(f"the now page has no slot {slot}")
-        self._pid = _getpid()
         self._at = _HEADER_SIZE + slot * SLOT_SIZE
         self._lock = 0
+        self._is_test = False
+        self._size = 0
+        self._is_ours = True
+        forget_in_children(self)
 
     def set_seq(self, seq: int) -> None:
         """State the last journaled event of the run."""
-        if _getpid() != self._pid:
-            return
-        _SEQ.pack_into(self._map, _SEQ_AT, seq)
+        if self._is_ours:
+            _SEQ.pack_into(self._map, _SEQ_AT, seq)
 
     def set(self, text: str, phase: Phase, since: float, *, is_test: bool = True, worker: str = "") -> None:
         """State what is in flight in this slot; `since` in seconds since the epoch."""
-        if _getpid() != self._pid:
-            return  # a forked child: the page is its parent's
+        if not self._is_ours:
+            return
         data = plain_text(text).encode("utf-8")[: TEXT_LIMIT + 1]
         at = self._at
         page = self._map
         seq = _SEQ.unpack_from(page, _SEQ_AT)[0]
-        self._lock += 2
-        _LOCK.pack_into(page, at, (self._lock - 1) & 0xFFFFFFFF)
+        self._is_test, self._size = is_test, len(data)
+        self._lock = (self._lock + 2) & 0xFFFFFFFF
+        _LOCK.pack_into(page, at, self._lock + 1)
         _BODY.pack_into(page, at + 4, _CODE[phase], is_test, len(data), since, seq, worker.encode("ascii", "replace"))
         page[at + _TEXT_AT : at + _TEXT_AT + min(len(data), TEXT_LIMIT)] = data[:TEXT_LIMIT]
-        _LOCK.pack_into(page, at, self._lock & 0xFFFFFFFF)
+        _LOCK.pack_into(page, at, self._lock)
 
     def set_phase(self, phase: Phase, since: float) -> None:
         """State the next phase of what is in flight already."""
-        if _getpid() != self._pid:
+        if not self._is_ours:
             return
-        at = self._at
         page = self._map
         seq = _SEQ.unpack_from(page, _SEQ_AT)[0]
-        self._lock += 2
-        _LOCK.pack_into(page, at, (self._lock - 1) & 0xFFFFFFFF)
-        page[at + 4] = _CODE[phase]
-        _SINCE_SEQ.pack_into(page, at + 8, since, seq)
-        _LOCK.pack_into(page, at, self._lock & 0xFFFFFFFF)
+        lock = self._lock = (self._lock + 2) & 0xFFFFFFFF
+        at = self._at
+        _LOCK.pack_into(page, at, lock + 1)
+        _HEAD.pack_into(page, at + 4, _CODE[phase], self._is_test, self._size, since, seq)
+        _LOCK.pack_into(page, at, lock)
 
     def clear(self) -> None:
         """State that nothing is in flight in this slot."""
-        if _getpid() != self._pid:
+        if not self._is_ours:
             return
-        at = self._at
-        self._lock += 2
-        _LOCK.pack_into(self._map, at, (self._lock - 1) & 0xFFFFFFFF)
-        self._map[at + 4] = 0
-        _LOCK.pack_into(self._map, at, self._lock & 0xFFFFFFFF)
+        lock = self._lock = (self._lock + 2) & 0xFFFFFFFF
+        _LOCK.pack_into(self._map, self._at, lock + 1)
+        self._map[self._at + 4] = 0
+        _LOCK.pack_into(self._map, self._at, lock)
+
+    def forget(self) -> None:
+        """In a forked child: the page is its parent's."""
+        self._is_ours = False
 
     def close(self) -> None:
         """Unmap the page; the file stays.
@@ -179,9 +184,6 @@ class NowPage:
         self._map.close()
         _dup2(kept, self._fd, inheritable)
         _close(kept)
-
-
-_SINCE_SEQ: Final = struct.Struct("<dQ")
 
 
 def read(path: Path) -> Page:

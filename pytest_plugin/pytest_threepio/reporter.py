@@ -92,8 +92,8 @@ class Reporter:
         self._workers = Workers(self._adapter)
         self._was_connected = self._adapter.is_connected
         # Under xdist the workers know better what is in flight.
-        page = None if self._with_workers else self._adapter.now
-        self._in_flight = None if page is None else InFlight(page)
+        self._now = None if self._with_workers else self._adapter.now
+        self._in_flight = None if self._now is None else InFlight(self._now)
         if self._in_flight is not None:
             config.pluginmanager.register(SessionEnd(self._in_flight), "threepio-session-end")
 
@@ -184,36 +184,43 @@ class Reporter:
         if not self._collected_known:  # every worker collects the same
             self._collected(ids)
 
-    # The tests
+    # The tests. These hooks run for every test, so each has its guard in itself: a wrapper is one more call.
 
     @pytest.hookimpl(tryfirst=True)
-    @_guarded
     def pytest_runtest_protocol(self, item: pytest.Item) -> None:
         self._item = item
 
     @pytest.hookimpl(tryfirst=True)
-    @_guarded
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        self._started = clock.wall()
-        self._started_at = self._reported_at = clock.monotonic()
-        if self._in_flight is not None:
-            self._in_flight.pytest_runtest_logstart(nodeid)
+        try:
+            self._started = now = clock.wall()
+            self._started_at = self._reported_at = clock.monotonic()
+            if self._now is not None:
+                self._now.set(nodeid, Phase.SETUP, now)
+        except Exception as error:  # noqa: BLE001 - see _guarded
+            self.failed("pytest_runtest_logstart", error)
 
     # After the terminal has counted the report: `trylast`.
     @pytest.hookimpl(trylast=True)
-    @_guarded
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if self._in_flight is not None:
-            self._in_flight.pytest_runtest_logreport(report)
-        if self._with_workers:
-            self._workers.look()
-        duration = self._duration_of(report)
-        if report.when == "setup":
-            self._before_call_ms = duration
-        if report.when != "call" and report.outcome == "passed":
-            if report.when == "teardown" and duration >= SLOW_TEARDOWN_MS:
+        try:
+            if self._in_flight is not None:
+                self._in_flight.pytest_runtest_logreport(report)
+            if self._with_workers:
+                self._workers.look()
+            duration = self._duration_of(report)
+            when = report.when
+            if when == "setup":
+                self._before_call_ms = duration
+            if when == "call" or report.outcome != "passed":
+                self._report(report, duration)
+            elif when == "teardown" and duration >= SLOW_TEARDOWN_MS:
                 self._adapter.emit(EventType.TEST_TEARDOWN, {"nodeid": report.nodeid, "duration": duration})
-            return
+        except Exception as error:  # noqa: BLE001 - see _guarded
+            self.failed("pytest_runtest_logreport", error)
+
+    def _report(self, report: pytest.TestReport, duration: float) -> None:
+        """Emit what a report decides, if it does."""
         category = self._category_of(report)
         status = payloads.status_of(report, category)
         if status is None:
@@ -239,7 +246,7 @@ class Reporter:
             self._subtests.setdefault(report.nodeid, []).append((category or "", report))
         else:
             self._groups.counted(report.nodeid, status, duration)
-            taken_back = self._taken_back(report.nodeid, status)
+            taken_back = self._taken_back(report.nodeid, status) if self._superseded or self._subtests else {}
             if self._is_decided_again(payload):
                 taken_back["finished"] = 1
             if taken_back:
@@ -247,14 +254,16 @@ class Reporter:
         self._adapter.emit(EventType.TEST_CASE, payload)
 
     @pytest.hookimpl(trylast=True)
-    @_guarded
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
-        if self._in_flight is not None:
-            self._in_flight.pytest_runtest_logfinish()
-        if nodeid in self._again:  # rerunfailures says this after every attempt
-            self._again.discard(nodeid)
-        else:
-            self._groups.over(nodeid)
+        try:
+            if self._now is not None:
+                self._now.clear()
+            if nodeid in self._again:  # rerunfailures says this after every attempt
+                self._again.discard(nodeid)
+            else:
+                self._groups.over(nodeid)
+        except Exception as error:  # noqa: BLE001 - see _guarded
+            self.failed("pytest_runtest_logfinish", error)
 
     # The session
 
@@ -387,7 +396,11 @@ class Reporter:
         """Return where pytest's terminal has counted the report: it was the last to come into that list."""
         if self._terminal is None:
             return None
-        for category, reports in self._terminal.stats.items():
+        stats = self._terminal.stats
+        passed = stats.get("passed")  # most often, and the list of what is not counted comes before it
+        if passed and passed[-1] is report:
+            return "passed"
+        for category, reports in stats.items():
             if reports and reports[-1] is report:
                 return str(category)
         return None

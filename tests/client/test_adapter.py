@@ -81,7 +81,7 @@ def start(place: Path) -> Iterator[Start]:
 
     yield start
     for made in adapters:
-        made.abandon()
+        made.forget()
 
 
 @pytest.fixture

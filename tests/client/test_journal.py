@@ -317,6 +317,7 @@ def test_a_removed_journal_is_said(writer: JournalWriter, path: Path) -> None:
     path.unlink()
 
     assert writer.append(maker("after"))[0] == 2
+    writer.sync()
 
     assert "was removed" in writer.damage
 
