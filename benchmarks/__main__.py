@@ -5,7 +5,22 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import agent, answers, generated, questions, replay, suite, sync, verdict
+from benchmarks import (
+    agent,
+    answers,
+    buffers,
+    generated,
+    ingest,
+    latency,
+    memory,
+    overhead,
+    questions,
+    replay,
+    scale,
+    suite,
+    sync,
+    verdict,
+)
 from benchmarks.measure import BenchmarkFailed
 from benchmarks.requirements import MissingRequirement
 from benchmarks.service import ServiceError
@@ -29,6 +44,12 @@ def main(arguments: list[str] | None = None) -> int:
         "verdict": verdict,
         "answers": answers,
         "questions": questions,
+        "overhead": overhead,
+        "ingest": ingest,
+        "latency": latency,
+        "buffers": buffers,
+        "memory": memory,
+        "scale": scale,
     }
     commands = parser.add_subparsers(required=True, metavar=f"{{{','.join(modules)}}}")
     for name, module in modules.items():

@@ -23,12 +23,16 @@ class ServiceError(Exception):
     """A command of threepiod failed; the text says which, and what it printed."""
 
 
+_CHANGING: Final = ("PYTHONPATH", "PYTHONWARNINGS", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE")
+"""Of the interpreter: with the last one every process compiles anew what an installed plugin has as bytecode."""
+
+
 def clean_environment() -> dict[str, str]:
-    """This process's environment without what would change how pytest or threepiod behave."""
+    """This process's environment without what would change how pytest or threepiod behave, or what they cost."""
     return {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("THREEPIO", "PYTEST_")) and name not in ("PYTHONPATH", "PYTHONWARNINGS")
+        if not name.startswith(("THREEPIO", "PYTEST_")) and name not in _CHANGING
     }
 
 

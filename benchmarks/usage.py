@@ -1,0 +1,109 @@
+"""What processes take: one that is run to its end, or one that is there already; and how such numbers are summed up."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import statistics
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.measure import BenchmarkFailed
+
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+_QUIET_S: Final = 0.3
+_QUIET_TRIES: Final = 100
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What one process took, with the children that it waited for.
+
+    Attributes:
+        wall_s: from its start to its end, in seconds.
+        cpu_s: user and system time, in seconds.
+        peak_rss: bytes; that of the largest of its processes, and never less than the measuring process had.
+    """
+
+    wall_s: float
+    cpu_s: float
+    peak_rss: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Spread:
+    """Numbers of several rounds.
+
+    Attributes:
+        median: of all.
+        low: the lower quartile.
+        high: the upper quartile.
+    """
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, numbers: Sequence[float]) -> Spread:
+        """Sum up one number or more."""
+        if len(numbers) < 2:
+            return cls(median=numbers[0], low=numbers[0], high=numbers[0])
+        low, median, high = statistics.quantiles(numbers, n=4, method="inclusive")
+        return cls(median=median, low=low, high=high)
+
+
+def measured(command: Sequence[Any], cwd: Path, environment: dict[str, str], accepted: Sequence[int] = (0,)) -> Usage:
+    """Run a command to its end and return what it took; its output goes to a file beside `cwd`.
+
+    Raises:
+        BenchmarkFailed: it ended with an exit code that is not accepted.
+    """
+    output = cwd.with_name(f"{cwd.name}.out")
+    with output.open("wb") as out:
+        begin = time.perf_counter()
+        process = subprocess.Popen(
+            command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
+        )
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        wall = time.perf_counter() - begin
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode not in accepted:
+        tail = output.read_bytes()[-2000:].decode("utf-8", "replace")
+        raise BenchmarkFailed(f"{' '.join(map(str, command))} ended with {process.returncode} and said:\n{tail}")
+    return Usage(wall_s=wall, cpu_s=usage.ru_utime + usage.ru_stime, peak_rss=usage.ru_maxrss * 1024)
+
+
+def cpu_of(pid: int) -> float:
+    """User and system time of a process that lives, in seconds; without its children. proc(5), `stat`."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def cpu_when_quiet(pid: int) -> float:
+    """The same, once it has stopped rising: after the work that follows a run."""
+    before = cpu_of(pid)
+    for _ in range(_QUIET_TRIES):
+        time.sleep(_QUIET_S)
+        now = cpu_of(pid)
+        if now - before <= 1 / _TICKS:  # the daemon looks around four times a second
+            return now
+        before = now
+    raise BenchmarkFailed(f"process {pid} is busy without end")
+
+
+def memory_of(pid: int, name: str = "VmRSS") -> int:
+    """A process's memory in bytes: `VmRSS` now, `VmHWM` at most so far. proc(5), `status`."""
+    found = re.search(rf"^{name}:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    if found is None:
+        raise BenchmarkFailed(f"/proc/{pid}/status has no {name}")
+    return int(found[1]) * 1024
