@@ -145,7 +145,8 @@ class Adapter:
         if self._closed or _getpid() != self._pid:
             return
         self._emitted += 1
-        timestamp = clock.wall()
+        now = clock.monotonic()
+        timestamp = clock.WALL_AT_ZERO + now
 
         def make_line(seq: int) -> bytes:
             return encode_body(seq, event_type, body, timestamp)
@@ -159,9 +160,8 @@ class Adapter:
             seq, line = found
         if self.now is not None:
             self.now.set_seq(seq)
-        now = clock.monotonic()
         link = self._link
-        if link is None or not link.is_alive:
+        if (link is None or not link.is_alive) and now >= self._connect_at:
             link = self._reconnect(now)
         if link is None or not link.offer(self._journal.number, self._journal.end, seq, line, now):
             self._spilled += 1

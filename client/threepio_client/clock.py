@@ -12,7 +12,8 @@ from typing import Final
 
 _get: Final = time.clock_gettime
 _ID: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-_wall_at_zero: Final = _get(time.CLOCK_REALTIME) - _get(_ID)
+WALL_AT_ZERO: Final = _get(time.CLOCK_REALTIME) - _get(_ID)
+"""What `wall` says when `monotonic` says 0: who has read the one needs not read the other."""
 
 
 def monotonic(_get: Callable[[int], float] = _get, _id: int = _ID) -> float:
@@ -20,6 +21,6 @@ def monotonic(_get: Callable[[int], float] = _get, _id: int = _ID) -> float:
     return _get(_id)
 
 
-def wall(_get: Callable[[int], float] = _get, _id: int = _ID, _zero: float = _wall_at_zero) -> float:
+def wall(_get: Callable[[int], float] = _get, _id: int = _ID, _zero: float = WALL_AT_ZERO) -> float:
     """Return seconds since the epoch: the wall clock as it was when this module was loaded, carried on monotonically."""
     return _zero + _get(_id)

@@ -26,6 +26,8 @@ Payload = dict[str, Any]
 class EventType(StrEnum):
     """What an event says. Readers count and pass over types that they do not know."""
 
+    __hash__ = str.__hash__  # the one of Enum is written in Python, and a test has a dozen look-ups
+
     RUN_START = "runStart"
     COLLECTION_START = "collectionStart"
     COLLECTION_ERROR = "collectionError"
@@ -62,6 +64,8 @@ class ObservationType(StrEnum):
 class Status(StrEnum):
     """The outcome of one testCase."""
 
+    __hash__ = str.__hash__  # the one of Enum is written in Python, and a test has a dozen look-ups
+
     PASS = "PASS"
     FAIL = "FAIL"
     SKIP = "SKIP"
@@ -73,6 +77,8 @@ class Status(StrEnum):
 
 class Phase(StrEnum):
     """The part of a test - or of the session - that an event or a now-page slot speaks of."""
+
+    __hash__ = str.__hash__  # the one of Enum is written in Python, and a test has a dozen look-ups
 
     COLLECT = "collect"
     SETUP = "setup"

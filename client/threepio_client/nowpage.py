@@ -129,14 +129,26 @@ class NowPage:
         """State what is in flight in this slot; `since` in seconds since the epoch."""
         if not self._is_ours:
             return
-        data = plain_text(text).encode("utf-8")[: TEXT_LIMIT + 1]
+        try:
+            data = text.encode()[: TEXT_LIMIT + 1]
+        except UnicodeEncodeError:
+            data = plain_text(text).encode()[: TEXT_LIMIT + 1]
         at = self._at
         page = self._map
         seq = _SEQ.unpack_from(page, _SEQ_AT)[0]
         self._is_test, self._size = is_test, len(data)
         self._lock = (self._lock + 2) & 0xFFFFFFFF
         _LOCK.pack_into(page, at, self._lock + 1)
-        _BODY.pack_into(page, at + 4, _CODE[phase], is_test, len(data), since, seq, worker.encode("ascii", "replace"))
+        _BODY.pack_into(
+            page,
+            at + 4,
+            _CODE[phase],
+            is_test,
+            len(data),
+            since,
+            seq,
+            worker.encode("ascii", "replace") if worker else b"",
+        )
         page[at + _TEXT_AT : at + _TEXT_AT + min(len(data), TEXT_LIMIT)] = data[:TEXT_LIMIT]
         _LOCK.pack_into(page, at, self._lock)
 

@@ -40,14 +40,18 @@ class InFlight:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.reported(report, clock.wall())
+
+    def reported(self, report: pytest.TestReport, since: float) -> None:
+        """State the phase that follows a report; `since` in seconds since the epoch."""
         # The report of a phase comes when the phase is over. After a teardown either the test is over,
         # or a plugin runs it again.
         if report.when == "setup":
-            self._page.set_phase(Phase.CALL if report.passed else Phase.TEARDOWN, clock.wall())
+            self._page.set_phase(Phase.CALL if report.passed else Phase.TEARDOWN, since)
         elif report.when == "teardown":
-            self._page.set_phase(Phase.SETUP, clock.wall())
+            self._page.set_phase(Phase.SETUP, since)
         elif not hasattr(report, "context"):  # a subtest's report comes in the middle of the call
-            self._page.set_phase(Phase.TEARDOWN, clock.wall())
+            self._page.set_phase(Phase.TEARDOWN, since)
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logfinish(self) -> None:

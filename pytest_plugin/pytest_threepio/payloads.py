@@ -26,6 +26,7 @@ _STATUS_OF_CATEGORY: Final[dict[str, Status]] = {
 _WITH_XFAIL: Final = {"skipped": "xfailed", "passed": "xpassed"}
 
 
+_NUMBERS: Final = (int, float)
 _MARKED: Final = re.compile(r"E {3,}")
 _TYPE_IN_MESSAGE: Final = re.compile(r"([A-Za-z_][\w.]*): ")
 
@@ -113,7 +114,7 @@ def skip_reason_of(longrepr: Any) -> str:
 
 def milliseconds(seconds: Any) -> float:
     """Return a duration in milliseconds; 0 for what a test's patched clock made of it."""
-    if isinstance(seconds, float | int) and 0 < seconds < math.inf:  # false for what is not a number, too
+    if (type(seconds) is float or isinstance(seconds, _NUMBERS)) and 0 < seconds < math.inf:  # false for NaN, too
         return round(seconds * 1000, 3)
     return 0.0
 

@@ -193,10 +193,10 @@ class Reporter:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         try:
-            self._started = now = clock.wall()
-            self._started_at = self._reported_at = clock.monotonic()
+            self._started_at = self._reported_at = now = clock.monotonic()
+            self._started = started = clock.WALL_AT_ZERO + now
             if self._now is not None:
-                self._now.set(nodeid, Phase.SETUP, now)
+                self._now.set(nodeid, Phase.SETUP, started)
         except Exception as error:  # noqa: BLE001 - see _guarded
             self.failed("pytest_runtest_logstart", error)
 
@@ -204,11 +204,12 @@ class Reporter:
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         try:
+            now = clock.monotonic()
             if self._in_flight is not None:
-                self._in_flight.pytest_runtest_logreport(report)
+                self._in_flight.reported(report, clock.WALL_AT_ZERO + now)
             if self._with_workers:
                 self._workers.look()
-            duration = self._duration_of(report)
+            duration = self._duration_of(report, now)
             when = report.when
             if when == "setup":
                 self._before_call_ms = duration
@@ -381,14 +382,16 @@ class Reporter:
             self._adapter.emit(EventType.TESTS_COLLECTED, {"nodeids": chunk})
         self._adapter.emit(EventType.COLLECTION_FINISH, {"collected": count, "deselected": self._deselected})
 
-    def _duration_of(self, report: pytest.TestReport) -> float:
+    def _duration_of(self, report: pytest.TestReport, now: float) -> float:
         """Return a report's duration in milliseconds, by our own clock where a test replaced pytest's."""
-        now, before = clock.monotonic(), self._reported_at
-        self._reported_at = now
-        duration = payloads.milliseconds(report.duration)
+        before, self._reported_at = self._reported_at, now
+        seconds = report.duration
+        # A plugin may report all phases at the end, so none is longer than from the test's start.
+        if type(seconds) is float and 0 < seconds <= now - self._started_at and not self._with_workers:
+            return round(seconds * 1000, 3)
+        duration = payloads.milliseconds(seconds)
         if self._with_workers:  # we did not see it begin
             return duration if duration <= (now - self._session_at) * 1000 else 0.0
-        # A plugin may report all phases at the end, so none is longer than from the test's start.
         is_possible = 0 < duration <= (now - self._started_at) * 1000
         return duration if is_possible else round((now - before) * 1000, 3)
 

@@ -99,7 +99,7 @@ def boom(*arguments, **named): raise RuntimeError("patched")
 def pytest_collection():
     payloads = sys.modules.get("pytest_threepio.payloads")
     if payloads is not None:
-        payloads.milliseconds = boom
+        payloads.status_of = boom
 def pytest_runtest_setup():
     traceback.format_exception = boom  # what would tell where the error was
 """
