@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from threepiod.store import Store
 
 START_TIMEOUT_S: Final = 30.0
+_END_TIMEOUT_S: Final = 1.0
+"""How long a daemon that will not be ready may take to say why and to end."""
 OTHER_TIMEOUT_S: Final = 10.0
 """How long a daemon that was started by somebody else at the same time may take until it is ready."""
 STOP_TIMEOUT_S: Final = 60.0
@@ -151,9 +153,11 @@ def start_background(settings: Settings) -> dict[str, Any]:
         return daemon_status(settings)
     if process.poll() is None:
         try:
-            process.wait(1.0)
+            process.wait(_END_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             process.kill()
+            process.wait()
+            process.stderr.close()
             raise WaitedTooLong(f"threepiod was not ready within {START_TIMEOUT_S:g} s; see its log") from None
     text = process.stderr.read().decode(errors="replace").strip()
     process.stderr.close()

@@ -214,13 +214,13 @@ class Reporter:
             if when == "setup":
                 self._before_call_ms = duration
             if when == "call" or report.outcome != "passed":
-                self._report(report, duration)
+                self._take_outcome(report, duration)
             elif when == "teardown" and duration >= SLOW_TEARDOWN_MS:
                 self._adapter.emit(EventType.TEST_TEARDOWN, {"nodeid": report.nodeid, "duration": duration})
         except Exception as error:  # noqa: BLE001 - see _guarded
             self.failed("pytest_runtest_logreport", error)
 
-    def _report(self, report: pytest.TestReport, duration: float) -> None:
+    def _take_outcome(self, report: pytest.TestReport, duration: float) -> None:
         """Emit what a report decides, if it does."""
         category = self._category_of(report)
         status = payloads.status_of(report, category)

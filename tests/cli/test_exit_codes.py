@@ -113,9 +113,10 @@ OF_THE_COMMAND: Final = {
     ("run", 137): ["sh", "-c", "kill -KILL $$"],
 }
 OTHERS: Final = {
-    ("stacks", 0), ("prune", 1), ("rerun", 7), ("threepiod start", 0), ("threepiod start", 2), ("threepiod start", 5),
-    ("threepiod stop", 0), ("threepiod stop", 3), ("threepiod stop", 5), ("threepiod restart", 0), ("threepiod status", 0),
-    ("threepiod status", 5), ("threepiod rebuild", 0), ("threepiod rebuild", 1), ("threepiod rebuild", 2),
+    ("stacks", 0), ("prune", 1), ("rerun", 7), ("threepiod start", 0), ("threepiod start", 2), ("threepiod start", 3),
+    ("threepiod start", 5), ("threepiod stop", 0), ("threepiod stop", 3), ("threepiod stop", 5), ("threepiod restart", 0),
+    ("threepiod restart", 3), ("threepiod restart", 5), ("threepiod status", 0), ("threepiod status", 5),
+    ("threepiod rebuild", 0), ("threepiod rebuild", 1), ("threepiod rebuild", 2),
 }  # fmt: skip
 """Those with a test of their own below."""
 
@@ -245,17 +246,28 @@ def test_the_daemons_own(place: Place) -> None:
     place.state_dir.store.write_bytes(b"no store" * 1000)
     assert code("rebuild") == 1
     with stranger(place.settings.socket, b"HTTP/1.1 400 Bad Request\r\n\r\n"):
-        assert code("start") == 5
+        assert (code("start"), code("restart")) == (5, 5)
 
 
-def test_a_daemon_that_does_not_end_in_time(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("command", ["stop", "restart"])
+def test_a_daemon_that_does_not_end_in_time(place: Place, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     place.start_daemon()
     monkeypatch.setattr(lifecycle, "STOP_TIMEOUT_S", 0.0)
 
-    result = CliRunner().invoke(threepiod, ["stop"], env=place.environ)
+    result = CliRunner().invoke(threepiod, [command], env=place.environ)
 
     assert result.exit_code == 3
     assert "did not stop within" in result.stderr
+
+
+def test_a_daemon_that_is_not_ready_in_time(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifecycle, "START_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(lifecycle, "_END_TIMEOUT_S", 0.0)
+
+    result = CliRunner().invoke(threepiod, ["start"], env=place.environ)
+
+    assert result.exit_code == 3
+    assert "was not ready within 0 s" in result.stderr
 
 
 def test_the_table_of_exit_codes_is_what_was_obtained() -> None:
