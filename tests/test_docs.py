@@ -429,8 +429,8 @@ def test_every_command_and_option_of_the_help_is_documented(place: Place, progra
         assert "Example: " in output
 
 
-OF_OTHERS: Final = {"--maxfail", "--user", "--now"}
-"""Options of pytest and of systemctl that these documents mention."""
+OF_OTHERS: Final = {"--maxfail", "--threepio-rerun", "--threepio-rerun-failed", "--user", "--now"}
+"""Options of pytest - our plugin's among them - and of systemctl that these documents mention."""
 
 
 def test_every_option_that_a_document_mentions_is_there() -> None:
