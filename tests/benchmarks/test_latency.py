@@ -50,9 +50,9 @@ def test_a_small_credit_blocks_and_a_slow_daemon_makes_the_adapter_spill(tmp_pat
         (tmp_path / name).mkdir()
     credit = {"THREEPIO_EVENT_BUFFER_SIZE": "10"}
 
-    blocked, _ = measure(python, tmp_path / "blocked", credit | WAITING, 200)
+    blocked, _ = measure(python, tmp_path / "blocked", credit | WAITING, 60)
     spilled, _ = measure(
-        python, tmp_path / "spilled", credit | {"BENCH_EVENTS_PER_S": "20", "THREEPIO_BLOCK_TOTAL_MS": "300"}, 100
+        python, tmp_path / "spilled", credit | {"BENCH_EVENTS_PER_S": "20", "THREEPIO_BLOCK_TOTAL_MS": "300"}, 50
     )
 
     assert blocked.blocked_ms > 0
