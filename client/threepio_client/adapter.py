@@ -18,7 +18,7 @@ from threepio_client.errors import NoDaemon, NoPlace, SettingsError
 from threepio_client.events import SCHEMA_VERSION, EventType, Payload
 from threepio_client.forks import forget_in_children
 from threepio_client.journal import JournalError, JournalWriter, MakeLine
-from threepio_client.line import encode_body, encode_payload, plain_text
+from threepio_client.line import encode, plain_text
 from threepio_client.link import Budget, Link
 from threepio_client.nowpage import NowPage
 from threepio_client.paths import COMPRESSED, ID_TRIES, SPARE_FROM, make_private_dir, new_run_id, numbered
@@ -138,10 +138,6 @@ class Adapter:
         When this returns, the event is in the journal, or it is counted as lost. It may wait for a slow daemon, within
         the budget. In a forked child it does nothing: the run belongs to its parent.
         """
-        self.emit_body(event_type, encode_payload(payload))
-
-    def emit_body(self, event_type: str, body: str) -> None:
-        """Do what `emit` does with a payload that is JSON already, as `encode_payload` makes it."""
         if self._closed or _getpid() != self._pid:
             return
         self._emitted += 1
@@ -149,7 +145,7 @@ class Adapter:
         timestamp = clock.WALL_AT_ZERO + now
 
         def make_line(seq: int) -> bytes:
-            return encode_body(seq, event_type, body, timestamp)
+            return encode(seq, event_type, payload, timestamp)
 
         try:
             seq, line = self._journal.append(make_line)

@@ -251,10 +251,8 @@ class Archive:
         """Return what failed or broke in a run, in the order in which it happened: see docs/json.md, `failures`."""
         beyond: list[dict[str, Any]] = []
         stored = self.stored(run_id)
-        if stored is None or not stored.final:
-            for step in self.steps(run_id, stored):
-                if step.event is not None:
-                    beyond += _bad_results_of(step.event)
+        for event in self.beyond(run_id, stored):
+            beyond += _bad_results_of(event)
         return self._with_stored(run_id, beyond)
 
     def _with_stored(self, run_id: str, beyond: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -300,11 +298,9 @@ class Archive:
                     more = json.loads(details) if details and '"subtest"' in details else {}
                     selector.take(EventType.TEST_CASE, {**more, "nodeid": nodeid, "status": status, "phase": phase})
         state = stored.state if stored is not None else RunState()
-        if stored is None or not stored.final:
-            for step in self.steps(run_id, stored):
-                if step.event is not None:
-                    state.fold(step.event)
-                    selector.take(step.event.type, step.event.payload)
+        for event in self.beyond(run_id, stored):
+            state.fold(event)
+            selector.take(event.type, event.payload)
         return selector.result(self.state_dir, run_id, state)
 
     def stored_lines(self, run_id: str) -> list[tuple[int, int, str]]:
@@ -377,6 +373,13 @@ class Archive:
             except OSError:
                 return 0
             return journal.torn()
+
+    def beyond(self, run_id: str, stored: StoredRun | None) -> Iterator[Event]:
+        """Yield the events of a run's journal beyond what is stored; none of a run of which nothing more is expected."""
+        if stored is None or not stored.final:
+            for step in self.steps(run_id, stored):
+                if step.event is not None:
+                    yield step.event
 
     def steps(self, run_id: str, stored: StoredRun | None) -> Iterator[Step]:
         """Yield the lines of a run's journal beyond what is stored."""

@@ -47,8 +47,6 @@ def _make_encode_json() -> Callable[[object], str]:
 
 
 # Bound once: a test may replace `json.dumps` or `json.loads` while we run.
-encode_text: Final = encode_basestring_ascii
-"""A text as JSON, in quotes."""
 _encode_json: Final = _make_encode_json()
 _encode_unicode: Final = JSONEncoder(ensure_ascii=False).encode
 _decode_json: Final = json.JSONDecoder(parse_constant=_refuse_constant).raw_decode
@@ -74,11 +72,7 @@ class Event(NamedTuple):
 
 def encode(seq: int, event_type: str, payload: Payload, timestamp: float) -> bytes:
     """Return the event's line with its newline, at most LINE_LIMIT bytes; it never fails for what a test can bring."""
-    return encode_body(seq, event_type, encode_payload(payload), timestamp)
-
-
-def encode_body(seq: int, event_type: str, body: str, timestamp: float) -> bytes:
-    """Return the line of an event whose payload is JSON already, as `encode_payload` makes it."""
+    body = _encode_payload(payload)
     head = f'{{"seq":{seq},"eventType":"{event_type}","payload":{body},"timestamp":{timestamp:.6f}'.encode("ascii")
     return b'%b,"crc":"%08x"}\n' % (head, crc32(head))
 
@@ -145,8 +139,7 @@ def _is_unicode(payload: Payload, event_type: str) -> bool:
     return True
 
 
-def encode_payload(payload: Payload) -> str:
-    """Return a payload as JSON, cut to what a line can hold."""
+def _encode_payload(payload: Payload) -> str:
     try:
         body = _encode_json(payload)
         # A surrogate pair of a valid character looks the same here; `_plain` leaves that one as it is.

@@ -85,15 +85,9 @@ def results(
                 source = f"results r JOIN tests t ON t.id = r.test WHERE r.run = ? {where} ORDER BY r.seq"
                 query = f"SELECT {columns} FROM {source}"
                 yield from map(_of_row, store.execute(query, (stored.key, *values)))
-    if stored is None or not stored.final:
-        for step in archive.steps(run_id, stored):
-            event = step.event
-            if (
-                event is not None
-                and event.type == EventType.TEST_CASE
-                and nodeid in (None, event.payload.get("nodeid"))
-            ):
-                yield _of_payload(event.seq, event.payload)
+    for event in archive.beyond(run_id, stored):
+        if event.type == EventType.TEST_CASE and nodeid in (None, event.payload.get("nodeid")):
+            yield _of_payload(event.seq, event.payload)
 
 
 def collected(archive: Archive, run_id: str) -> Iterator[str]:
@@ -105,10 +99,9 @@ def collected(archive: Archive, run_id: str) -> Iterator[str]:
                 question = "SELECT payload FROM events WHERE run = ? AND type = ? ORDER BY seq"
                 for (payload,) in store.execute(question, (stored.key, EventType.TESTS_COLLECTED)):
                     yield from json.loads(payload).get("nodeids", [])
-    if stored is None or not stored.final:
-        for step in archive.steps(run_id, stored):
-            if step.event is not None and step.event.type == EventType.TESTS_COLLECTED:
-                yield from step.event.payload.get("nodeids", [])
+    for event in archive.beyond(run_id, stored):
+        if event.type == EventType.TESTS_COLLECTED:
+            yield from event.payload.get("nodeids", [])
 
 
 def outcomes(found: Iterable[Result]) -> dict[str, Outcome]:
