@@ -387,7 +387,9 @@ def test_the_layout_of_the_now_page(tmp_path: Path) -> None:
     }
     page = nowpage.NowPage(tmp_path / "page", 2, create=True)
     page.set_seq(77)
-    page.set("x" * 2000, Phase.TEARDOWN, 1234.5, worker="gw1")
+    page.set("x" * 2000, Phase.SETUP, 1234.5, worker="gw1")
+    page.set_phase(Phase.CALL, 1235.5)
+    page.set_phase(Phase.TEARDOWN, 1236.5)
     data = (tmp_path / "page").read_bytes()
 
     def read(part: str, name: str) -> bytes:
@@ -395,15 +397,16 @@ def test_the_layout_of_the_now_page(tmp_path: Path) -> None:
         base = 0 if part == "header" else 64 + 2 * 1024
         return data[base + at : base + at + size]
 
-    assert read("header", "magic") == b"3pioNOW1"
+    assert read("header", "magic") == b"3pioNOW2"
     numbers = {key: int.from_bytes(read(*key), "little") for key, (_, size) in layout.items() if size <= 8}
     assert numbers["header", "slots"] * numbers["header", "slot_size"] + 64 == len(data)
     assert numbers["header", "last_seq"] == numbers["slot", "seq"] == 77
-    assert (numbers["slot", "phase"], numbers["slot", "is_test"], numbers["slot", "size"]) == (4, 1, 985)
+    assert (numbers["slot", "phase"], numbers["slot", "is_test"], numbers["slot", "size"]) == (2, 1, 969)
     assert numbers["slot", "lock"] % 2 == 0
-    assert struct.unpack("<d", read("slot", "since")) == (1234.5,)
+    times = [struct.unpack("<d", read("slot", name)) for name in ("since", "call", "teardown")]
+    assert times == [(1234.5,), (1235.5,), (1236.5,)]
     assert read("slot", "worker").rstrip(b"\0") == b"gw1"
-    assert read("slot", "text") == b"x" * 984
+    assert read("slot", "text") == b"x" * 968
 
 
 def test_the_reference_of_the_commands_is_fresh() -> None:

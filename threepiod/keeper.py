@@ -70,7 +70,7 @@ class Keeper:
                 self._journal.run_id,
                 self._own.path,
             )
-        self._own.append(lambda _: raw + b"\n")
+        self._own.append_line(raw + b"\n")
         return self._own.number
 
     async def sync(self) -> None:

@@ -17,8 +17,8 @@ from threepio_client.continuation import make_next_file
 from threepio_client.errors import NoDaemon, NoPlace, SettingsError
 from threepio_client.events import SCHEMA_VERSION, EventType, Payload
 from threepio_client.forks import forget_in_children
-from threepio_client.journal import JournalError, JournalWriter, MakeLine
-from threepio_client.line import encode, plain_text
+from threepio_client.journal import JournalError, JournalWriter
+from threepio_client.line import encode_payload, plain_text, seal
 from threepio_client.link import Budget, Link
 from threepio_client.nowpage import NowPage
 from threepio_client.paths import COMPRESSED, ID_TRIES, SPARE_FROM, make_private_dir, new_run_id, numbered
@@ -138,19 +138,24 @@ class Adapter:
         When this returns, the event is in the journal, or it is counted as lost. It may wait for a slow daemon, within
         the budget. In a forked child it does nothing: the run belongs to its parent.
         """
+        self.emit_encoded(event_type, encode_payload(payload))
+
+    def emit_encoded(self, event_type: str, body: str, *, can_wait: bool = False) -> None:
+        """Do as `emit` does with a payload that is JSON already, by `line.py`.
+
+        Args:
+            event_type: an `EventType`.
+            body: the payload.
+            can_wait: whether nobody misses it if it is sent with the events after it (`Link.offer`).
+        """
         if self._closed or _getpid() != self._pid:
             return
         self._emitted += 1
         now = clock.monotonic()
-        timestamp = clock.WALL_AT_ZERO + now
-
-        def make_line(seq: int) -> bytes:
-            return encode(seq, event_type, payload, timestamp)
-
         try:
-            seq, line = self._journal.append(make_line)
+            seq, line = self._journal.append(event_type, body, clock.WALL_AT_ZERO + now)
         except JournalError as error:
-            found = self._append_elsewhere(error, make_line)
+            found = self._append_elsewhere(error, event_type, body, clock.WALL_AT_ZERO + now)
             if found is None:
                 return
             seq, line = found
@@ -159,13 +164,15 @@ class Adapter:
         link = self._link
         if (link is None or not link.is_alive) and now >= self._connect_at:
             link = self._reconnect(now)
-        if link is None or not link.offer(self._journal.number, self._journal.end, seq, line, now):
+        if link is None:
             self._spilled += 1
-            if link is not None and link.trouble:
+        else:
+            link.offer(self._journal.number, self._journal.end, seq, line, now, can_wait=can_wait)
+            if link.trouble:
                 self.complain(f"the connection to threepiod ended: {link.trouble}", key="connection")
         self._sync_if_due(now)
         # Nothing follows runComplete, which has statistics of its own.
-        if event_type != EventType.RUN_COMPLETE and (seq >= self._stats_at_seq or now >= self._stats_at):
+        if (seq >= self._stats_at_seq or now >= self._stats_at) and event_type != EventType.RUN_COMPLETE:
             self._stats_at_seq = seq + STATS_EVERY_EVENTS
             self._stats_at = now + STATS_EVERY_S
             self._note_synced()
@@ -185,7 +192,7 @@ class Adapter:
             + (0 if self.is_connected else self._not_taken()),
             "syncs": self._syncs,
             "synced": max(self._synced_seq, acked),
-            "spilled": self._spilled,
+            "spilled": self._spilled_in_all(),
             "acked": acked,
             "connections": self._connections,
             "blockedMs": round(self._budget.blocked * 1000, 3),
@@ -224,7 +231,7 @@ class Adapter:
             )
         if self._connections and not stored:
             self.complain(
-                f"threepiod was slow or away: {self._spilled} events were spilled; it takes them from the journal"
+                f"threepiod was slow or away: {self._spilled_in_all()} events were spilled; it takes them from the journal"
             )
         self._journal.close()
         if self.now is not None:
@@ -284,7 +291,9 @@ class Adapter:
             pass  # the first place's trouble is the one to be mended
         raise NoPlace(str(error)) from error
 
-    def _append_elsewhere(self, error: JournalError, make_line: MakeLine) -> tuple[int, bytes] | None:
+    def _append_elsewhere(
+        self, error: JournalError, event_type: str, body: str, timestamp: float
+    ) -> tuple[int, bytes] | None:
         """Append a line that the journal's file does not take to the next file; where there is none, send it unjournaled.
 
         Returns:
@@ -297,14 +306,14 @@ class Adapter:
             if begun is not None and error.is_begun:
                 return self._journal.seq, begun
             try:
-                return self._journal.append(make_line)
+                return self._journal.append(event_type, body, timestamp)
             except JournalError as again:
                 error = again
         journal, link = self._journal, self._link
         # The begun line, which may be an earlier one, and then the one that was to follow it.
         waiting = [] if journal.begun is None else [journal.begun]
         if not error.is_begun:
-            waiting.append(make_line(journal.seq + 1 + len(waiting)))
+            waiting.append(seal(journal.seq + 1 + len(waiting), event_type, body, timestamp))
         for line in waiting:
             if link is None or not link.offer_unjournaled(journal.seq + 1, line):
                 break
@@ -362,6 +371,9 @@ class Adapter:
         acked = self._link.acked if self._link is not None else 0
         return min(max(self._unjournaled_to - acked, 0), self._unjournaled)
 
+    def _spilled_in_all(self) -> int:
+        return self._spilled + (self._link.spilled if self._link is not None else 0)
+
     def _note_synced(self) -> None:
         """Note up to where the file is known to be on the disk, by acks: from there it would be written again."""
         if self._link is not None and self._link.acked >= self._mark[0]:
@@ -417,7 +429,9 @@ class Adapter:
         if not link.connect(self.run_id, self._producer_id, self._process, self.journal_path):
             self._trouble = link.trouble
             return None
-        link.acked = old.acked if old is not None else 0
+        if old is not None:
+            link.acked = old.acked
+            self._spilled += old.spilled
         self._connections += 1
         self._link = link
         return link

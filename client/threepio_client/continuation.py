@@ -37,7 +37,7 @@ def make_next_file(state_dir: StateDir, run_id: str, lines: Iterable[bytes]) -> 
             file = _first_free(state_dir, run_id, first)
             try:
                 for line in kept:
-                    file.append(lambda _, line=line: line)  # type: ignore[misc]
+                    file.append_line(line)
                 file.sync()
             except JournalError:
                 file.close()

@@ -7,20 +7,17 @@ up a run's journal (`runfiles.py`), and how they go on from each other (`continu
 
 import fcntl
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from threepio_client.errors import BadLine, ThreepioError
 from threepio_client.events import LINE_LIMIT, Payload
-from threepio_client.line import Event, decode, encode
+from threepio_client.line import Event, decode, encode, seal
 
 READ_SIZE: Final = 256 * 1024
 """Bytes asked of the file at once: some 900 lines of a usual suite, so a reader's memory stays small."""
-
-MakeLine = Callable[[int], bytes]
-"""Makes the line of the next seq, with its newline."""
 
 # Bound once: a test may replace what `os` holds while we run.
 _write: Final = os.write
@@ -117,23 +114,36 @@ class JournalWriter:
         self._state = (seq, self._state[1], None)
         self._is_left = True
 
-    def append(self, make_line: MakeLine) -> tuple[int, bytes]:
-        """Write the next line and return its number and bytes; `make_line` gets the number.
+    def append_line(self, line: bytes) -> None:
+        """Write a line with its newline that is made already and has the next number; raises what `append` does."""
+        self.append("", "", 0.0, line)
+
+    def append(self, event_type: str, body: str, timestamp: float, made: bytes = b"") -> tuple[int, bytes]:
+        """Write the next line and return its number and bytes.
+
+        Args:
+            event_type: what it says.
+            body: its payload as JSON, by `line.py`.
+            timestamp: seconds since the epoch.
+            made: the line itself, instead of all that.
 
         Raises:
             JournalError: the line is not in the journal; either it was not begun, or the next call finishes it first.
         """
         is_begun = False
         try:
-            size = self._size()
-            if self._is_left:
-                raise JournalError(f"the journal {self.path} was given up")
-            if self._state[2] is not None:
-                self._finish_begun(size)
-                size = self._check_file()
-            seq, end, _ = self._state
-            line = make_line(seq + 1)
-            begun = line if size == end else self._behind_damage(line, size)
+            try:
+                size = _lseek(self._fd, 0, _END)
+            except OSError:
+                size = -1
+            seq, end, begun = self._state
+            # A descriptor whose file is as long as it should be is taken to be ours: `fstat` takes longer.
+            if size != end or begun is not None or self._is_left:
+                size = self._make_ready()
+                seq, end, _ = self._state
+            line = begun = made or seal(seq + 1, event_type, body, timestamp)
+            if size != end:
+                begun = self._behind_damage(line, size)
             self._state = (seq, size, begun)
             is_begun = True
             if _write(self._fd, begun) == len(begun):
@@ -201,13 +211,15 @@ class JournalWriter:
         self.damage = f"the journal {self.path} has {size} bytes instead of {self.end}: something else changed it"
         return b"\n" + line if size else line
 
-    def _size(self) -> int:
-        """Return the size; where it is what it should be, the descriptor is taken to be ours: `fstat` takes longer."""
-        try:
-            size = _lseek(self._fd, 0, _END)
-        except OSError:
-            size = -1
-        return size if size == self._state[1] else self._check_file()
+    def _make_ready(self) -> int:
+        """Look at a file that is not as it was left, and finish the line that was begun; return the file's size."""
+        size = self._check_file()
+        if self._is_left:
+            raise JournalError(f"the journal {self.path} was given up")
+        if self._state[2] is not None:
+            self._finish_begun(size)
+            size = self._check_file()
+        return size
 
     def _check_file(self) -> int:
         """Return the file's size, after making sure that the descriptor still is our file and nobody else's."""

@@ -38,6 +38,12 @@ SMALL_STALL_S: Final = 0.020
 """Shorter waits are the scheduler's, not a slow daemon's, and do not count against the run's budget."""
 READ_EVERY_S: Final = 0.050
 """How often an adapter with credit to spare looks for acks."""
+SEND_EVERY_S: Final = 0.020
+"""How often lines that can wait are sent. What is left when no line follows, the daemon finds in the journal within two of
+its ticks. A send costs a test 20 us or more, because it wakes another process: five times as much as writing the line."""
+FRAME_LINES: Final = 64
+FRAME_BYTES: Final = 16 * 1024
+"""Lines, and bytes of lines, that are sent at once even if they could wait."""
 LONGEST_POLL_MS: Final = 60_000
 """poll(2) takes no more than 24 days; a longer wait is several polls."""
 
@@ -92,6 +98,7 @@ class Link:
         heard: when the daemon last said something, by `clock.monotonic`.
         trouble: why the connection ended or could not be made; empty while it is fine.
         refused: whether the daemon refused this run, so that asking again is of no use.
+        spilled: how many lines were left to the journal.
     """
 
     def __init__(self, path: Path, budget: Budget, events: int) -> None:
@@ -99,6 +106,7 @@ class Link:
         self.heard = 0.0
         self.trouble = ""
         self.refused = False
+        self.spilled = 0
         self._path = path
         self._budget = budget
         self._protocol = Connection(Role.ADAPTER)
@@ -107,6 +115,11 @@ class Link:
         self._read_at = 0.0
         self._sock: socket.socket | None = None
         self._file_id = (0, 0)
+        # Lines that are not sent yet: they stand one behind the other in file `_file`, up to byte `_end` and line `_seq`.
+        self._lines: list[bytes] = []
+        self._file = self._end = self._seq = self._size = 0
+        self._lines_at_once = max(min(FRAME_LINES, events // 4), 1)
+        self._sent_at = 0.0
         # After a wait in vain none follows before the daemon has said something: one test may emit many events,
         # and a timeout plugin counts all of their waits as its time.
         self._is_silent = False
@@ -159,8 +172,8 @@ class Link:
         """Wait within the budget until the daemon has answered; return whether it said WELCOME."""
         return self._wait(lambda: self.is_open)
 
-    def offer(self, file: int, end: int, seq: int, line: bytes, now: float) -> bool:
-        """Send one line, waiting for credit within the budget; return False if it is left to the journal.
+    def offer(self, file: int, end: int, seq: int, line: bytes, now: float, *, can_wait: bool = False) -> None:
+        """Send one line, with those that waited; wait for credit within the budget, or leave them to the journal.
 
         Args:
             file: number of the journal's file that it stands in.
@@ -168,27 +181,54 @@ class Link:
             seq: the line's number.
             line: the line with its newline.
             now: `clock.monotonic`, read by the caller anyway.
+            can_wait: whether it may be sent with the lines after it, SEND_EVERY_S after the last sending.
         """
-        if self._sock is None:
-            return False
-        if now - self._read_at > READ_EVERY_S or self._credit.mostly_used:
+        if self._lines and (seq != self._seq + 1 or file != self._file):
+            self._send_lines(now)
+        self._lines.append(line[:-1])
+        self._size += len(line)
+        self._file = file
+        self._end = end
+        self._seq = seq
+        if not (
+            can_wait
+            and now - self._sent_at < SEND_EVERY_S
+            and self._size < FRAME_BYTES
+            and len(self._lines) < self._lines_at_once
+        ):
+            self._send_lines(now)
+
+    def _send_lines(self, now: float) -> None:
+        """Send the lines that wait, or leave them to the journal; none waits any more, either way."""
+        lines, size = self._lines, self._size
+        self._lines, self._size = [], 0
+        self._sent_at = now
+        if self._sock is not None and (now - self._read_at > READ_EVERY_S or self._credit.mostly_used):
             self._read_at = now
             self.hear()
-        if not self.is_open:
-            return False
-        if seq <= self.acked:
-            return True
-        if not self._has_room(len(line)):
-            return False
-        if seq <= self.acked:  # taken from the journal while this waited: no ack would come for it
-            return True
-        self._credit.sent(seq, len(line))
-        self._out = self._protocol.send_lines(file, end, seq, [line[:-1]])
-        self._flush()
-        return self.is_alive
+        if self._seq <= self.acked:
+            return
+        if self.is_open and self._has_room(size, len(lines)):
+            first = self._seq - len(lines) + 1
+            if first <= self.acked:  # taken from the journal while these waited: no ack would come for them
+                lines = lines[self.acked + 1 - first :]
+                if not lines:
+                    return
+                first = self._seq - len(lines) + 1
+                size = sum(len(line) + 1 for line in lines)
+            self._credit.sent(self._seq, size, len(lines))
+            self._out = self._protocol.send_lines(self._file, self._end, first, lines)
+            self._flush()
+            if self.is_alive:
+                return
+        self.spilled += len(lines)
 
     def offer_unjournaled(self, seq: int, line: bytes) -> bool:
-        """Send one line that stands in no journal, waiting likewise; return False if it is lost."""
+        """Send one line that stands in no journal, waiting likewise; return False if it is lost.
+
+        Lines that waited are left to the journal, where they are.
+        """
+        self._leave_lines()
         self.hear()
         if not self.is_open or not self._has_room(len(line)):
             return False
@@ -247,7 +287,8 @@ class Link:
             self.close()
 
     def close(self) -> None:
-        """Close the socket, if the descriptor is still ours."""
+        """Close the socket, if the descriptor is still ours. Lines that waited are left to the journal."""
+        self._leave_lines()
         sock, self._sock = self._sock, None
         if sock is not None:
             if self._is_ours(sock):
@@ -255,11 +296,15 @@ class Link:
             else:
                 sock.detach()  # the suite closed it, and the number may be a file of its own by now
 
-    def _has_room(self, size: int) -> bool:
-        """Wait within the budget until the frame before is out and there is credit for a line of so many bytes."""
-        if not self._out and self._credit.allows(size):
+    def _leave_lines(self) -> None:
+        self.spilled += len(self._lines)
+        self._lines, self._size = [], 0
+
+    def _has_room(self, size: int, lines: int = 1) -> bool:
+        """Wait within the budget until the frame before is out and there is credit for lines of so many bytes."""
+        if not self._out and self._credit.allows(size, lines):
             return True
-        return self._wait(lambda: self._flush() and self._credit.allows(size))
+        return self._wait(lambda: self._flush() and self._credit.allows(size, lines))
 
     def _wait(self, ready: Callable[[], bool]) -> bool:
         """Read and write until `ready`, at most as long as the budget allows; return whether it is."""

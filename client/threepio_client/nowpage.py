@@ -1,7 +1,8 @@
 """The now page: which test is in flight, in which phase, since when - written without a system call.
 
 A memory-mapped file beside the journal, one slot a worker. Anybody may read it at any moment: each slot has a sequence
-lock (odd while it is being written), and the page is still there after SIGKILL. Layout: `docs/protocol.md`.
+lock (odd while it is being written), and the page is still there after SIGKILL. A test's next phase is one store of eight
+bytes, its time, so that it needs no lock. Layout: `docs/protocol.md`.
 """
 
 import mmap
@@ -15,18 +16,19 @@ from threepio_client.events import Phase
 from threepio_client.forks import forget_in_children
 from threepio_client.line import plain_text
 
-MAGIC: Final = b"3pioNOW1"
+MAGIC: Final = b"3pioNOW2"
 SLOT_SIZE: Final = 1024
 SLOTS: Final = 32
 """One for the session and 31 workers: 33 KiB a run. Workers beyond that have no slot and are not in `in_flight`."""
 
-_HEADER: Final = struct.Struct("<8sHHQ")  # magic, slots, slot size, last journaled seq
+_HEADER: Final = struct.Struct("<8sHH4xQ")  # magic, slots, slot size, last journaled seq
 _HEADER_SIZE: Final = 64
 _SEQ: Final = struct.Struct("<Q")
-_SEQ_AT: Final = 12
+_SEQ_AT: Final = 16
 _LOCK: Final = struct.Struct("<I")
-_HEAD: Final = struct.Struct("<BBHdQ")  # all of the body but the worker
-_BODY: Final = struct.Struct("<BBHdQ16s")  # phase, is it a test, bytes of text, since, seq, worker
+_BODY: Final = struct.Struct("<BBHdQdd16s")  # phase, is it a test, bytes of text, since, seq, call, teardown, worker
+_CALL_AT: Final = 24
+_TEARDOWN_AT: Final = 32
 _TEXT_AT: Final = _LOCK.size + _BODY.size
 TEXT_LIMIT: Final = SLOT_SIZE - _TEXT_AT
 """Bytes of a node id in a slot; a longer one is cut at the end."""
@@ -55,7 +57,7 @@ class InFlight(NamedTuple):
         is_test: whether `text` is the node id of a test.
         phase: what is being done.
         since: start of the phase, seconds since the epoch.
-        seq: last event journaled when the slot was written.
+        seq: last event journaled when the text was stated.
         worker: xdist worker id, empty without workers.
         whole: False if the text was cut because it did not fit.
     """
@@ -115,67 +117,65 @@ class NowPage:
             raise OSError(f"the now page has no slot {slot}")
         self._at = _HEADER_SIZE + slot * SLOT_SIZE
         self._lock = 0
-        self._is_test = False
-        self._size = 0
-        self._is_ours = True
+        self._text: tuple[str, bool, str] = ("", False, "")
+        self._use(memoryview(self._map))
         forget_in_children(self)
 
     def set_seq(self, seq: int) -> None:
         """State the last journaled event of the run."""
-        if self._is_ours:
-            _SEQ.pack_into(self._map, _SEQ_AT, seq)
+        self._numbers[_SEQ_AT // 8] = seq
 
     def set(self, text: str, phase: Phase, since: float, *, is_test: bool = True, worker: str = "") -> None:
         """State what is in flight in this slot; `since` in seconds since the epoch."""
-        if not self._is_ours:
-            return
         try:
             data = text.encode()[: TEXT_LIMIT + 1]
         except UnicodeEncodeError:
             data = plain_text(text).encode()[: TEXT_LIMIT + 1]
         at = self._at
-        page = self._map
-        seq = _SEQ.unpack_from(page, _SEQ_AT)[0]
-        self._is_test, self._size = is_test, len(data)
-        self._lock = (self._lock + 2) & 0xFFFFFFFF
-        _LOCK.pack_into(page, at, self._lock + 1)
+        page = self._bytes
+        size = len(data)
+        self._text = text, is_test, worker
+        lock = self._lock = (self._lock + 2) & 0xFFFFFFFF
+        self._locks[at // 4] = lock + 1
         _BODY.pack_into(
             page,
             at + 4,
             _CODE[phase],
             is_test,
-            len(data),
+            size,
             since,
-            seq,
+            self._numbers[_SEQ_AT // 8],
+            0.0,
+            0.0,
             worker.encode("ascii", "replace") if worker else b"",
         )
-        page[at + _TEXT_AT : at + _TEXT_AT + min(len(data), TEXT_LIMIT)] = data[:TEXT_LIMIT]
-        _LOCK.pack_into(page, at, self._lock)
+        if size > TEXT_LIMIT:
+            page[at + _TEXT_AT : at + SLOT_SIZE] = data[:TEXT_LIMIT]
+        else:
+            page[at + _TEXT_AT : at + _TEXT_AT + size] = data
+        self._locks[at // 4] = lock
 
     def set_phase(self, phase: Phase, since: float) -> None:
         """State the next phase of what is in flight already."""
-        if not self._is_ours:
-            return
-        page = self._map
-        seq = _SEQ.unpack_from(page, _SEQ_AT)[0]
-        lock = self._lock = (self._lock + 2) & 0xFFFFFFFF
-        at = self._at
-        _LOCK.pack_into(page, at, lock + 1)
-        _HEAD.pack_into(page, at + 4, _CODE[phase], self._is_test, self._size, since, seq)
-        _LOCK.pack_into(page, at, lock)
+        if phase is Phase.CALL:
+            self._times[(self._at + _CALL_AT) // 8] = since
+        elif phase is Phase.TEARDOWN:
+            self._times[(self._at + _TEARDOWN_AT) // 8] = since
+        else:
+            text, is_test, worker = self._text
+            self.set(text, phase, since, is_test=is_test, worker=worker)
 
     def clear(self) -> None:
         """State that nothing is in flight in this slot."""
-        if not self._is_ours:
-            return
-        lock = self._lock = (self._lock + 2) & 0xFFFFFFFF
-        _LOCK.pack_into(self._map, self._at, lock + 1)
-        self._map[self._at + 4] = 0
-        _LOCK.pack_into(self._map, self._at, lock)
+        self._bytes[self._at + _LOCK.size] = 0
 
     def forget(self) -> None:
-        """In a forked child: the page is its parent's."""
-        self._is_ours = False
+        """In a forked child: the page is its parent's, and what is stated here nobody reads."""
+        self._use(memoryview(bytearray(_HEADER_SIZE + SLOTS * SLOT_SIZE)))
+
+    def _use(self, page: memoryview) -> None:
+        self._bytes = page
+        self._locks, self._numbers, self._times = page.cast("I"), page.cast("Q"), page.cast("d")
 
     def close(self) -> None:
         """Unmap the page; the file stays.
@@ -183,6 +183,9 @@ class NowPage:
         The map closes the number of its descriptor, whatever that is by now: a file that the suite opened under this
         number, after it had closed ours, is put back.
         """
+        for view in (self._locks, self._numbers, self._times, self._bytes):
+            view.release()  # else the map cannot be closed
+        self.forget()
         try:
             found = _fstat(self._fd)
         except OSError:
@@ -218,7 +221,7 @@ def read(path: Path) -> Page:
         for slot in range(SLOTS):
             at = _HEADER_SIZE + slot * SLOT_SIZE
             lock = _LOCK.unpack_from(data, at)[0]
-            if slot not in stable and lock % 2 == 0 and lock == _LOCK.unpack_from(again, at)[0]:
+            if slot not in stable and lock % 2 == 0 and data[at : at + _TEXT_AT] == again[at : at + _TEXT_AT]:
                 stable[slot] = _read_slot(data, at)
         if len(stable) == SLOTS:
             break
@@ -227,14 +230,18 @@ def read(path: Path) -> Page:
 
 
 def _read_slot(data: bytes, at: int) -> InFlight | None:
-    code, is_test, size, since, seq, worker = _BODY.unpack_from(data, at + 4)
+    code, is_test, size, since, seq, call, teardown, worker = _BODY.unpack_from(data, at + 4)
     if not 1 <= code <= len(_PHASES):
         return None
+    phase = _PHASES[code - 1]
+    for later, begun in ((Phase.CALL, call), (Phase.TEARDOWN, teardown)):
+        if begun:
+            phase, since = later, begun
     text = data[at + _TEXT_AT : at + _TEXT_AT + min(size, TEXT_LIMIT)].decode("utf-8", "ignore")
     return InFlight(
         text=text,
         is_test=bool(is_test),
-        phase=_PHASES[code - 1],
+        phase=phase,
         since=since,
         seq=seq,
         worker=worker.rstrip(b"\0").decode("ascii", "replace"),

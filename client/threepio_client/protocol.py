@@ -318,25 +318,28 @@ class Credit:
     def __init__(self, window: int, events: int) -> None:
         self.window = window
         self.events = events
-        self._out: deque[tuple[int, int]] = deque()
-        self._bytes = 0
+        self._out: deque[tuple[int, int, int]] = deque()
+        self._bytes = self._events = 0
 
-    def allows(self, size: int) -> bool:
-        """Return whether one more line of this many bytes may be sent; a lone line always may."""
-        return not self._out or (self._bytes + size <= self.window and len(self._out) < self.events)
+    def allows(self, size: int, events: int = 1) -> bool:
+        """Return whether lines of this many bytes in all may be sent; where nothing is out, they always may."""
+        return not self._out or (self._bytes + size <= self.window and self._events + events <= self.events)
 
     @property
     def mostly_used(self) -> bool:
         """Whether more than a quarter is out, so that acks are worth looking for."""
-        return self._bytes * 4 > self.window or len(self._out) * 4 > self.events
+        return self._bytes * 4 > self.window or self._events * 4 > self.events
 
-    def sent(self, seq: int, size: int) -> None:
-        """Note a line that was sent."""
-        self._out.append((seq, size))
+    def sent(self, seq: int, size: int, events: int = 1) -> None:
+        """Note lines that were sent, the last of them line `seq`: they are acked together."""
+        self._out.append((seq, size, events))
         self._bytes += size
+        self._events += events
 
     def acked(self, seq: int) -> None:
         """Note that everything up to `seq` is acked."""
         out = self._out
         while out and out[0][0] <= seq:
-            self._bytes -= out.popleft()[1]
+            _, size, events = out.popleft()
+            self._bytes -= size
+            self._events -= events

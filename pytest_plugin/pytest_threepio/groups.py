@@ -13,19 +13,21 @@ from threepio_client.events import EventType, Payload, Status
 Emit = Callable[[str, Payload], None]
 
 
-class _Group:
+class Group:
     """Totals of one file.
 
     Attributes:
+        name: the file, as node ids begin with it.
         remaining: tests of it that are not over yet.
         started: whether one of its tests has an outcome.
         duration: sum of its tests' durations, milliseconds.
         totals: outcomes by status, subtests left out.
     """
 
-    __slots__ = ("duration", "remaining", "started", "totals")
+    __slots__ = ("duration", "name", "remaining", "started", "totals")
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.remaining = 0
         self.started = False
         self.duration = 0.0
@@ -37,48 +39,49 @@ class Groups:
 
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
-        self._groups: dict[str, _Group] = {}
+        self._groups: dict[str, Group] = {}
+
+    def of(self, nodeid: str) -> Group:
+        """Return the group that a test belongs to."""
+        name = nodeid.partition("::")[0]
+        group = self._groups.get(name)
+        if group is None:
+            group = self._groups[name] = Group(name)
+        return group
 
     def collected(self, nodeid: str) -> None:
         """Note a test that is to run."""
-        name = _file_of(nodeid)
-        group = self._groups.get(name)
-        if group is None:
-            group = self._groups[name] = _Group()
-            self._emit(EventType.GROUP_DISCOVERED, {"groupName": name, "parentNames": []})
+        group = self.of(nodeid)
+        if not group.remaining:
+            self._emit(EventType.GROUP_DISCOVERED, {"groupName": group.name, "parentNames": []})
         group.remaining += 1
 
-    def counted(self, nodeid: str, status: Status, duration: float) -> None:
+    def counted(self, group: Group, status: Status, duration: float) -> None:
         """Note an outcome; `duration` in milliseconds."""
-        name = _file_of(nodeid)
-        group = self._groups.setdefault(name, _Group())
         if not group.started:
             group.started = True
-            self._emit(EventType.GROUP_START, {"groupName": name, "parentNames": []})
+            self._emit(EventType.GROUP_START, {"groupName": group.name, "parentNames": []})
         group.totals[status] = group.totals.get(status, 0) + 1
         group.duration += duration
 
-    def over(self, nodeid: str) -> None:
+    def over(self, group: Group) -> None:
         """Note that a test is over."""
-        name = _file_of(nodeid)
-        group = self._groups.get(name)
-        if group is not None:
-            group.remaining -= 1
-            if group.remaining == 0:
-                self._result(name, group)
+        group.remaining -= 1
+        if group.remaining == 0:
+            self._result(group)
 
     def close(self) -> None:
         """State what is known of the files whose tests did not all run."""
-        for name, group in self._groups.items():
+        for group in self._groups.values():
             if group.started and group.remaining > 0:
-                self._result(name, group)
+                self._result(group)
 
-    def _result(self, name: str, group: _Group) -> None:
+    def _result(self, group: Group) -> None:
         bad = any(group.totals.get(status) for status in (Status.FAIL, Status.ERROR))
         self._emit(
             EventType.GROUP_RESULT,
             {
-                "groupName": name,
+                "groupName": group.name,
                 "parentNames": [],
                 "status": Status.FAIL if bad else Status.PASS,
                 "duration": round(group.duration, 3),
@@ -87,7 +90,3 @@ class Groups:
             },
         )
         group.totals = {}
-
-
-def _file_of(nodeid: str) -> str:
-    return nodeid.partition("::")[0]

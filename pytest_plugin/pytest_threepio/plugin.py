@@ -162,10 +162,13 @@ def _settings(config: pytest.Config) -> settings.Settings:
 
 
 def _make_reporter(session: pytest.Session, found: settings.Settings, parent: str, rerun_of: str) -> Reporter | None:
-    from pytest_threepio.reporter import Reporter
-
+    kind: type[Reporter]
+    if session.config.pluginmanager.hasplugin("dsession"):  # xdist's
+        from pytest_threepio.controller import Controller as kind
+    else:
+        from pytest_threepio.inprocess import InProcess as kind
     try:
-        return Reporter(session, found, parent, rerun_of)
+        return kind(session, found, parent, rerun_of)
     except NoPlace as error:
         if found.mode is settings.Mode.REQUIRE:
             raise

@@ -1,7 +1,8 @@
 """Hooks to events: guard, translate, hand on. What pytest's own terminal counts is what is reported.
 
-Each hook is guarded: an error in here is counted, written to the adapter's log with its cause, and said at the end of
-the session; it never touches a test's outcome.
+Here is what every session has; the hooks of its tests are in `inprocess.py` and, where xdist's workers run them, in
+`controller.py`. Each hook is guarded: an error in here is counted, written to the adapter's log with its cause, and said
+at the end of the session; it never touches a test's outcome.
 """
 
 from __future__ import annotations
@@ -20,19 +21,20 @@ import pytest
 
 from pytest_threepio import payloads
 from pytest_threepio.circumstances import ci_marks, command_of
-from pytest_threepio.groups import Groups
-from pytest_threepio.inflight import InFlight, SessionEnd
-from pytest_threepio.workers import Workers
-from threepio_client import __version__, clock
+from pytest_threepio.groups import Group, Groups
+from threepio_client import __version__
 from threepio_client.adapter import Adapter
 from threepio_client.events import COLLECTED_CHUNK, EventType, Payload, Phase, Status
+from threepio_client.line import encode_names, encode_passed
 from threepio_client.settings import Settings
 from threepio_client.vcs import git_head
 
 SLOW_TEARDOWN_MS: Final = 100.0
 """A teardown that took this long gets an event of its own, so that slow fixtures can be found."""
 
-_PHASES: Final = frozenset({Phase.SETUP, Phase.CALL, Phase.TEARDOWN})
+PHASES: Final = frozenset({Phase.SETUP, Phase.CALL, Phase.TEARDOWN})
+_PARENTS_KEPT: Final = 1_000
+"""Classes and files whose names are kept ready to be written."""
 
 _COLLECT_ONLY: Final = ("collectonly", "showfixtures", "show_fixtures_per_test", "setuponly", "setupplan")
 """Options with which pytest collects and calls no test."""
@@ -40,11 +42,11 @@ _COLLECT_ONLY: Final = ("collectonly", "showfixtures", "show_fixtures_per_test",
 P = ParamSpec("P")
 
 
-def _guarded(hook: Callable[P, None]) -> Callable[P, None]:
+def guarded(hook: Callable[P, None]) -> Callable[P, None]:
     """Keep an error of ours away from the session."""
 
     @functools.wraps(hook)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+    def guard(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             hook(*args, **kwargs)
         except Exception as error:  # noqa: BLE001 - whatever it is, a test's outcome is worth more; it is counted and said
@@ -52,7 +54,7 @@ def _guarded(hook: Callable[P, None]) -> Callable[P, None]:
             assert isinstance(reporter, Reporter)
             reporter.failed(hook.__name__, error)
 
-    return guarded
+    return guard
 
 
 class Reporter:
@@ -70,32 +72,20 @@ class Reporter:
         self._session = session
         self._config = config = session.config
         self._terminal: Any = config.pluginmanager.get_plugin("terminalreporter")
-        self._with_workers = config.pluginmanager.hasplugin("dsession")
         self._subtests: dict[str, list[tuple[str, object]]] = {}
         self._superseded: dict[str, list[tuple[str, object]]] = {}
         self._decided: dict[str, str] = {}
         self._again: set[str] = set()
-        self._collected_known = False
         self._deselected = 0
         self._stopped: Payload | None = None
         self._hook_errors = 0
         self._finished = False
         self._stored = False
-        self._started = 0.0
-        self._session_at = self._started_at = self._reported_at = clock.monotonic()
-        self._before_call_ms = 0.0
-        self._item: pytest.Item | None = None
-        self._parent: object = None
-        self._parent_names: list[str] = []
+        # Names and group of the parents of tests, by what their node ids begin with.
+        self._parents: dict[str, tuple[str, Group]] = {}
         self._adapter = Adapter(settings, self._run_start())
         self._groups = Groups(self._adapter.emit)
-        self._workers = Workers(self._adapter)
         self._was_connected = self._adapter.is_connected
-        # Under xdist the workers know better what is in flight.
-        self._now = None if self._with_workers else self._adapter.now
-        self._in_flight = None if self._now is None else InFlight(self._now)
-        if self._in_flight is not None:
-            config.pluginmanager.register(SessionEnd(self._in_flight), "threepio-session-end")
 
     @property
     def run_id(self) -> str:
@@ -131,17 +121,12 @@ class Reporter:
 
     # Collection
 
-    @_guarded
+    @guarded
     def pytest_collection(self) -> None:
         self._adapter.emit(EventType.COLLECTION_START, {})
 
-    @_guarded
-    def pytest_collectstart(self, collector: pytest.Collector) -> None:
-        if self._in_flight is not None:
-            self._in_flight.pytest_collectstart(collector)
-
     @pytest.hookimpl(trylast=True)
-    @_guarded
+    @guarded
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.passed:
             return
@@ -162,122 +147,22 @@ class Reporter:
             },
         )
 
-    @pytest.hookimpl(tryfirst=True)
-    @_guarded
-    def pytest_collection_modifyitems(self) -> None:
-        if self._in_flight is not None:
-            self._in_flight.pytest_collection_modifyitems()
-
-    @_guarded
+    @guarded
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         self._deselected += len(items)
 
-    @pytest.hookimpl(trylast=True)
-    @_guarded
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        if not self._with_workers:
-            self._collected(item.nodeid for item in session.items)
-
-    @pytest.hookimpl(optionalhook=True)
-    @_guarded
-    def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
-        if not self._collected_known:  # every worker collects the same
-            self._collected(ids)
-
-    # The tests. These hooks run for every test, so each has its guard in itself: a wrapper is one more call.
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> None:
-        self._item = item
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_logstart(self, nodeid: str) -> None:
-        try:
-            self._started_at = self._reported_at = now = clock.monotonic()
-            self._started = started = clock.WALL_AT_ZERO + now
-            if self._now is not None:
-                self._now.set(nodeid, Phase.SETUP, started)
-        except Exception as error:  # noqa: BLE001 - see _guarded
-            self.failed("pytest_runtest_logstart", error)
-
-    # After the terminal has counted the report: `trylast`.
-    @pytest.hookimpl(trylast=True)
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        try:
-            now = clock.monotonic()
-            if self._in_flight is not None:
-                self._in_flight.reported(report, clock.WALL_AT_ZERO + now)
-            if self._with_workers:
-                self._workers.look()
-            duration = self._duration_of(report, now)
-            when = report.when
-            if when == "setup":
-                self._before_call_ms = duration
-            if when == "call" or report.outcome != "passed":
-                self._take_outcome(report, duration)
-            elif when == "teardown" and duration >= SLOW_TEARDOWN_MS:
-                self._adapter.emit(EventType.TEST_TEARDOWN, {"nodeid": report.nodeid, "duration": duration})
-        except Exception as error:  # noqa: BLE001 - see _guarded
-            self.failed("pytest_runtest_logreport", error)
-
-    def _take_outcome(self, report: pytest.TestReport, duration: float) -> None:
-        """Emit what a report decides, if it does."""
-        category = self._category_of(report)
-        status = payloads.status_of(report, category)
-        if status is None:
-            return
-        if report.when == "call" and not self._with_workers:
-            duration = round(duration + self._before_call_ms, 3)
-        node = getattr(report, "node", None)
-        parents, name = self._names_of(report.nodeid)
-        payload: Payload = {
-            "testName": name,
-            "parentNames": parents,
-            "nodeid": report.nodeid,
-            "status": status,
-            "phase": self._phase_of(report),
-            "started": round(clock.wall() - duration / 1000 if self._with_workers else self._started, 6),
-            "duration": duration,
-        }
-        if node is not None:
-            payload["worker"] = node.gateway.id
-        if status is not Status.PASS or hasattr(report, "context") or hasattr(report, "rerun"):
-            payload.update(payloads.details_of(report, status, category))
-        if "subtest" in payload:
-            self._subtests.setdefault(report.nodeid, []).append((category or "", report))
-        else:
-            self._groups.counted(report.nodeid, status, duration)
-            taken_back = self._taken_back(report.nodeid, status) if self._superseded or self._subtests else {}
-            if self._is_decided_again(payload):
-                taken_back["finished"] = 1
-            if taken_back:
-                payload["takenBack"] = taken_back
-        self._adapter.emit(EventType.TEST_CASE, payload)
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_runtest_logfinish(self, nodeid: str) -> None:
-        try:
-            if self._now is not None:
-                self._now.clear()
-            if nodeid in self._again:  # rerunfailures says this after every attempt
-                self._again.discard(nodeid)
-            else:
-                self._groups.over(nodeid)
-        except Exception as error:  # noqa: BLE001 - see _guarded
-            self.failed("pytest_runtest_logfinish", error)
-
     # The session
 
-    @_guarded
+    @guarded
     def pytest_warning_recorded(self) -> None:
         self._adapter.warnings += 1
 
-    @_guarded
+    @guarded
     def pytest_internalerror(self, excrepr: object) -> None:
         text = str(excrepr).strip()
         self._stopped = {"kind": "internal-error", "text": text.splitlines()[-1] if text else "", "stack": text}
 
-    @_guarded
+    @guarded
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         error = excinfo.value
         text = str(error)
@@ -296,26 +181,11 @@ class Reporter:
 
     # Before the terminal prints its summary, which may take minutes.
     @pytest.hookimpl(trylast=True)
-    @_guarded
+    @guarded
     def pytest_sessionfinish(self) -> None:
         self.finish()
 
-    @pytest.hookimpl(optionalhook=True)
-    @_guarded
-    def pytest_configure_node(self, node: Any) -> None:
-        self._workers.configure(node)
-
-    @pytest.hookimpl(optionalhook=True)
-    @_guarded
-    def pytest_testnodeready(self, node: Any) -> None:
-        self._workers.started(node)
-
-    @pytest.hookimpl(optionalhook=True)
-    @_guarded
-    def pytest_testnodedown(self, node: Any, error: object) -> None:
-        self._workers.ended(node, error)
-
-    @_guarded
+    @guarded
     def finish(self) -> None:
         """Write runComplete and say BYE; a second call does nothing."""
         if self._finished:
@@ -335,6 +205,86 @@ class Reporter:
                 "pluginErrors": self._hook_errors,
             }
         )
+
+    # For the hooks of the tests
+
+    def passed_plainly(self, report: pytest.TestReport) -> bool:
+        """Return whether a report of a call says that the test passed, for the first time, and nothing else."""
+        stats = None if self._terminal is None else self._terminal.stats.get("passed")
+        return bool(
+            stats
+            and stats[-1] is report
+            and type(report) is pytest.TestReport
+            and "rerun" not in report.__dict__
+            and not (self._again or self._superseded or self._subtests)
+        )
+
+    def emit_passed(self, nodeid: str, started: float, duration: float, worker: str = "") -> bool:
+        """Emit that a test passed plainly; return False, and emit nothing, if its names are to be looked at closely.
+
+        Does what `emit_outcome` does, in the shortest way: this runs for nearly every test.
+
+        Args:
+            nodeid: the test.
+            started: seconds since the epoch.
+            duration: milliseconds.
+            worker: xdist worker id, empty without workers.
+        """
+        prefix = nodeid.partition("[")[0].rpartition("::")[0]
+        known = self._parents.get(prefix)
+        if known is None:
+            if not prefix:
+                return False
+            if len(self._parents) >= _PARENTS_KEPT:
+                self._parents.clear()
+            known = self._parents[prefix] = encode_names(prefix.split("::")), self._groups.of(nodeid)
+        names, group = known
+        self._groups.counted(group, Status.PASS, duration)
+        self._decided[worker] = nodeid
+        body = encode_passed(nodeid[len(prefix) + 2 :], names, nodeid, started, duration, worker)
+        self._adapter.emit_encoded(EventType.TEST_CASE, body, can_wait=True)
+        return True
+
+    def emit_outcome(
+        self, report: pytest.TestReport, names: tuple[list[str], str], phase: str, started: float, duration: float
+    ) -> None:
+        """Emit what a report decides, if it does.
+
+        Args:
+            report: of any phase.
+            names: names of the test's parents, and its own.
+            phase: the phase that it is about.
+            started: seconds since the epoch.
+            duration: milliseconds.
+        """
+        category = self._category_of(report)
+        status = payloads.status_of(report, category)
+        if status is None:
+            return
+        node = getattr(report, "node", None)
+        payload: Payload = {
+            "testName": names[1],
+            "parentNames": names[0],
+            "nodeid": report.nodeid,
+            "status": status,
+            "phase": phase,
+            "started": round(started, 6),
+            "duration": duration,
+        }
+        if node is not None:
+            payload["worker"] = node.gateway.id
+        if status is not Status.PASS or hasattr(report, "context") or hasattr(report, "rerun"):
+            payload.update(payloads.details_of(report, status, category))
+        if "subtest" in payload:
+            self._subtests.setdefault(report.nodeid, []).append((category or "", report))
+        else:
+            self._groups.counted(self._groups.of(report.nodeid), status, duration)
+            taken_back = self._taken_back(report.nodeid, status) if self._superseded or self._subtests else {}
+            if self._is_decided_again(payload):
+                taken_back["finished"] = 1
+            if taken_back:
+                payload["takenBack"] = taken_back
+        self._adapter.emit(EventType.TEST_CASE, payload)
 
     def _run_start(self) -> Payload:
         config = self._config
@@ -365,9 +315,8 @@ class Reporter:
             payload["ci"] = ci
         return payload
 
-    def _collected(self, nodeids: Iterable[str]) -> None:
+    def emit_collected(self, nodeids: Iterable[str]) -> None:
         """Emit the node ids in chunks, the files as groups, and the totals."""
-        self._collected_known = True
         chunk: list[str] = []
         size = count = 0
         for nodeid in nodeids:
@@ -381,19 +330,6 @@ class Reporter:
         if chunk:
             self._adapter.emit(EventType.TESTS_COLLECTED, {"nodeids": chunk})
         self._adapter.emit(EventType.COLLECTION_FINISH, {"collected": count, "deselected": self._deselected})
-
-    def _duration_of(self, report: pytest.TestReport, now: float) -> float:
-        """Return a report's duration in milliseconds, by our own clock where a test replaced pytest's."""
-        before, self._reported_at = self._reported_at, now
-        seconds = report.duration
-        # A plugin may report all phases at the end, so none is longer than from the test's start.
-        if type(seconds) is float and 0 < seconds <= now - self._started_at and not self._with_workers:
-            return round(seconds * 1000, 3)
-        duration = payloads.milliseconds(seconds)
-        if self._with_workers:  # we did not see it begin
-            return duration if duration <= (now - self._session_at) * 1000 else 0.0
-        is_possible = 0 < duration <= (now - self._started_at) * 1000
-        return duration if is_possible else round((now - before) * 1000, 3)
 
     def _category_of(self, report: pytest.TestReport) -> str | None:
         """Return where pytest's terminal has counted the report: it was the last to come into that list."""
@@ -430,26 +366,6 @@ class Reporter:
             self._decided[worker] = nodeid
             self._again.discard(nodeid)
         return False
-
-    def _phase_of(self, report: pytest.TestReport) -> str:
-        """Return the phase of a report; where its worker died, the one in which it did, as far as the now page knew."""
-        if report.when in _PHASES:
-            return report.when
-        node = getattr(report, "node", None)
-        return self._workers.phase_of_death(node.gateway.id) if node is not None else Phase.CALL
-
-    def _names_of(self, nodeid: str) -> tuple[list[str], str]:
-        """Return (names of the parents, own name): by pytest's node chain where the node is in this process."""
-        item = self._item
-        if item is None or item.nodeid != nodeid:
-            return payloads.split_nodeid(nodeid)
-        if item.parent is not self._parent:
-            self._parent = item.parent
-            file = nodeid.partition("::")[0]
-            chain = item.listchain()[:-1]
-            inner = [node.name for node in chain if "::" in node.nodeid and not isinstance(node, pytest.File)]
-            self._parent_names = [file, *inner]
-        return self._parent_names, item.name
 
     def _totals(self) -> dict[str, int]:
         """Return pytest's own totals by its own names, as its last line will print them."""

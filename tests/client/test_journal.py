@@ -8,7 +8,7 @@ import os
 import resource
 import signal
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -28,7 +28,7 @@ from threepio_client.journal import (
     records,
     tail_size,
 )
-from threepio_client.line import encode
+from threepio_client.line import encode, encode_payload
 
 real_write = os.write
 
@@ -38,9 +38,14 @@ def torn(path: Path) -> int:
         return tail_size(file.fileno())
 
 
-def maker(name: str, more: object = "") -> Callable[[int], bytes]:
-    """Return what makes the line of an event that is told from others by its name."""
-    return lambda seq: encode(seq, EventType.TEST_CASE, {"testName": name, "more": more}, 1.0)
+def event(name: str, more: object = "") -> tuple[str, str, float]:
+    """Return type, payload and time of an event that is told from others by its name."""
+    return EventType.TEST_CASE, encode_payload({"testName": name, "more": more}), 1.0
+
+
+def line(name: str, seq: int) -> bytes:
+    """Return the line of such an event."""
+    return encode(seq, EventType.TEST_CASE, {"testName": name}, 1.0)
 
 
 def names(path: Path) -> list[tuple[int, str]]:
@@ -78,7 +83,7 @@ def writer(path: Path) -> Iterator[JournalWriter]:
 
 
 def test_lines_are_numbered_from_one_and_read_back(writer: JournalWriter, path: Path) -> None:
-    written = [writer.append(maker(f"test {n}")) for n in range(1, 4)]
+    written = [writer.append(*event(f"test {n}")) for n in range(1, 4)]
 
     assert [seq for seq, _ in written] == [1, 2, 3]
     assert b"".join(line for _, line in written) == path.read_bytes()
@@ -128,8 +133,8 @@ def test_the_directory_is_synced_after_creation(path: Path, monkeypatch: pytest.
 def test_a_line_of_the_largest_size_and_more_than_one_read_come_back(writer: JournalWriter, path: Path) -> None:
     text = "x" * (READ_SIZE // 3)
     for n in range(9):
-        writer.append(maker(f"{n}", text))
-    writer.append(maker("9", ["x" * 60_000] * 7))
+        writer.append(*event(f"{n}", text))
+    writer.append(*event("9", ["x" * 60_000] * 7))
 
     assert writer.end > 3 * READ_SIZE
     assert names(path) == [(n + 1, f"{n}") for n in range(10)]
@@ -139,13 +144,17 @@ class Interrupted(BaseException):
     """What a signal handler throws in."""
 
 
-def test_an_exception_before_the_write_uses_no_number(writer: JournalWriter, path: Path) -> None:
-    def interrupted(seq: int) -> bytes:
+def test_an_exception_before_the_write_uses_no_number(
+    writer: JournalWriter, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*event: object) -> bytes:
         raise Interrupted
 
-    with pytest.raises(Interrupted):
-        writer.append(interrupted)
-    writer.append(maker("next"))
+    with monkeypatch.context() as patched:
+        patched.setattr(journal, "seal", interrupted)
+        with pytest.raises(Interrupted):
+            writer.append(*event("lost"))
+    writer.append(*event("next"))
 
     assert names(path) == [(1, "next")]
 
@@ -159,13 +168,13 @@ def test_a_begun_line_is_finished_by_the_next_append(
         real_write(fd, data[:written])
         raise error
 
-    writer.append(maker("before"))
+    writer.append(*event("before"))
     with monkeypatch.context() as patched:
         patched.setattr(journal, "_write", write)
         with pytest.raises(Interrupted if isinstance(error, Interrupted) else JournalError):
-            writer.append(maker("begun"))
+            writer.append(*event("begun"))
 
-    assert writer.append(maker("after"))[0] == 3
+    assert writer.append(*event("after"))[0] == 3
 
     assert names(path) == [(1, "before"), (2, "begun"), (3, "after")]
     assert writer.damage == ""
@@ -187,10 +196,10 @@ def test_a_signal_handler_that_throws_leaves_no_half_line(
         with monkeypatch.context() as patched:
             patched.setattr(journal, "_write", write)
             with pytest.raises(Interrupted):
-                writer.append(maker("begun"))
+                writer.append(*event("begun"))
     finally:
         signal.signal(signal.SIGUSR1, old)
-    writer.append(maker("after"))
+    writer.append(*event("after"))
 
     assert names(path) == [(1, "begun"), (2, "after")]
 
@@ -226,10 +235,10 @@ def test_whatever_happens_to_writes_the_journal_is_whole(
         while remaining:
             try:
                 name = f"test {len(remaining)}"
-                returned.append((writer.append(maker(name))[0], name))
+                returned.append((writer.append(*event(name))[0], name))
             except (Interrupted, JournalError):
                 pass
-    returned.append((writer.append(maker("last"))[0], "last"))
+    returned.append((writer.append(*event("last"))[0], "last"))
     writer.close()
 
     found = names(path)
@@ -239,15 +248,15 @@ def test_whatever_happens_to_writes_the_journal_is_whole(
 
 
 def test_a_write_that_is_refused_by_the_system_is_named_and_made_up_for(writer: JournalWriter, path: Path) -> None:
-    writer.append(maker("before"))
+    writer.append(*event("before"))
     with file_size_limit(path.stat().st_size + 30):
         with pytest.raises(JournalError, match="File too large"):
-            writer.append(maker("begun"))
+            writer.append(*event("begun"))
         with pytest.raises(JournalError, match="File too large"):
-            writer.append(maker("not begun"))
+            writer.append(*event("not begun"))
         assert torn(path) == 30
 
-    writer.append(maker("after"))
+    writer.append(*event("after"))
 
     assert names(path) == [(1, "before"), (2, "begun"), (3, "after")]
 
@@ -264,10 +273,10 @@ def file_size_limit(size: int) -> Iterator[None]:
 
 
 def test_a_closed_descriptor_is_opened_again(writer: JournalWriter, path: Path) -> None:
-    writer.append(maker("before"))
+    writer.append(*event("before"))
     os.close(descriptor_of(path))
 
-    writer.append(maker("after"))
+    writer.append(*event("after"))
     writer.sync()
 
     assert names(path) == [(1, "before"), (2, "after")]
@@ -275,13 +284,13 @@ def test_a_closed_descriptor_is_opened_again(writer: JournalWriter, path: Path) 
 
 
 def test_a_reused_descriptor_is_left_alone(writer: JournalWriter, path: Path, tmp_path: Path) -> None:
-    writer.append(maker("before"))
+    writer.append(*event("before"))
     number = descriptor_of(path)
     with (tmp_path / "own file").open("wb", buffering=0) as own:
         os.dup2(own.fileno(), number)
         own.write(b"own text")
 
-        writer.append(maker("after"))
+        writer.append(*event("after"))
         os.lseek(number, 0, os.SEEK_END)
         writer.close()
 
@@ -313,17 +322,17 @@ def test_close_closes(writer: JournalWriter, path: Path) -> None:
 
 
 def test_a_removed_journal_is_said(writer: JournalWriter, path: Path) -> None:
-    writer.append(maker("before"))
+    writer.append(*event("before"))
     path.unlink()
 
-    assert writer.append(maker("after"))[0] == 2
+    assert writer.append(*event("after"))[0] == 2
     writer.sync()
 
     assert "was removed" in writer.damage
 
 
 def test_a_journal_that_was_replaced_is_not_written_to(writer: JournalWriter, path: Path) -> None:
-    writer.append(maker("before"))
+    writer.append(*event("before"))
     number = descriptor_of(path)
     os.link(path, path.with_name("kept"))  # its inode must not be given to the new file
     path.unlink()
@@ -332,7 +341,7 @@ def test_a_journal_that_was_replaced_is_not_written_to(writer: JournalWriter, pa
 
     for _ in range(2):
         with pytest.raises(JournalError, match="replaced"):
-            writer.append(maker("lost"))
+            writer.append(*event("lost"))
 
     assert path.read_bytes() == b"somebody else's"
     assert writer.seq == 1
@@ -347,16 +356,16 @@ def test_lines_after_a_truncation_are_whole(
         real_write(fd, data[:20])
         raise Interrupted
 
-    writer.append(maker("gone"))
+    writer.append(*event("gone"))
     if begun:
         with monkeypatch.context() as patched:
             patched.setattr(journal, "_write", write)
             with pytest.raises(Interrupted):
-                writer.append(maker("begun"))
+                writer.append(*event("begun"))
     os.truncate(path, size)
 
-    writer.append(maker("after"))
-    writer.append(maker("last"))
+    writer.append(*event("after"))
+    writer.append(*event("last"))
 
     found = [record.event for record in records(path) if record.event is not None]
     assert [event.payload["testName"] for event in found][-2:] == ["after", "last"]
@@ -365,11 +374,11 @@ def test_lines_after_a_truncation_are_whole(
 
 
 def test_lines_after_foreign_text_are_whole(writer: JournalWriter, path: Path) -> None:
-    writer.append(maker("before"))
+    writer.append(*event("before"))
     with path.open("ab") as file:
         file.write(b"somebody's text")
 
-    writer.append(maker("after"))
+    writer.append(*event("after"))
 
     found = [record.event and record.event.payload["testName"] for record in records(path)]
     assert found == ["before", None, "after"]
@@ -401,7 +410,7 @@ def test_patched_functions_of_os_do_not_matter(
     with monkeypatch.context() as patched:
         for name in ("write", "fstat", "open", "close", "fsync", "fdatasync"):
             patched.setattr(os, name, refuse)
-        writer.append(maker("one"))
+        writer.append(*event("one"))
         writer.sync()
 
     assert names(path) == [(1, "one")]
@@ -411,7 +420,7 @@ def test_patched_functions_of_os_do_not_matter(
 
 
 def test_a_line_without_its_end_is_not_there_yet(path: Path) -> None:
-    first, second = maker("one")(1), maker("two")(2)
+    first, second = line("one", 1), line("two", 2)
     for size in range(1, len(second)):
         path.write_bytes(first + second[:size])
         assert names(path) == [(1, "one")]
@@ -424,7 +433,7 @@ def test_a_line_without_its_end_is_not_there_yet(path: Path) -> None:
 
 
 def test_a_bad_line_is_told_with_its_number_and_reading_goes_on(path: Path) -> None:
-    lines = [maker(f"test {n}")(n) for n in range(1, 5)]
+    lines = [line(f"test {n}", n) for n in range(1, 5)]
     lines[1] = lines[1].replace(b"test 2", b"test X")
     lines[2] = b"\n"
     path.write_bytes(b"".join(lines))
@@ -443,7 +452,7 @@ def test_a_bad_line_is_told_with_its_number_and_reading_goes_on(path: Path) -> N
 
 def test_a_file_without_newlines_takes_little_memory(path: Path) -> None:
     size = 4 * LINE_LIMIT
-    path.write_bytes(b"x" * size + b"\n" + maker("after")(7))
+    path.write_bytes(b"x" * size + b"\n" + line("after", 7))
 
     found = list(records(path))
 
@@ -463,7 +472,7 @@ def test_the_tail_of_a_long_and_of_an_empty_file(path: Path) -> None:
 
 
 def test_a_link_is_not_read(path: Path, tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").write_bytes(maker("one")(1))
+    (tmp_path / "elsewhere").write_bytes(line("one", 1))
     path.symlink_to(tmp_path / "elsewhere")
 
     with pytest.raises(OSError, match="symbolic links"):

@@ -73,7 +73,9 @@ class Stream:
         self.seq += 1
         line = encode(self.seq, EventType.TEST_CASE, {"text": "x" * size}, 1.0)
         self.end += len(line)
-        return to.offer(0, self.end, self.seq, line, clock.monotonic() if now is None else now)
+        before = to.spilled
+        to.offer(0, self.end, self.seq, line, clock.monotonic() if now is None else now)
+        return to.spilled == before
 
 
 def test_every_line_arrives_in_order_and_bye_is_answered(place: Path, connected: Connected) -> None:
@@ -122,7 +124,8 @@ def test_without_a_daemon_the_cause_is_told(place: Path) -> None:
 
     assert "No such file" in made.trouble
     assert not made.is_alive
-    assert not made.offer(0, 10, 1, b"line\n", clock.monotonic())
+    made.offer(0, 10, 1, b"line\n", clock.monotonic())
+    assert made.spilled == 1
 
 
 def test_a_socket_that_nobody_listens_to_is_told(place: Path) -> None:

@@ -69,7 +69,19 @@ def test_a_next_phase_keeps_the_rest(page: NowPage, path: Path) -> None:
 
     slot = only(path)
     assert (slot.text, slot.worker, slot.is_test) == ("test_it.py::test_one", "gw0", True)
-    assert (slot.phase, slot.since, slot.seq) == (Phase.CALL, 2.0, 7)
+    assert (slot.phase, slot.since, slot.seq) == (Phase.CALL, 2.0, 0)
+
+
+def test_a_test_that_begins_anew_is_in_its_setup(page: NowPage, path: Path) -> None:
+    page.set("test_it.py::test_one", Phase.SETUP, 1.0)
+    page.set_phase(Phase.CALL, 2.0)
+    page.set_phase(Phase.TEARDOWN, 3.0)
+    assert (only(path).phase, only(path).since) == (Phase.TEARDOWN, 3.0)
+
+    page.set_phase(Phase.SETUP, 4.0)
+
+    slot = only(path)
+    assert (slot.text, slot.is_test, slot.phase, slot.since) == ("test_it.py::test_one", True, Phase.SETUP, 4.0)
 
 
 @pytest.mark.parametrize("phase", list(Phase))
@@ -186,18 +198,12 @@ class ReadsInTheMiddle:
         self.seen.append(read(self._path)[1])
 
 
-@pytest.mark.parametrize("packer", ["_BODY", "_HEAD"])
-def test_a_slot_that_is_being_written_is_not_read(
-    page: NowPage, path: Path, monkeypatch: pytest.MonkeyPatch, packer: str
-) -> None:
+def test_a_slot_that_is_being_written_is_not_read(page: NowPage, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page.set("before", Phase.SETUP, 1.0)
-    reader = ReadsInTheMiddle(getattr(nowpage, packer), path)
+    reader = ReadsInTheMiddle(nowpage._BODY, path)
     with monkeypatch.context() as patched:
-        patched.setattr(nowpage, packer, reader)
-        if packer == "_BODY":
-            page.set("after", Phase.CALL, 2.0)
-        else:
-            page.set_phase(Phase.CALL, 2.0)
+        patched.setattr(nowpage, "_BODY", reader)
+        page.set("after", Phase.CALL, 2.0)
 
     assert reader.seen == [[]]
     assert only(path).phase is Phase.CALL

@@ -187,9 +187,9 @@ def partly_sent_frame_is_dropped(patch: pytest.MonkeyPatch) -> None:
     """FRAME: what is left of a frame when the budget is over is not sent."""
     offer = Link.offer
 
-    def careless(self: Link, *arguments: Any) -> bool:
+    def careless(self: Link, *arguments: Any, **options: Any) -> None:
         try:
-            return offer(self, *arguments)
+            offer(self, *arguments, **options)
         finally:
             self._out = b""
 
@@ -210,15 +210,15 @@ def acked_line_is_sent(patch: pytest.MonkeyPatch) -> None:
     offer, has_room = Link.offer, Link._has_room
     hidden: list[int] = []
 
-    def look_away(self: Link, size: int) -> bool:
-        found = has_room(self, size)
+    def look_away(self: Link, size: int, lines: int = 1) -> bool:
+        found = has_room(self, size, lines)
         hidden.append(self.acked)
         self.acked = 0
         return found
 
-    def careless(self: Link, *arguments: Any) -> bool:
+    def careless(self: Link, *arguments: Any, **options: Any) -> None:
         try:
-            return offer(self, *arguments)
+            offer(self, *arguments, **options)
         finally:
             self.acked = max([self.acked, *hidden])
             hidden.clear()
@@ -259,11 +259,11 @@ def seq_of_a_begun_line_is_used_again(patch: pytest.MonkeyPatch) -> None:
     """PEND: a line that was begun is forgotten, and its seq given to the next one."""
     append = JournalWriter.append
 
-    def careless(self: JournalWriter, make_line: Any) -> tuple[int, bytes]:
+    def careless(self: JournalWriter, *event: Any) -> tuple[int, bytes]:
         seq, _, begun = self._state
         if begun is not None:
             self._state = (seq, self._check_file(), None)
-        return append(self, make_line)
+        return append(self, *event)
 
     patch.setattr(JournalWriter, "append", careless)
 

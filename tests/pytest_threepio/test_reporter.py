@@ -97,9 +97,9 @@ BREAKS_THE_PLUGIN = """
 import sys, traceback
 def boom(*arguments, **named): raise RuntimeError("patched")
 def pytest_collection():
-    payloads = sys.modules.get("pytest_threepio.payloads")
-    if payloads is not None:
-        payloads.status_of = boom
+    reporter = sys.modules.get("pytest_threepio.reporter")
+    if reporter is not None:
+        reporter.encode_passed = boom
 def pytest_runtest_setup():
     traceback.format_exception = boom  # what would tell where the error was
 """

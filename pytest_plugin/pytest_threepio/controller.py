@@ -1,0 +1,94 @@
+"""The tests of a session whose xdist workers run them: what they report, and which of them died."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_threepio import payloads
+from pytest_threepio.reporter import PHASES, SLOW_TEARDOWN_MS, Reporter, guarded
+from pytest_threepio.workers import Workers
+from threepio_client import clock
+from threepio_client.events import EventType, Phase
+from threepio_client.settings import Settings
+
+
+class Controller(Reporter):
+    """Events of a session with workers. What is in flight they say themselves (`inflight.py`)."""
+
+    def __init__(self, session: pytest.Session, settings: Settings, parent: str = "", rerun_of: str = "") -> None:
+        """Begin the run; raises what `Adapter` raises."""
+        super().__init__(session, settings, parent, rerun_of)
+        self._session_at = clock.monotonic()
+        self._is_collected = False
+        self._workers = Workers(self._adapter)
+
+    @pytest.hookimpl(optionalhook=True)
+    @guarded
+    def pytest_configure_node(self, node: Any) -> None:
+        self._workers.configure(node)
+
+    @pytest.hookimpl(optionalhook=True)
+    @guarded
+    def pytest_testnodeready(self, node: Any) -> None:
+        self._workers.started(node)
+
+    @pytest.hookimpl(optionalhook=True)
+    @guarded
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        self._workers.ended(node, error)
+
+    @pytest.hookimpl(optionalhook=True)
+    @guarded
+    def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
+        if not self._is_collected:  # every worker collects the same
+            self._is_collected = True
+            self.emit_collected(ids)
+
+    # After the terminal has counted the report: `trylast`. Guarded in itself: a wrapper is one more call for every test.
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        try:
+            self._workers.look()
+            when, is_passed = report.when, report.outcome == "passed"
+            if is_passed and when == "setup":
+                return
+            now = clock.monotonic()
+            duration = payloads.milliseconds(report.duration)
+            if duration > (now - self._session_at) * 1000:  # we did not see it begin
+                duration = 0.0
+            if is_passed and when == "teardown":
+                if duration >= SLOW_TEARDOWN_MS:
+                    self._adapter.emit(EventType.TEST_TEARDOWN, {"nodeid": report.nodeid, "duration": duration})
+                return
+            node: Any = getattr(report, "node", None)
+            started = clock.WALL_AT_ZERO + now - duration / 1000
+            if (
+                is_passed
+                and node is not None
+                and self.passed_plainly(report)
+                and self.emit_passed(report.nodeid, started, duration, node.gateway.id)
+            ):
+                return
+            self.emit_outcome(
+                report, payloads.split_nodeid(report.nodeid), self._phase_of(report, node), started, duration
+            )
+        except Exception as error:  # noqa: BLE001 - see reporter.guarded
+            self.failed("pytest_runtest_logreport", error)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        try:
+            if nodeid in self._again:  # rerunfailures says this after every attempt
+                self._again.discard(nodeid)
+            else:
+                self._groups.over(self._groups.of(nodeid))
+        except Exception as error:  # noqa: BLE001 - see reporter.guarded
+            self.failed("pytest_runtest_logfinish", error)
+
+    def _phase_of(self, report: pytest.TestReport, node: Any) -> str:
+        """Return the phase of a report; where its worker died, the one in which it did, as far as the now page knew."""
+        if report.when in PHASES:
+            return report.when
+        return self._workers.phase_of_death(node.gateway.id) if node is not None else Phase.CALL

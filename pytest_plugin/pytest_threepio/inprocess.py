@@ -1,0 +1,153 @@
+"""The tests of a session that runs them itself. These hooks run for every test, so they do as little as they can.
+
+Each has its guard in itself, because a wrapper is one more call. There is none for pytest_runtest_protocol and
+pytest_runtest_logfinish: each further hook costs every test some 4 us.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_threepio import payloads
+from pytest_threepio.inflight import InFlight, SessionEnd
+from pytest_threepio.reporter import PHASES, SLOW_TEARDOWN_MS, Reporter, guarded
+from threepio_client import clock
+from threepio_client.events import EventType, Phase
+from threepio_client.settings import Settings
+
+
+class InProcess(Reporter):
+    """Events and the now page of a session without workers."""
+
+    def __init__(self, session: pytest.Session, settings: Settings, parent: str = "", rerun_of: str = "") -> None:
+        """Begin the run; raises what `Adapter` raises."""
+        super().__init__(session, settings, parent, rerun_of)
+        self._started = 0.0
+        self._started_at = self._reported_at = clock.monotonic()
+        self._before_call_ms = 0.0
+        self._unfinished = ""
+        self._odd_names: dict[str, tuple[list[str], str]] = {}
+        self._now = self._adapter.now
+        self._in_flight = None if self._now is None else InFlight(self._now)
+        if self._in_flight is not None:
+            session.config.pluginmanager.register(SessionEnd(self._in_flight), "threepio-session-end")
+
+    @guarded
+    def pytest_collectstart(self, collector: pytest.Collector) -> None:
+        if self._in_flight is not None:
+            self._in_flight.pytest_collectstart(collector)
+
+    @pytest.hookimpl(tryfirst=True)
+    @guarded
+    def pytest_collection_modifyitems(self) -> None:
+        if self._in_flight is not None:
+            self._in_flight.pytest_collection_modifyitems()
+
+    @pytest.hookimpl(trylast=True)
+    @guarded
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self._note_odd_names(session.items)
+        self.emit_collected(item.nodeid for item in session.items)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        try:
+            if self._unfinished and self._unfinished != nodeid:  # no teardown was reported
+                self._groups.over(self._groups.of(self._unfinished))
+            self._unfinished = nodeid
+            self._started_at = self._reported_at = now = clock.monotonic()
+            self._started = started = clock.WALL_AT_ZERO + now
+            if self._now is not None:
+                self._now.set(nodeid, Phase.SETUP, started)
+        except Exception as error:  # noqa: BLE001 - see reporter.guarded
+            self.failed("pytest_runtest_logstart", error)
+
+    # After the terminal has counted the report: `trylast`.
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        try:
+            now = clock.monotonic()
+            page = self._now
+            when = report.when
+            outcome: Any = report.outcome
+            is_passed = outcome == "passed"
+            seconds = report.duration
+            # A plugin may report all phases at the end, so none is longer than from the test's start.
+            if type(seconds) is float and 0 < seconds <= now - self._started_at:
+                duration = seconds * 1000
+            else:
+                duration = self._duration_of(seconds, now)
+            self._reported_at = now
+            if when == "setup":
+                self._before_call_ms = duration
+                if page is not None:
+                    page.set_phase(Phase.CALL if is_passed else Phase.TEARDOWN, clock.WALL_AT_ZERO + now)
+            elif when == "teardown":
+                self._teardown_reported(report.nodeid, outcome)
+                if is_passed and duration >= SLOW_TEARDOWN_MS:
+                    payload = {"nodeid": report.nodeid, "duration": round(duration, 3)}
+                    self._adapter.emit(EventType.TEST_TEARDOWN, payload)
+            else:
+                # A subtest's report comes in the middle of the call.
+                if page is not None and "context" not in report.__dict__:
+                    page.set_phase(Phase.TEARDOWN, clock.WALL_AT_ZERO + now)
+                if (
+                    is_passed
+                    and when == "call"
+                    and not self._odd_names
+                    and self.passed_plainly(report)
+                    and self.emit_passed(report.nodeid, self._started, duration + self._before_call_ms)
+                ):
+                    return
+            if not is_passed or when == "call":
+                self._take_outcome(report, duration)
+        except Exception as error:  # noqa: BLE001 - see reporter.guarded
+            self.failed("pytest_runtest_logreport", error)
+
+    def _teardown_reported(self, nodeid: str, outcome: str) -> None:
+        self._unfinished = ""
+        if outcome == "rerun" or nodeid in self._again:  # it begins anew, as rerunfailures says
+            if outcome != "rerun":
+                self._again.discard(nodeid)
+            if self._now is not None:
+                self._now.set_phase(Phase.SETUP, clock.wall())
+            return
+        if self._now is not None:
+            self._now.clear()
+        self._groups.over(self._groups.of(nodeid))
+
+    def _take_outcome(self, report: pytest.TestReport, duration: float) -> None:
+        nodeid = report.nodeid
+        names = self._odd_names.get(nodeid) or payloads.split_nodeid(nodeid)
+        if report.when == "call":
+            duration += self._before_call_ms
+        phase = report.when if report.when in PHASES else Phase.CALL
+        self.emit_outcome(report, names, phase, self._started, round(duration, 3))
+
+    def _duration_of(self, seconds: object, now: float) -> float:
+        """Return a report's duration in milliseconds, by our own clock where a test replaced pytest's."""
+        duration = payloads.milliseconds(seconds)
+        is_possible = 0 < duration <= (now - self._started_at) * 1000
+        return duration if is_possible else (now - self._reported_at) * 1000
+
+    def _note_odd_names(self, items: list[pytest.Item]) -> None:
+        """Note the names of tests whose node id does not tell them: they are those of pytest's own node chain."""
+        parent: object = None
+        is_odd = False
+        for item in items:
+            # The functions of one parent are all alike: their names are identifiers.
+            if item.parent is not parent or type(item) is not pytest.Function:
+                parent = item.parent if type(item) is pytest.Function else None
+                names = names_by_chain(item)
+                is_odd = payloads.split_nodeid(item.nodeid) != names
+            if is_odd:
+                self._odd_names[item.nodeid] = names_by_chain(item)
+
+
+def names_by_chain(item: pytest.Item) -> tuple[list[str], str]:
+    """Return (names of the parents, own name) of a test, by pytest's node chain: its file and what is within."""
+    chain = item.listchain()[:-1]
+    inner = [node.name for node in chain if "::" in node.nodeid and not isinstance(node, pytest.File)]
+    return [item.nodeid.partition("::")[0], *inner], item.name
