@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from itertools import islice
+from math import inf
 from pathlib import Path
 from typing import Final
 
@@ -86,6 +87,7 @@ class Adapter:
         self._connect_at = 0.0
         self._trouble = ""
         self._covered_at = clock.monotonic()
+        self._sync_at = 0.0
         self._stats_at_seq = STATS_EVERY_EVENTS
         self._stats_at = self._covered_at + STATS_EVERY_S
         self.warnings = 0
@@ -170,7 +172,8 @@ class Adapter:
             link.offer(self._journal.number, self._journal.end, seq, line, now, can_wait=can_wait)
             if link.trouble:
                 self.complain(f"the connection to threepiod ended: {link.trouble}", key="connection")
-        self._sync_if_due(now)
+        if now >= self._sync_at:
+            self._sync_if_due(now)
         # Nothing follows runComplete, which has statistics of its own.
         if (seq >= self._stats_at_seq or now >= self._stats_at) and event_type != EventType.RUN_COMPLETE:
             self._stats_at_seq = seq + STATS_EVERY_EVENTS
@@ -406,7 +409,7 @@ class Adapter:
                 self._discard()
                 raise
             self.complain(f"journal only: {error}")
-            self._connect_at = float("inf")
+            self._connect_at = inf
 
     def _discard(self) -> None:
         """Take back the files of a run that is not to be."""
@@ -437,8 +440,10 @@ class Adapter:
         return link
 
     def _sync_if_due(self, now: float) -> None:
+        """Sync unless the daemon does, or nothing is to be synced yet; say in `_sync_at` when to look again."""
         policy = self._settings.sync
         if policy is SyncPolicy.EXIT:
+            self._sync_at = inf
             return
         if policy is SyncPolicy.GROUP:
             window = self._sync_window
@@ -450,7 +455,8 @@ class Adapter:
                     self._covered_at = link.heard
                 if link.acked >= self._journal.seq - 1:
                     self._covered_at = now
-            if now - self._covered_at < window:
+            self._sync_at = self._covered_at + window
+            if now < self._sync_at:
                 return
         self._sync()
 
@@ -469,6 +475,7 @@ class Adapter:
                 self.complain(f"{error}{self._stuck}. What is not synced may be lost in a power cut", key="sync")
         self._covered_at = clock.monotonic()
         self._stretch_window(self._covered_at - start)
+        self._sync_at = 0.0 if self._settings.sync is SyncPolicy.ALWAYS else self._covered_at + self._sync_window
 
     def _stretch_window(self, sync_s: float) -> None:
         self._sync_window = max(SYNC_WINDOW_S, SYNC_SHARE * sync_s)

@@ -27,6 +27,7 @@ _SEQ: Final = struct.Struct("<Q")
 _SEQ_AT: Final = 16
 _LOCK: Final = struct.Struct("<I")
 _BODY: Final = struct.Struct("<BBHdQdd16s")  # phase, is it a test, bytes of text, since, seq, call, teardown, worker
+_SINCE_AT: Final = 8
 _CALL_AT: Final = 24
 _TEARDOWN_AT: Final = 32
 _TEXT_AT: Final = _LOCK.size + _BODY.size
@@ -117,7 +118,6 @@ class NowPage:
             raise OSError(f"the now page has no slot {slot}")
         self._at = _HEADER_SIZE + slot * SLOT_SIZE
         self._lock = 0
-        self._text: tuple[str, bool, str] = ("", False, "")
         self._use(memoryview(self._map))
         forget_in_children(self)
 
@@ -128,13 +128,14 @@ class NowPage:
     def set(self, text: str, phase: Phase, since: float, *, is_test: bool = True, worker: str = "") -> None:
         """State what is in flight in this slot; `since` in seconds since the epoch."""
         try:
-            data = text.encode()[: TEXT_LIMIT + 1]
+            data = text.encode()
         except UnicodeEncodeError:
-            data = plain_text(text).encode()[: TEXT_LIMIT + 1]
+            data = plain_text(text).encode()
         at = self._at
         page = self._bytes
         size = len(data)
-        self._text = text, is_test, worker
+        if size > TEXT_LIMIT:
+            size, data = TEXT_LIMIT + 1, data[:TEXT_LIMIT]
         lock = self._lock = (self._lock + 2) & 0xFFFFFFFF
         self._locks[at // 4] = lock + 1
         _BODY.pack_into(
@@ -149,10 +150,7 @@ class NowPage:
             0.0,
             worker.encode("ascii", "replace") if worker else b"",
         )
-        if size > TEXT_LIMIT:
-            page[at + _TEXT_AT : at + SLOT_SIZE] = data[:TEXT_LIMIT]
-        else:
-            page[at + _TEXT_AT : at + _TEXT_AT + size] = data
+        page[at + _TEXT_AT : at + _TEXT_AT + len(data)] = data
         self._locks[at // 4] = lock
 
     def set_phase(self, phase: Phase, since: float) -> None:
@@ -162,8 +160,13 @@ class NowPage:
         elif phase is Phase.TEARDOWN:
             self._times[(self._at + _TEARDOWN_AT) // 8] = since
         else:
-            text, is_test, worker = self._text
-            self.set(text, phase, since, is_test=is_test, worker=worker)
+            at = self._at
+            lock = self._lock = (self._lock + 2) & 0xFFFFFFFF
+            self._locks[at // 4] = lock + 1
+            self._bytes[at + _LOCK.size] = _CODE[phase]
+            self._times[(at + _SINCE_AT) // 8] = since
+            self._times[(at + _CALL_AT) // 8] = self._times[(at + _TEARDOWN_AT) // 8] = 0.0
+            self._locks[at // 4] = lock
 
     def clear(self) -> None:
         """State that nothing is in flight in this slot."""

@@ -64,12 +64,7 @@ class Controller(Reporter):
                 return
             node: Any = getattr(report, "node", None)
             started = clock.WALL_AT_ZERO + now - duration / 1000
-            if (
-                is_passed
-                and node is not None
-                and self.passed_plainly(report)
-                and self.emit_passed(report.nodeid, started, duration, node.gateway.id)
-            ):
+            if is_passed and node is not None and self.emit_passed(report, started, duration, node.gateway.id):
                 return
             self.emit_outcome(
                 report, payloads.split_nodeid(report.nodeid), self._phase_of(report, node), started, duration

@@ -21,16 +21,18 @@ class Group:
         remaining: tests of it that are not over yet.
         started: whether one of its tests has an outcome.
         duration: sum of its tests' durations, milliseconds.
-        totals: outcomes by status, subtests left out.
+        passed: how many of them passed plainly, at the first attempt.
+        totals: the other outcomes by status, subtests left out.
     """
 
-    __slots__ = ("duration", "name", "remaining", "started", "totals")
+    __slots__ = ("duration", "name", "passed", "remaining", "started", "totals")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.remaining = 0
         self.started = False
         self.duration = 0.0
+        self.passed = 0
         self.totals: dict[str, int] = {}
 
 
@@ -59,10 +61,14 @@ class Groups:
     def counted(self, group: Group, status: Status, duration: float) -> None:
         """Note an outcome; `duration` in milliseconds."""
         if not group.started:
-            group.started = True
-            self._emit(EventType.GROUP_START, {"groupName": group.name, "parentNames": []})
+            self.start(group)
         group.totals[status] = group.totals.get(status, 0) + 1
         group.duration += duration
+
+    def start(self, group: Group) -> None:
+        """Note that a test of it is about to have an outcome, the first one."""
+        group.started = True
+        self._emit(EventType.GROUP_START, {"groupName": group.name, "parentNames": []})
 
     def over(self, group: Group) -> None:
         """Note that a test is over."""
@@ -77,6 +83,8 @@ class Groups:
                 self._result(group)
 
     def _result(self, group: Group) -> None:
+        if group.passed:
+            group.totals[Status.PASS] = group.totals.get(Status.PASS, 0) + group.passed
         bad = any(group.totals.get(status) for status in (Status.FAIL, Status.ERROR))
         self._emit(
             EventType.GROUP_RESULT,
@@ -90,3 +98,4 @@ class Groups:
             },
         )
         group.totals = {}
+        group.passed = 0

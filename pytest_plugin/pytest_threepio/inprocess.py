@@ -97,8 +97,7 @@ class InProcess(Reporter):
                     is_passed
                     and when == "call"
                     and not self._odd_names
-                    and self.passed_plainly(report)
-                    and self.emit_passed(report.nodeid, self._started, duration + self._before_call_ms)
+                    and self.emit_passed(report, self._started, duration + self._before_call_ms)
                 ):
                     return
             if not is_passed or when == "call":

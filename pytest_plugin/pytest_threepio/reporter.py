@@ -208,28 +208,32 @@ class Reporter:
 
     # For the hooks of the tests
 
-    def passed_plainly(self, report: pytest.TestReport) -> bool:
-        """Return whether a report of a call says that the test passed, for the first time, and nothing else."""
-        stats = None if self._terminal is None else self._terminal.stats.get("passed")
-        return bool(
-            stats
-            and stats[-1] is report
-            and type(report) is pytest.TestReport
-            and "rerun" not in report.__dict__
-            and not (self._again or self._superseded or self._subtests)
-        )
-
-    def emit_passed(self, nodeid: str, started: float, duration: float, worker: str = "") -> bool:
-        """Emit that a test passed plainly; return False, and emit nothing, if its names are to be looked at closely.
+    def emit_passed(self, report: pytest.TestReport, started: float, duration: float, worker: str = "") -> bool:
+        """Emit a call's report that says that its test passed, for the first time, and nothing else.
 
         Does what `emit_outcome` does, in the shortest way: this runs for nearly every test.
 
         Args:
-            nodeid: the test.
+            report: of a call, with the outcome `passed`.
             started: seconds since the epoch.
             duration: milliseconds.
             worker: xdist worker id, empty without workers.
+
+        Returns:
+            False, with nothing emitted, if there is more to say, or if its names are to be looked at closely.
         """
+        passed = None if self._terminal is None else self._terminal.stats.get("passed")
+        if (
+            not passed
+            or passed[-1] is not report
+            or type(report) is not pytest.TestReport
+            or "rerun" in report.__dict__
+            or self._again
+            or self._superseded
+            or self._subtests
+        ):
+            return False
+        nodeid = report.nodeid
         prefix = nodeid.partition("[")[0].rpartition("::")[0]
         known = self._parents.get(prefix)
         if known is None:
@@ -239,7 +243,10 @@ class Reporter:
                 self._parents.clear()
             known = self._parents[prefix] = encode_names(prefix.split("::")), self._groups.of(nodeid)
         names, group = known
-        self._groups.counted(group, Status.PASS, duration)
+        if not group.started:
+            self._groups.start(group)
+        group.passed += 1
+        group.duration += duration
         self._decided[worker] = nodeid
         body = encode_passed(nodeid[len(prefix) + 2 :], names, nodeid, started, duration, worker)
         self._adapter.emit_encoded(EventType.TEST_CASE, body, can_wait=True)
