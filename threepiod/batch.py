@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from threepio_client.events import EventType, Payload
-from threepio_client.line import Event
+from threepio_client.line import Event, Passed
 from threepio_client.runstate import RunState
 
 HOLE: Final = "hole"
@@ -27,12 +28,17 @@ class Batch:
     Attributes:
         key: the run's number in the store.
         seq, offsets, observed, final, ingest, state: as in `StoredRun`, after this batch.
-        nodeids, results, events, conflicts: rows for the tables.
+        nodeids: the tests of `passed` and `results`, as they came.
+        passed: of tests that passed: node id, seq, started, duration, worker, crc.
+        results: of other outcomes: node id, seq, status, phase, started, duration, worker, crc, details.
+        events: of what else happened: key, seq, type, timestamp, crc, payload.
+        conflicts: key, seq, source, line.
         size: bytes of the lines in it.
     """
 
     key: int
-    nodeids: list[tuple[str]] = field(default_factory=list)
+    nodeids: list[str] = field(default_factory=list)
+    passed: list[tuple[Any, ...]] = field(default_factory=list)
     results: list[tuple[Any, ...]] = field(default_factory=list)
     events: list[tuple[Any, ...]] = field(default_factory=list)
     conflicts: list[tuple[Any, ...]] = field(default_factory=list)
@@ -47,17 +53,19 @@ class Batch:
     snapshot: str = "{}"
 
     def __len__(self) -> int:
-        return len(self.results) + len(self.events)
+        return len(self.passed) + len(self.results) + len(self.events)
 
-    def take(self, event: Event, size: int, state: RunState) -> None:
-        """Add the next event that there is of the run, of a line of `size` bytes, and fold it into the run's state.
+    def take(self, events: Iterable[Event], size: int, state: RunState) -> None:
+        """Add the next events that there are of the run, of `size` bytes of lines, and fold them into the run's state.
 
-        Those between the state's last one and this one cannot be read.
+        Those between one and the next, or the state's last one and the first, cannot be read.
         """
-        if event.seq > state.seq + 1:
-            self.add_hole(state.seq + 1, event.seq - 1, "unreadable", event.timestamp)
-        state.fold(event)
-        self.add(event, size)
+        self.size += size
+        for event in events:
+            if event.seq > state.seq + 1:
+                self.add_hole(state.seq + 1, event.seq - 1, "unreadable", event.timestamp)
+            state.fold(event)
+            self._add(event)
 
     def take_conflict(self, seq: int, source: str, line: bytes, state: RunState) -> None:
         """Add a line that came with the seq of another one; `source` is `socket` or `journal`."""
@@ -65,16 +73,18 @@ class Batch:
             self.conflicts.append((self.key, seq, source, line))
         state.fold_conflict()
 
-    def add(self, event: Event, size: int) -> None:
-        """Add one event, of a line of `size` bytes."""
+    def _add(self, event: Event) -> None:
         payload = event.payload
         nodeid, status = payload.get("nodeid"), payload.get("status")
-        self.size += size
-        if event.type == EventType.TEST_CASE and isinstance(nodeid, str) and isinstance(status, str):
-            self.nodeids.append((nodeid,))
+        if type(event) is Passed:
+            self.nodeids.append(payload["nodeid"])
+            self.passed.append(
+                (nodeid, event.seq, payload["started"], payload["duration"], payload.get("worker"), event.crc)
+            )
+        elif event.type == EventType.TEST_CASE and isinstance(nodeid, str) and isinstance(status, str):
+            self.nodeids.append(nodeid)
             self.results.append(
                 (
-                    self.key,
                     nodeid,
                     event.seq,
                     status,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from array import array
+from collections.abc import Iterable
 from typing import Final
 
 import trio
@@ -15,7 +16,7 @@ import trio
 from threepio_client.continuation import make_next_file
 from threepio_client.events import EventType
 from threepio_client.journal import JournalWriter
-from threepio_client.line import encode
+from threepio_client.line import Event, encode
 from threepio_client.paths import StateDir
 from threepio_client.runjournal import RunJournal
 from threepio_client.runstate import RunState
@@ -115,10 +116,12 @@ class Checksums:
         self._first = self._last = seq
         self._ring = array("I", bytes(array("I").itemsize * CHECKSUMS))
 
-    def add(self, seq: int, crc: int) -> None:
-        """Note a line. Seqs go up, except after a start over."""
-        self._ring[seq % CHECKSUMS] = crc
-        self._last = seq
+    def add(self, events: Iterable[Event]) -> None:
+        """Note lines. Seqs go up, except after a start over."""
+        ring = self._ring
+        for event in events:
+            ring[event.seq % CHECKSUMS] = event.crc
+            self._last = event.seq
 
     def get(self, seq: int) -> int | None:
         """Return the checksum of a line that was taken, or None if it is too long ago."""

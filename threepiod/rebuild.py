@@ -210,8 +210,8 @@ class _Filling:
             state.fold_bad_line()
         elif event.seq > state.seq:
             self._take_old(event.seq)
-            self._batch.take(event, len(step.raw), state)
-            self._checksums.add(event.seq, event.crc)
+            self._batch.take([event], len(step.raw), state)
+            self._checksums.add([event])
         elif self._checksum(event.seq) not in (None, event.crc):
             self._batch.take_conflict(event.seq, "journal", step.raw, state)
             self._conflicts.add((event.seq, crc32(step.raw)))
@@ -223,8 +223,8 @@ class _Filling:
         if self._rows is None or self._state.seq + 1 >= before:
             return
         for event in self._rows.between(self._state.seq, before):
-            self._batch.take(event, 0, self._state)
-            self._checksums.add(event.seq, event.crc)
+            self._batch.take([event], 0, self._state)
+            self._checksums.add([event])
             self._from_old += 1
             if len(self._batch) >= BATCH_EVENTS:
                 self._write(final=False)
@@ -278,7 +278,7 @@ class _Filling:
 
     def _write(self, *, final: bool) -> None:
         batch = self._batch
-        self._made.events += len(batch.results) + sum(row[2] != HOLE for row in batch.events)
+        self._made.events += len(batch.passed) + len(batch.results) + sum(row[2] != HOLE for row in batch.events)
         batch.close(
             seq=self._state.seq,
             offsets=self._offsets,

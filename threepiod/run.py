@@ -162,24 +162,33 @@ class Run:
         Raises:
             RemoteProtocolError: a line is bad, has another seq than its place says, or other content than before.
         """
-        seq = lines.first_seq - 1
-        end = lines.end - sum(len(raw) + 1 for raw in lines.lines)
-        for raw in lines.lines:
+        seq = lines.first_seq
+        end = lines.end - sum(map(len, lines.lines)) - len(lines.lines)
+        new = lines.lines
+        while new and seq <= self.cursor:
+            self._drop_received(seq, new[0])
+            end += len(new[0]) + 1
             seq += 1
-            end += len(raw) + 1
-            if seq <= self.cursor:
-                self._drop_received(seq, raw)
-                continue
-            # While its events cannot be stored, those that stand in a file are left there: memory stays bounded.
-            if seq > self.cursor + 1 or (self.trouble and self.journal.has(lines.file)):
-                self.read_journal()
-                return
-            if not self._take(_checked(raw, seq), raw, lines.file):
-                return
-            self.journal.offsets[lines.file] = end
-            self._came += len(raw)
-            self.ingest["from_socket"] += 1
+            new = new[1:]
+        # While its events cannot be stored, those that stand in a file are left there: memory stays bounded.
         self._wake.set()
+        if not new:
+            return
+        if seq > self.cursor + 1 or (self.trouble and self.journal.has(lines.file)):
+            self.read_journal()
+            return
+        events: list[Event] = []
+        try:
+            for raw in new:
+                events.append(_checked(raw, seq))
+                seq += 1
+        finally:
+            taken = self._take(events, new, lines.file)
+            if taken:
+                size = sum(map(len, new[:taken]))
+                self.journal.offsets[lines.file] = end + size + taken
+                self._came += size
+                self.ingest["from_socket"] += taken
 
     def offer_unjournaled(self, lines: Unjournaled) -> None:
         """Journal the lines that the adapter could not write; they are taken from there, in their turn.
@@ -321,22 +330,30 @@ class Run:
             if self._gone and not self.has_work and not self.is_over:
                 await self._pronounce_dead()
 
-    def _take(self, event: Event, raw: bytes, file: int) -> bool:
-        """Take the next line; return False if it cannot be journaled where it would survive."""
-        if not self._keeper.is_sound(file):
+    def _take(self, events: list[Event], lines: list[bytes], file: int) -> int:
+        """Take the next lines; return how many: less than all if they cannot be journaled where they would survive."""
+        if self._keeper.is_sound(file):
+            self._take_from(file, events, sum(map(len, lines[: len(events)])))
+            return len(events)
+        for number, (event, raw) in enumerate(zip(events, lines, strict=False)):
             kept = self._keep(raw, event)
             if kept is None:
-                return False
-            file = kept
-        if event.seq > self.cursor + 1:
-            self._report(f"run {self.run_id}: lines {self.cursor + 1} to {event.seq - 1} cannot be read")
-        self._batch.take(event, len(raw), self.state)
-        self._committer.taken += len(raw)
-        self.cursor = event.seq
-        self.totals["received"] += 1
-        self._checksums.add(event.seq, event.crc)
+                return number
+            self._take_from(kept, [event], len(raw))
+        return len(events)
+
+    def _take_from(self, file: int, events: list[Event], size: int) -> None:
+        """Take the next lines, of so many bytes, from a file that is to be synced with them."""
+        if not events:
+            return
+        if events[0].seq > self.cursor + 1:
+            self._report(f"run {self.run_id}: lines {self.cursor + 1} to {events[0].seq - 1} cannot be read")
+        self._batch.take(events, size, self.state)
+        self._committer.taken += size
+        self.cursor = events[-1].seq
+        self.totals["received"] += len(events)
+        self._checksums.add(events)
         self._keeper.unsynced.add(file)
-        return True
 
     def _keep(self, raw: bytes, event: Event) -> int | None:
         """Journal a line in a file of our own; return the file's number, or None if that failed."""
@@ -446,7 +463,7 @@ class Run:
                 self._changed = True
             elif step.event.seq <= self.cursor:
                 self._drop(step.event.seq, step.raw, "journal")
-            elif self._take(step.event, step.raw, step.file):
+            elif self._take([step.event], [step.raw], step.file):
                 self.ingest["from_journal"] += 1
             else:
                 await trio.sleep(RETRY_S)

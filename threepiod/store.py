@@ -7,12 +7,14 @@ its reducer's state, so any of them can be trusted. Not here: the schema (`schem
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from threepio_client.archive import RUN_COLUMNS, StoredRun, offsets_of, stored_run
 from threepio_client.errors import ThreepioError
+from threepio_client.events import Phase, Status
 from threepio_client.journal import sync_directory
 from threepiod.batch import HOLE, Batch
 from threepiod.schema import MIGRATIONS
@@ -24,8 +26,15 @@ LOG_BYTES: Final = 4 * 1024 * 1024
 COMMIT_BYTES: Final = 32 * 1024
 """What a commit writes beside the lines: the pages of the run's row and of the indexes that change."""
 
+GROUP: Final = 256
+"""Rows of one statement. Of a row by itself most of the time goes into its statement: binding, stepping, and giving up
+Python's lock and taking it again. Ten values a row fit into SQLite's limit of 32,766."""
+
 CACHE_KIB: Final = 2 * 1024
 """SQLite's page cache: with it the daemon stays under its memory limit whatever the store's size."""
+
+
+_Row = TypeVar("_Row")
 
 
 class StoreError(ThreepioError):
@@ -46,6 +55,29 @@ _REMOVE_TEST: Final = """DELETE FROM tests WHERE id = ? AND (
     SELECT 1 FROM runs CROSS JOIN results ON results.run = runs.id AND results.test = tests.id ORDER BY runs.id DESC LIMIT 1
 ) IS NULL"""
 """The newest runs are asked first: they have nearly every test."""
+
+
+def _groups(rows: list[_Row]) -> Iterator[list[_Row]]:
+    """Yield the rows in groups of GROUP, and what is left in groups whose sizes are powers of two."""
+    at = 0
+    while left := len(rows) - at:
+        size = min(GROUP, 1 << left.bit_length() - 1)
+        yield rows[at : at + size]
+        at += size
+
+
+def _statements(head: str, row: str, tail: str = "") -> dict[int, str]:
+    """Return the statements for each size of a group, by size."""
+    sizes = (1 << bit for bit in range(GROUP.bit_length()))
+    return {size: head + ",".join([row] * size) + tail for size in sizes}
+
+
+_FIND_TESTS: Final = _statements("SELECT nodeid, id FROM tests WHERE nodeid IN (", "?", ")")
+_INSERT_TESTS: Final = _statements("INSERT INTO tests (id, nodeid) VALUES ", "(?,?)")
+_INSERT_PASSED: Final = _statements(
+    "INSERT INTO results (run, test, seq, status, phase, started, duration, worker, crc) VALUES ",
+    f"(?1,?,?,'{Status.PASS}','{Phase.CALL}',?,?,?,?)",
+)
 
 
 class KnownFiles(NamedTuple):
@@ -197,13 +229,7 @@ class Store:
         db.execute("BEGIN IMMEDIATE")
         try:
             for batch in batches:
-                if batch.results:
-                    db.executemany("INSERT INTO tests (nodeid) VALUES (?) ON CONFLICT DO NOTHING", batch.nodeids)
-                    db.executemany(
-                        "INSERT INTO results (run, test, seq, status, phase, started, duration, worker, crc, details) "
-                        "VALUES (?, (SELECT id FROM tests WHERE nodeid = ?), ?, ?, ?, ?, ?, ?, ?, ?)",
-                        batch.results,
-                    )
+                self._write_tests(batch)
                 if batch.events:
                     db.executemany(
                         "INSERT INTO events (run, seq, type, timestamp, crc, payload) VALUES (?, ?, ?, ?, ?, ?)",
@@ -233,6 +259,35 @@ class Store:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
+
+    def _write_tests(self, batch: Batch) -> None:
+        db, key = self._db, batch.key
+        ids = self._test_ids(batch.nodeids)
+        for rows in _groups(batch.passed):
+            values: list[Any] = [key]
+            for nodeid, seq, started, duration, worker, crc in rows:
+                values += (ids[nodeid], seq, started, duration, worker, crc)
+            db.execute(_INSERT_PASSED[len(rows)], values)
+        if batch.results:
+            db.executemany(
+                "INSERT INTO results (run, test, seq, status, phase, started, duration, worker, crc, details) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [(key, ids[nodeid], *row) for nodeid, *row in batch.results],
+            )
+
+    def _test_ids(self, nodeids: list[str]) -> dict[str, int]:
+        """Return the numbers of tests by node id; those that are new are numbered in their order."""
+        db = self._db
+        (last,) = db.execute("SELECT coalesce(max(id), 0) FROM tests").fetchone()
+        ids: dict[str, int] = {}
+        for group in _groups(nodeids):
+            ids.update(db.execute(_FIND_TESTS[len(group)], group))
+            new = dict.fromkeys(nodeid for nodeid in group if nodeid not in ids)
+            for rows in _groups(list(enumerate(new, start=last + 1))):
+                db.execute(_INSERT_TESTS[len(rows)], list(chain.from_iterable(rows)))
+                ids.update((nodeid, number) for number, nodeid in rows)
+            last += len(new)
+        return ids
 
     def _remove_rows(self, key: int, count: int) -> bool:
         db = self._db

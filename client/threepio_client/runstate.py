@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from threepio_client.events import EventType, ObservationType, Payload, Phase, Status
-from threepio_client.line import Event
+from threepio_client.line import Event, Passed
 
 COUNTS: Final = (
     "passed",
@@ -169,6 +169,10 @@ class RunState:
             self.holes += event.seq - self.seq - 1
         self.seq = event.seq
         self.updated = event.timestamp
+        if type(event) is Passed:
+            self.counts["passed"] += 1
+            self.finished += 1
+            return
         payload = event.payload
         if event.type == EventType.TEST_CASE:
             self._fold_test_case(payload)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from threepio_client.errors import BadLine
 from threepio_client.events import FIELD_LIMIT, LINE_LIMIT, EventType, Phase
-from threepio_client.line import Event, clip, decode, encode, plain_text
+from threepio_client.line import Event, Passed, clip, decode, encode, plain_text
 
 NOW = 1_700_000_000.123456
 
@@ -326,6 +326,76 @@ def test_unknown_keys_and_types_are_left_to_newer_readers() -> None:
     event = decode(with_crc(b'{"seq":1,"new":[1],"eventType":"fromTheFuture","payload":{"x":1},"timestamp":2'))
 
     assert (event.type, event.payload, event.timestamp) == ("fromTheFuture", {"x": 1}, 2)
+
+
+PASSED: dict[str, Any] = {
+    "testName": "test_one[1-x]",
+    "parentNames": ["tests/test_it.py", "TestA"],
+    "nodeid": "tests/test_it.py::TestA::test_one[1-x]",
+    "status": "PASS",
+    "phase": "call",
+    "started": 1_700_000_000.123456,
+    "duration": 0.192,
+}
+
+
+@pytest.mark.parametrize("more", [{}, {"worker": "gw1"}, {"parentNames": ["one.py"]}, {"duration": 0.0}], ids=str)
+def test_a_test_that_passed_is_read_like_any_other_event(more: dict[str, Any]) -> None:
+    payload = PASSED | more
+    line = encode(7, EventType.TEST_CASE, payload, NOW)[:-1]
+
+    found = decode(line)
+
+    assert type(found) is Passed
+    assert found == Event(7, "testCase", payload, NOW, crc32(line[:-18]))
+    assert [type(value) for value in found.payload.values()] == [type(value) for value in payload.values()]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"status": "FAIL"},
+        {"phase": "setup"},
+        {"attempt": 2},
+        {"takenBack": {"passed": 1}},
+        {"started": 10**400},
+        {"duration": 1},
+        {"duration": 1e-9},
+        {"worker": None},
+        {"parentNames": []},
+        {"parentNames": "one.py"},
+        {"parentNames": ['a","b']},
+        {"nodeid": 'test_it.py::test_one["]'},
+        {"nodeid": "test_it.py::test_one[\u00e4\\]"},
+        {"nodeid": None},
+        {"testName": "a\nb"},
+    ],
+    ids=ascii_id,
+)
+def test_an_event_that_says_more_than_that_a_test_passed_is_not_taken_for_one(more: dict[str, Any]) -> None:
+    line = encode(7, EventType.TEST_CASE, PASSED | more, NOW)[:-1]
+
+    found = decode(line)
+
+    assert type(found) is Event
+    assert found.payload == json.loads(line)["payload"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_a_changed_byte_of_a_test_that_passed_is_never_another_event(data: st.DataObject) -> None:
+    line = encode(7, EventType.TEST_CASE, PASSED, NOW)[:-1]
+    at = data.draw(st.integers(0, len(line) - 1))
+    changed = line[:at] + bytes([data.draw(st.integers(0, 255))]) + line[at + 1 :]
+    for other in (changed, with_crc(changed[:-18])):  # the second one is as its writer wanted it
+        try:
+            found = decode(other)
+        except BadLine:
+            continue
+        as_json = json.loads(other)
+        assert found.payload == as_json["payload"]
+        assert (found.seq, found.type, found.timestamp) == tuple(as_json[k] for k in ("seq", "eventType", "timestamp"))
+        assert found == decode(line) or other != changed
 
 
 def test_a_checksum_in_capitals_is_a_flipped_bit() -> None:

@@ -60,9 +60,7 @@ class Kept:
         store = Store(self.state_dir.store)
         batch = Batch(key=store.open_run(RUN, "producer").key)
         state = RunState()
-        for event in events:
-            batch.add(event, 0)
-            state.fold(event)
+        batch.take(events, 0, state)
         batch.close(seq=state.seq, offsets={}, observed=0, final=True, ingest={}, state=state)
         store.write([batch])
         store.close()

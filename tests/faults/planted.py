@@ -43,7 +43,7 @@ def _no_duplicate_check() -> None:
 
     def take_again(self: run.Run, seq: int, raw: bytes, source: str) -> bool:
         cursor = self.cursor
-        self._take(decode(raw), raw, 0)
+        self._take([decode(raw)], [raw], 0)
         self.cursor = cursor
         return True
 

@@ -151,11 +151,11 @@ def fill(state_dir: StateDir, sent: list[dict[str, Any]]) -> None:
     path.write_bytes(b"".join(lines))
     writer = Store(state_dir.store)
     run = writer.open_run("run1", "p")
-    batch = Batch(key=run.key)
+    batch, state = Batch(key=run.key), RunState()
     for line in lines:
         record = parse(line[:-1], 0)
         assert record.event is not None
-        batch.add(record.event, len(line))
+        batch.take([record.event], len(line), state)
     batch.close(seq=len(lines), offsets={0: path.stat().st_size}, observed=0, final=True, ingest={}, state=RunState())
     writer.write([batch])
     writer.close()
