@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from threepio_client import answers, clock, nowpage
+from threepio_client import clock
 from threepio_client.errors import NoPlace, UnreadableStore
 from threepio_client.events import EventType, ObservationType, Phase, Status
 from threepio_client.line import Event
@@ -26,6 +26,10 @@ from threepio_client.runjournal import RunJournal, Step
 from threepio_client.runstate import RunState
 from threepio_client.selection import Selection, Selector
 from threepio_client.views import Facts, status_view
+
+if TYPE_CHECKING:
+    from threepio_client import answers
+    from threepio_client.nowpage import InFlight
 
 BUSY_TIMEOUT_S: Final = 5.0
 BAD: Final = (Status.FAIL, Status.ERROR)
@@ -116,7 +120,7 @@ class KnownRun:
     stored: int = 0
     journaled: int = 0
     liveness: Liveness = Liveness.UNKNOWN
-    in_flight: list[nowpage.InFlight] = field(default_factory=list)
+    in_flight: list[InFlight] = field(default_factory=list)
     torn: int = 0
     ingest: dict[str, int] = field(default_factory=dict)
 
@@ -413,7 +417,7 @@ def _bad_result(
         "worker": worker,
         "attempt": details.get("attempt", 1),
         "subtest": details.get("subtest"),
-        "error": cast(answers.Error, error if isinstance(error, dict) else {}),
+        "error": cast("answers.Error", error if isinstance(error, dict) else {}),
         "output": details.get("output", []),
     }
     return {**answer}
