@@ -85,6 +85,11 @@ def stored_run(row: tuple[Any, ...]) -> StoredRun:
     )
 
 
+def latest_first(started: dict[str, float]) -> list[str]:
+    """Return the ids of runs that began at these times in the order in which they are shown."""
+    return sorted(started, key=lambda run_id: (started[run_id], run_id), reverse=True)
+
+
 class OverRun(NamedTuple):
     """A run of which nothing more is expected.
 
@@ -138,6 +143,10 @@ class Archive:
 
     def run_ids(self) -> list[str]:
         """Return the ids of all runs, the latest first."""
+        return latest_first(self.started())
+
+    def started(self) -> dict[str, float]:
+        """Return when each run began, by its id, in seconds since the epoch."""
         started: dict[str, float] = {}
         with self.reading() as store:
             if store is not None:
@@ -145,7 +154,7 @@ class Archive:
         for run_id, files in self._files().items():
             if not started.get(run_id):
                 started[run_id] = started_by(files[min(files)])
-        return sorted(started, key=lambda run_id: (started[run_id], run_id), reverse=True)
+        return started
 
     def find(self, reference: str) -> str:
         """Return the run id that a reference means: an id, a unique prefix of one, or `latest`.
