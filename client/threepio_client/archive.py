@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -151,8 +151,9 @@ class Archive:
         with self.reading() as store:
             if store is not None:
                 started = dict(store.execute("SELECT run_id, started FROM runs"))
-        for run_id, files in self._files().items():
-            if not started.get(run_id):
+        known = {run_id for run_id, at in started.items() if at}
+        for run_id, files in self._files(known).items():
+            if run_id not in known:
                 started[run_id] = started_by(files[min(files)])
         return started
 
@@ -367,9 +368,9 @@ class Archive:
                     "threepiod stop, threepiod rebuild, threepiod start"
                 ) from error
 
-    def _files(self) -> dict[str, dict[int, Path]]:
+    def _files(self, without: Container[str]) -> dict[str, dict[int, Path]]:
         try:
-            return runs_of(self.state_dir)
+            return runs_of(self.state_dir, without)
         except FileNotFoundError:
             return {}
         except OSError as error:

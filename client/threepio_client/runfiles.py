@@ -12,7 +12,7 @@ import re
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -42,8 +42,12 @@ def journal_files(state_dir: StateDir, run_id: str) -> dict[int, Path]:
     return found
 
 
-def runs_of(state_dir: StateDir) -> dict[str, dict[int, Path]]:
+def runs_of(state_dir: StateDir, without: Container[str] = ()) -> dict[str, dict[int, Path]]:
     """Return the files of every run, by run id and number; those in the spare directory included.
+
+    Args:
+        state_dir: where to look.
+        without: ids of runs of which nothing is wanted.
 
     Raises:
         OSError: the journals directory cannot be listed.
@@ -58,7 +62,9 @@ def runs_of(state_dir: StateDir) -> dict[str, dict[int, Path]]:
     stems = [
         (directory, name, stem)
         for directory, name, stem in stems
-        if stem and not (name.endswith(COMPRESSED) and name.removesuffix(COMPRESSED) in listed[directory])
+        if stem
+        and stem not in without
+        and not (name.endswith(COMPRESSED) and name.removesuffix(COMPRESSED) in listed[directory])
     ]
     known = {stem for _, _, stem in stems}
     for directory, name, stem in stems:
@@ -68,7 +74,7 @@ def runs_of(state_dir: StateDir) -> dict[str, dict[int, Path]]:
             found.setdefault(stem, {})[0] = path
             continue
         base, owner = numbered["base"], _owner(path)
-        if owner == base or (owner == "" and base in known):
+        if owner == base or (owner == "" and (base in known or base in without)):
             found.setdefault(base, {})[int(numbered["number"])] = path
         elif owner is not None:
             found.setdefault(stem, {})[0] = path
