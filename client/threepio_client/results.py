@@ -197,15 +197,24 @@ def _made_entry(run_id: str, nodeid: str, listed: list[Result], started: float, 
     return Entry(run_id, listed[-1].started or started, commit, outcomes(listed)[nodeid]) if listed else None
 
 
+class TestTime(NamedTuple):
+    """How long a test took: `seq` is that of the event that decided."""
+
+    nodeid: str
+    status: str
+    duration_ms: float
+    seq: int
+
+
 class Times(NamedTuple):
     """Where the time of a run went.
 
     Attributes:
-        tests: the slowest ones, the slowest first: node id, status and milliseconds.
+        tests: the slowest ones, the slowest first; of equals the earlier one.
         files: of every file the milliseconds and the tests.
     """
 
-    tests: list[tuple[str, str, float]]
+    tests: list[TestTime]
     files: dict[str, tuple[float, int]]
 
 
@@ -221,13 +230,13 @@ def times_of(archive: Archive, run_id: str, number: int) -> Times:
         name = nodeid.partition("::")[0]
         spent, count = files.get(name, (0.0, 0))
         files[name] = (spent + outcome.duration_ms, count + 1)
-    tests += [(nodeid, outcome.status, outcome.duration_ms) for nodeid, outcome in found.items()]
-    return Times(sorted(tests, key=lambda test: -test[2])[:number], files)
+    tests += [TestTime(nodeid, one.status, one.duration_ms, one.seq) for nodeid, one in found.items()]
+    return Times(sorted(tests, key=lambda test: (-test.duration_ms, test.seq))[:number], files)
 
 
 def _times_of_singles(
     archive: Archive, run_id: str, number: int
-) -> tuple[list[int] | None, list[tuple[str, str, float]], dict[str, tuple[float, int]]]:
+) -> tuple[list[int] | None, list[TestTime], dict[str, tuple[float, int]]]:
     """Return what is left to be read (None: everything), the slowest tests that have one result, and times of files."""
     stored = archive.stored(run_id)
     with archive.reading() as store:
@@ -238,11 +247,11 @@ def _times_of_singles(
         single = "run = ? AND phase IS NOT 'collect' AND test NOT IN (SELECT value FROM json_each(?))"
         values = (stored.key, json.dumps(several))
         tests = store.execute(
-            "SELECT t.nodeid, s.status, s.duration FROM (SELECT test, seq, status, ifnull(duration, 0.0) AS duration "
-            f"FROM results WHERE {single} ORDER BY duration DESC, seq LIMIT ?) s JOIN tests t ON t.id = s.test "
-            "ORDER BY s.duration DESC, s.seq",
+            "SELECT t.nodeid, s.status, s.duration, s.seq FROM (SELECT test, seq, status, ifnull(duration, 0.0) AS duration "
+            f"FROM results WHERE {single} ORDER BY duration DESC, seq LIMIT ?) s JOIN tests t ON t.id = s.test",
             (*values, number),
-        ).fetchall()
+        )
+        slowest = [TestTime(*row) for row in tests]
         files = store.execute(
             "SELECT CASE instr(t.nodeid, '::') WHEN 0 THEN t.nodeid "
             "ELSE substr(t.nodeid, 1, instr(t.nodeid, '::') - 1) END, "
@@ -250,7 +259,7 @@ def _times_of_singles(
             "JOIN tests t ON t.id = r.test GROUP BY 1",
             values,
         )
-        return several, tests, {name: (spent, count) for name, spent, count in files}
+        return several, slowest, {name: (spent, count) for name, spent, count in files}
 
 
 def odd_tests(archive: Archive, run_ids: Collection[str]) -> set[int] | None:

@@ -41,7 +41,7 @@ def write_run(
 def any_results(chance: random.Random) -> list[dict[str, Any]]:
     """Return results of most tests: mostly one that passed, quickly; some repeated, failing, in any phase, slow, unknown."""
     found = []
-    for nodeid in chance.sample(TESTS, chance.randint(0, len(TESTS))):
+    for nodeid in chance.sample(TESTS, chance.choice([len(TESTS), len(TESTS) // 2])):
         for _ in range(chance.choice([1, 1, 1, 2, 3])):
             is_plain = chance.random() < 0.6
             result: dict[str, Any] = {
@@ -64,11 +64,10 @@ def answers(archive: Archive) -> list[Any]:
         found.append({name: sorted(listed) for name, listed in difference.items()})
     for nodeid in (*TESTS, "unknown"):
         found.append(history_of(archive, nodeid, 2))
+        assert len(found[-1]) <= 2
         found.append(history_of(archive, nodeid, 9, without=RUNS[0]))
     for run_id in RUNS:
-        times = times_of(archive, run_id, 5)
-        found.append(([duration for _, _, duration in times.tests], times.files))
-        found.append(sorted(times_of(archive, run_id, 99).tests))
+        found += [times_of(archive, run_id, number) for number in (5, 99)]
     return found
 
 
@@ -99,3 +98,15 @@ def test_of_runs_that_are_over_few_tests_are_read(tmp_path: Path) -> None:
 
     assert odd_tests(archive, RUNS[:2]) == failed
     assert odd_tests(archive, [*RUNS[:2], "unknown"]) is None
+
+
+def test_a_test_that_only_became_slower_or_was_repeated_is_read(tmp_path: Path) -> None:
+    archive = Archive(made_state_dir(tmp_path))
+    plain = [{"nodeid": nodeid, "status": Status.PASS, "phase": Phase.CALL, "duration": 5.0} for nodeid in TESTS]
+    write_run(archive, RUNS[0], 0, plain)
+    write_run(archive, RUNS[1], 1, [*plain[:-1], {**plain[-1], "duration": 500.0}])
+    write_run(archive, RUNS[2], 2, [{**plain[0], "status": Status.RERUN}, *plain])
+    rebuild(archive.state_dir)
+
+    assert compare(archive, *RUNS[:2]).slower == [(TESTS[-1], 5.0, 500.0)]
+    assert len(odd_tests(archive, RUNS[2:3]) or ()) == 1

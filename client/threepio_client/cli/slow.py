@@ -26,11 +26,11 @@ def slow(
     with open_source() as source:
         run_id = source.find(run)
         tests, files = times_of(source.archive, run_id, number)
-    slowest = sorted(files.items(), key=lambda item: -item[1][0])[:number]
+    slowest = sorted(files.items(), key=lambda item: (-item[1][0], item[0]))[:number]
     if as_json:
         listed: list[answers.SlowTest] = [
-            {"nodeid": nodeid, "status": status, "duration_s": round(duration_ms / 1000, 6)}
-            for nodeid, status, duration_ms in tests
+            {"nodeid": test.nodeid, "status": test.status, "duration_s": round(test.duration_ms / 1000, 6)}
+            for test in tests
         ]
         by_file: list[answers.SlowFile] = [
             {"file": name, "tests": count, "duration_s": round(spent / 1000, 6)} for name, (spent, count) in slowest
@@ -45,8 +45,8 @@ def slow(
         return
     total, count = (sum(numbers) for numbers in zip(*files.values(), strict=True)) if files else (0.0, 0)
     say(f"run {run_id}: {count} tests took {total / 1000:.1f} s in {len(files)} files")
-    for nodeid, _, duration_ms in tests:
-        say(one_line(f"  {duration_ms / 1000:9.3f} s  {nodeid}"))
+    for test in tests:
+        say(one_line(f"  {test.duration_ms / 1000:9.3f} s  {test.nodeid}"))
     if len(files) > 1:
         say("by file:")
         for name, (spent, count) in slowest:
