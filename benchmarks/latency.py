@@ -44,7 +44,7 @@ EMPTY_COMMAND: Final = '''
 from typing import Annotated
 import typer
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer()
 
 @app.callback()
 def main() -> None:

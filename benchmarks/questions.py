@@ -122,7 +122,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def questions(run_id: str, nodeid: str) -> dict[str, Sequence[str]]:
-    """Return the questions with their arguments. A run compared with itself is as much to read as two runs are."""
+    """Return the questions with their arguments. Two runs that differ in little are as much to read as one and itself."""
     return {
         "status": ("status", run_id),
         "runs": ("runs",),

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import typer
 
-from threepio_client.cli.app import app as threepio
+from threepio_client.cli.app import make_app
 from threepiod.commands import app as threepiod
 
 PATH: Final = Path(__file__).with_name("commands.md")
@@ -24,7 +24,7 @@ What `--json` prints is in [json.md](json.md).
 def text() -> str:
     """Return what docs/commands.md should hold."""
     parts = [HEAD]
-    for app in (threepio, threepiod):
+    for app in (make_app(), threepiod):
         group: Any = typer.main.get_command(app)
         parts.append(f"## {group.name}\n\n{_paragraphs(group.help)}\n\n{_table(group.params)}")
         for name, command in group.commands.items():

@@ -23,11 +23,12 @@ from tests.place import Place, wait_until
 from tests.two_runs import FIXED, GONE, SLOW, write_run, write_two_runs
 from threepio_client import nowpage, protocol
 from threepio_client.answers import ANSWERS
-from threepio_client.cli.app import app as threepio
+from threepio_client.cli.app import make_app
 from threepio_client.events import Phase
 from threepio_client.wire import FrameReader
 from threepiod.commands import app as threepiod
 
+threepio: Final = make_app()
 ROOT: Final = Path(__file__).parent.parent
 DOCS: Final = ROOT / "docs"
 

@@ -7,7 +7,8 @@ from typing import Annotated, Final
 import typer
 
 from threepio_client import __version__, settings
-from threepio_client.cli.output import Commands, guarded, say, say_json
+from threepio_client.cli.output import say, say_json
+from threepio_client.cli.program import Commands, guarded
 from threepio_client.cli.text import clock_time
 from threepio_client.errors import NoDaemon
 from threepiod import lifecycle

@@ -37,6 +37,7 @@ from threepiod.connection import ClientConnection
 from threepiod.housekeeping import Housekeeping
 from threepiod.queries import Queries
 from threepiod.run import TOTALS, Run
+from threepiod.runids import changed_at
 from threepiod.store import KnownFiles, Store, StoreError
 
 TICK_S: Final = 0.250
@@ -133,6 +134,7 @@ class Daemon:
         """Know no more of a run that was removed: its id is free."""
         self._ignored.discard(run_id)
         self._scanned_at = None
+        self._queries.forget()
 
     @property
     def _events_per_s(self) -> float:
@@ -267,8 +269,8 @@ class Daemon:
     async def _scan(self) -> None:
         """Open every run of which there is more than the store has: at start, and when a directory changed."""
         try:
-            changed_at = (_changed_at(self._state_dir.journals), _changed_at(self._state_dir.spare))
-            if changed_at == self._scanned_at:
+            changed = changed_at(self._state_dir)
+            if changed == self._scanned_at:
                 return
             found = await trio.to_thread.run_sync(runs_of, self._state_dir)
             self._blind = ""
@@ -313,7 +315,7 @@ class Daemon:
                     f"the journal {files[min(files)]} is of another run than the one that is stored as {run_id}"
                 )
         if complete:
-            self._scanned_at = changed_at
+            self._scanned_at = changed
 
     def _has_grown(self, run_id: str, files: dict[int, Path], stored: KnownFiles) -> bool:
         """Whether there is more of a run that was over; what is compressed does not grow."""
@@ -348,13 +350,6 @@ class Daemon:
         self._errors += 1
         self._last_error = {"time": round(time.time(), 3), "text": text}
         log.error("%s", text)
-
-
-def _changed_at(directory: Path | None) -> int:
-    try:
-        return directory.stat().st_mtime_ns if directory is not None else 0
-    except OSError:
-        return 0
 
 
 def _is_old(journal: Path) -> bool:

@@ -19,6 +19,7 @@ from threepio_client.observed import now_page
 from threepio_client.runfiles import find_run
 from threepio_client.views import Facts, run_row, status_view
 from threepiod.run import Run
+from threepiod.runids import RunIds
 
 QUERY_THREADS: Final = 4
 """Queries answered at once; further ones wait, so that they cannot take all of the machine."""
@@ -51,6 +52,7 @@ class Queries:
         self._daemon = daemon
         self._archive = archive
         self._limiter = trio.CapacityLimiter(QUERY_THREADS)
+        self._run_ids = RunIds(archive, self._limiter)
         self._heavy = trio.Lock()
         self._answers: Final[dict[str, Callable[[dict[str, Any]], Any]]] = {
             "daemon": self._self_status,
@@ -74,6 +76,10 @@ class Queries:
             raise ThreepioError(f"this threepiod does not know the question {name!r}; it may be older than the command")
         return await found(params)
 
+    def forget(self) -> None:
+        """Trust nothing that was known of which runs there are: one was removed."""
+        self._run_ids.forget()
+
     async def _self_status(self, _params: dict[str, Any]) -> dict[str, Any]:
         return self._daemon.self_status()
 
@@ -87,7 +93,7 @@ class Queries:
 
     async def _runs(self, params: dict[str, Any]) -> list[dict[str, Any]]:
         limit = _limit(params)
-        run_ids = (await self._in_thread(self._archive.run_ids))[:limit]
+        run_ids = (await self._run_ids.latest_first(self._daemon.runs))[:limit]
         return [run_row(await self._status({"run": run_id, "exact": True})) for run_id in run_ids]
 
     async def _failures(self, params: dict[str, Any]) -> dict[str, Any]:
@@ -102,8 +108,7 @@ class Queries:
             return reference
         if reference in self._daemon.runs:
             return reference
-        run_ids: list[str] = await self._in_thread(self._archive.run_ids)
-        return find_run(run_ids, reference)
+        return find_run(await self._run_ids.latest_first(self._daemon.runs), reference)
 
     async def _observe(self, params: dict[str, Any]) -> bool:
         run_id = await self._find(params)

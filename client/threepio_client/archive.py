@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from threepio_client import answers, clock, nowpage
+from threepio_client import clock
 from threepio_client.errors import NoPlace, UnreadableStore
 from threepio_client.events import EventType, ObservationType, Phase, Status
 from threepio_client.line import Event
@@ -26,6 +26,10 @@ from threepio_client.runjournal import RunJournal, Step
 from threepio_client.runstate import RunState
 from threepio_client.selection import Selection, Selector
 from threepio_client.views import Facts, status_view
+
+if TYPE_CHECKING:
+    from threepio_client import answers
+    from threepio_client.nowpage import InFlight
 
 BUSY_TIMEOUT_S: Final = 5.0
 BAD: Final = (Status.FAIL, Status.ERROR)
@@ -81,6 +85,11 @@ def stored_run(row: tuple[Any, ...]) -> StoredRun:
     )
 
 
+def latest_first(started: dict[str, float]) -> list[str]:
+    """Return the ids of runs that began at these times in the order in which they are shown."""
+    return sorted(started, key=lambda run_id: (started[run_id], run_id), reverse=True)
+
+
 class OverRun(NamedTuple):
     """A run of which nothing more is expected.
 
@@ -116,7 +125,7 @@ class KnownRun:
     stored: int = 0
     journaled: int = 0
     liveness: Liveness = Liveness.UNKNOWN
-    in_flight: list[nowpage.InFlight] = field(default_factory=list)
+    in_flight: list[InFlight] = field(default_factory=list)
     torn: int = 0
     ingest: dict[str, int] = field(default_factory=dict)
 
@@ -134,14 +143,19 @@ class Archive:
 
     def run_ids(self) -> list[str]:
         """Return the ids of all runs, the latest first."""
+        return latest_first(self.started())
+
+    def started(self) -> dict[str, float]:
+        """Return when each run began, by its id, in seconds since the epoch."""
         started: dict[str, float] = {}
         with self.reading() as store:
             if store is not None:
                 started = dict(store.execute("SELECT run_id, started FROM runs"))
-        for run_id, files in self._files().items():
-            if not started.get(run_id):
+        known = {run_id for run_id, at in started.items() if at}
+        for run_id, files in self._files(known).items():
+            if run_id not in known:
                 started[run_id] = started_by(files[min(files)])
-        return sorted(started, key=lambda run_id: (started[run_id], run_id), reverse=True)
+        return started
 
     def find(self, reference: str) -> str:
         """Return the run id that a reference means: an id, a unique prefix of one, or `latest`.
@@ -354,9 +368,9 @@ class Archive:
                     "threepiod stop, threepiod rebuild, threepiod start"
                 ) from error
 
-    def _files(self) -> dict[str, dict[int, Path]]:
+    def _files(self, without: Container[str]) -> dict[str, dict[int, Path]]:
         try:
-            return runs_of(self.state_dir)
+            return runs_of(self.state_dir, without)
         except FileNotFoundError:
             return {}
         except OSError as error:
@@ -413,7 +427,7 @@ def _bad_result(
         "worker": worker,
         "attempt": details.get("attempt", 1),
         "subtest": details.get("subtest"),
-        "error": cast(answers.Error, error if isinstance(error, dict) else {}),
+        "error": cast("answers.Error", error if isinstance(error, dict) else {}),
         "output": details.get("output", []),
     }
     return {**answer}

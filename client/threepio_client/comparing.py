@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from threepio_client.archive import Archive
 from threepio_client.causes import reason
-from threepio_client.results import BAD, Details, Outcome, Result, collected, outcomes, results
+from threepio_client.results import BAD, Details, Outcome, Result, collected, odd_tests, outcomes, results
 
 SLOWER_FACTOR: Final = 2.0
 SLOWER_MS: Final = 100.0
@@ -44,7 +44,8 @@ class Difference(NamedTuple):
 
 def compare(archive: Archive, before: str, after: str) -> Difference:
     """Return what differs between two runs."""
-    (old, was), (new, now) = (_read(archive, run_id) for run_id in (before, after))
+    tests = _to_be_read(archive, before, after)
+    (old, was), (new, now) = (_read(archive, run_id, tests) for run_id in (before, after))
     found = Difference([], [], [], [], [], [], [], [], [], [])
     for nodeid, outcome in new.items():
         previous = old.get(nodeid)
@@ -84,12 +85,38 @@ def _file_of(nodeid: str) -> str:
     return nodeid.partition("::")[0]
 
 
-def _read(archive: Archive, run_id: str) -> tuple[dict[str, Outcome], dict[str, str]]:
-    """Return what became of each test of a run and why each bad one is bad, with the run read once."""
+def _to_be_read(archive: Archive, before: str, after: str) -> set[int] | None:
+    """Return the numbers of the tests of which one can differ; None: of all. Two runs differ in few of their tests."""
+    odd = odd_tests(archive, (before, after))
+    if odd is None:
+        return None
+    with archive.reading() as store:
+        if store is None:
+            return None
+        # Most tests take no time: of the others only the times are compared.
+        slower = store.execute(
+            "SELECT n.test FROM runs a CROSS JOIN runs b CROSS JOIN results n ON n.run = a.id "
+            "CROSS JOIN results o ON o.run = b.id AND o.test = n.test WHERE a.run_id = ? AND b.run_id = ? "
+            "AND n.duration >= ? AND n.duration >= ? * ifnull(o.duration, 0)",
+            (after, before, SLOWER_MS, SLOWER_FACTOR),
+        ).fetchall()
+        # Two long texts are compared more quickly than made into numbers.
+        query = "SELECT group_concat(test) FROM results WHERE run = (SELECT id FROM runs WHERE run_id = ?)"
+        old, new = (store.execute(query, (run_id,)).fetchone()[0] or "" for run_id in (before, after))
+    found = odd | {test for (test,) in slower}
+    return found if old == new else found | (_numbers(old) ^ _numbers(new))
+
+
+def _numbers(text: str) -> set[int]:
+    return set(map(int, text.split(","))) if text else set()
+
+
+def _read(archive: Archive, run_id: str, tests: set[int] | None) -> tuple[dict[str, Outcome], dict[str, str]]:
+    """Return what became of tests of a run and why each bad one is bad, with the run read once."""
     reasons: dict[int, str] = {}
 
     def noted() -> Iterator[Result]:
-        for result in results(archive, run_id, details=Details.BAD):
+        for result in results(archive, run_id, tests=tests, details=Details.BAD):
             if result.status in BAD:
                 error = result.details.get("error")
                 reasons[result.seq] = reason(error if isinstance(error, dict) else {})

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from enum import StrEnum
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from threepio_client.archive import Archive
@@ -66,14 +67,20 @@ class Details(StrEnum):
 
 
 def results(
-    archive: Archive, run_id: str, nodeid: str | None = None, *, details: Details = Details.NONE
+    archive: Archive,
+    run_id: str,
+    nodeid: str | None = None,
+    *,
+    tests: Collection[int] | None = None,
+    details: Details = Details.NONE,
 ) -> Iterator[Result]:
-    """Yield the outcomes of a run in the order in which they happened: of one test, or of all.
+    """Yield the outcomes of a run in the order in which they happened: of one test, of some, or of all.
 
     Args:
         archive: where the run is.
         run_id: the run.
         nodeid: the test; None for all.
+        tests: numbers of tests in the store, of a run that is over; None for all.
         details: which are wanted; in what lies beyond the store they are always there.
     """
     stored = archive.stored(run_id)
@@ -82,6 +89,8 @@ def results(
         with archive.reading() as store:
             if store is not None:
                 where, values = ("AND t.nodeid = ?", (nodeid,)) if nodeid is not None else ("", ())
+                if tests is not None:
+                    where, values = "AND r.test IN (SELECT value FROM json_each(?))", (json.dumps([*tests]),)
                 source = f"results r JOIN tests t ON t.id = r.test WHERE r.run = ? {where} ORDER BY r.seq"
                 query = f"SELECT {columns} FROM {source}"
                 yield from map(_of_row, store.execute(query, (stored.key, *values)))
@@ -142,19 +151,136 @@ class Entry(NamedTuple):
 def history_of(archive: Archive, nodeid: str, limit: int, without: str = "") -> list[Entry]:
     """Return the history of a test in the newest runs that have an outcome of it, the latest first; `without` one run."""
     found: list[Entry] = []
-    for run_id in archive.run_ids():
-        if run_id == without:
-            continue
-        listed = list(results(archive, run_id, nodeid, details=Details.ALL))
-        if not listed:
-            continue
-        state = archive.beginning(run_id)
-        git = state.start.get("git")
-        commit = str(git.get("commit", "")) if isinstance(git, dict) else ""
-        found.append(Entry(run_id, listed[-1].started or state.started, commit, outcomes(listed)[nodeid]))
-        if len(found) == limit:
-            break
-    return found
+    run_ids = iter([run_id for run_id in archive.run_ids() if run_id != without])
+    while (some := list(islice(run_ids, limit))) and len(found) < limit:
+        over = _entries_of_runs_over(archive, nodeid, some)
+        entries = [over[run_id] if run_id in over else _entry(archive, nodeid, run_id) for run_id in some]
+        found += [entry for entry in entries if entry is not None]
+    return found[:limit]
+
+
+def _entries_of_runs_over(archive: Archive, nodeid: str, run_ids: list[str]) -> dict[str, Entry | None]:
+    """Return what the store alone tells of a test in runs of which nothing more is expected; None: no outcome of it."""
+    listed: dict[str, list[Result]] = {}
+    known: dict[str, tuple[float, str]] = {}
+    with archive.reading() as store:
+        if store is not None:
+            rows = store.execute(
+                "SELECT runs.run_id, runs.started, json_extract(runs.snapshot, '$.start.git.commit'), r.seq, r.status, "
+                "r.phase, r.started, r.duration, r.worker FROM runs LEFT JOIN results r ON r.run = runs.id "
+                "AND r.test = (SELECT id FROM tests WHERE nodeid = ?) "
+                "WHERE runs.final AND runs.run_id IN (SELECT value FROM json_each(?)) ORDER BY runs.id, r.seq",
+                (nodeid, json.dumps(run_ids)),
+            )
+            for run_id, started, commit, seq, *columns in rows:
+                known[run_id] = (started, str(commit or ""))
+                if seq is not None:
+                    listed.setdefault(run_id, []).append(_of_row((nodeid, seq, *columns, None)))
+    return {
+        run_id: _made_entry(run_id, nodeid, listed.get(run_id, []), started, commit)
+        for run_id, (started, commit) in known.items()
+    }
+
+
+def _entry(archive: Archive, nodeid: str, run_id: str) -> Entry | None:
+    """Return what store and journal tell of a test in one run, None if it has no outcome of it."""
+    listed = list(results(archive, run_id, nodeid))
+    if not listed:
+        return None
+    state = archive.beginning(run_id)
+    git = state.start.get("git")
+    commit = str(git.get("commit", "")) if isinstance(git, dict) else ""
+    return _made_entry(run_id, nodeid, listed, state.started, commit)
+
+
+def _made_entry(run_id: str, nodeid: str, listed: list[Result], started: float, commit: str) -> Entry | None:
+    return Entry(run_id, listed[-1].started or started, commit, outcomes(listed)[nodeid]) if listed else None
+
+
+class TestTime(NamedTuple):
+    """How long a test took: `seq` is that of the event that decided."""
+
+    nodeid: str
+    status: str
+    duration_ms: float
+    seq: int
+
+
+class Times(NamedTuple):
+    """Where the time of a run went.
+
+    Attributes:
+        tests: the slowest ones, the slowest first; of equals the earlier one.
+        files: of every file the milliseconds and the tests.
+    """
+
+    tests: list[TestTime]
+    files: dict[str, tuple[float, int]]
+
+
+def times_of(archive: Archive, run_id: str, number: int) -> Times:
+    """Return where the time of a run went, with up to `number` tests.
+
+    Of a run that is over the store sums up the tests that have one result; all others are read.
+    """
+    several, tests, files = _times_of_singles(archive, run_id, number)
+    # A file that is skipped as a whole is no test.
+    found = outcomes(result for result in results(archive, run_id, tests=several) if result.phase != Phase.COLLECT)
+    for nodeid, outcome in found.items():
+        name = nodeid.partition("::")[0]
+        spent, count = files.get(name, (0.0, 0))
+        files[name] = (spent + outcome.duration_ms, count + 1)
+    tests += [TestTime(nodeid, one.status, one.duration_ms, one.seq) for nodeid, one in found.items()]
+    return Times(sorted(tests, key=lambda test: (-test.duration_ms, test.seq))[:number], files)
+
+
+def _times_of_singles(
+    archive: Archive, run_id: str, number: int
+) -> tuple[list[int] | None, list[TestTime], dict[str, tuple[float, int]]]:
+    """Return what is left to be read (None: everything), the slowest tests that have one result, and times of files."""
+    stored = archive.stored(run_id)
+    with archive.reading() as store:
+        if store is None or stored is None or not stored.final:
+            return None, [], {}
+        query = "SELECT test FROM results WHERE run = ? GROUP BY test HAVING count(*) > 1"
+        several = [test for (test,) in store.execute(query, (stored.key,))]
+        single = "run = ? AND phase IS NOT 'collect' AND test NOT IN (SELECT value FROM json_each(?))"
+        values = (stored.key, json.dumps(several))
+        tests = store.execute(
+            "SELECT t.nodeid, s.status, s.duration, s.seq FROM (SELECT test, seq, status, ifnull(duration, 0.0) AS duration "
+            f"FROM results WHERE {single} ORDER BY duration DESC, seq LIMIT ?) s JOIN tests t ON t.id = s.test",
+            (*values, number),
+        )
+        slowest = [TestTime(*row) for row in tests]
+        files = store.execute(
+            "SELECT CASE instr(t.nodeid, '::') WHEN 0 THEN t.nodeid "
+            "ELSE substr(t.nodeid, 1, instr(t.nodeid, '::') - 1) END, "
+            f"sum(ifnull(r.duration, 0.0)), count(*) FROM (SELECT * FROM results WHERE {single}) r "
+            "JOIN tests t ON t.id = r.test GROUP BY 1",
+            values,
+        )
+        return several, slowest, {name: (spent, count) for name, spent, count in files}
+
+
+def odd_tests(archive: Archive, run_ids: Collection[str]) -> set[int] | None:
+    """Return the numbers of the tests that failed, broke or were repeated in one of these runs.
+
+    All others have, in each of them, the status and the duration of their last result. None if a run is not over, or
+    if there is no store: then all of them are to be read.
+    """
+    with archive.reading() as store:
+        if store is None:
+            return None
+        names = json.dumps([*run_ids])
+        query = "SELECT id FROM runs WHERE final AND run_id IN (SELECT value FROM json_each(?))"
+        keys = [key for (key,) in store.execute(query, (names,))]
+        if len(keys) < len(set(run_ids)):
+            return None
+        query = (
+            "SELECT test FROM results WHERE run = ? AND NOT (status NOT IN ('FAIL', 'ERROR', 'RERUN') "
+            "AND ifnull(phase = 'call' OR phase = 'setup' OR phase = 'collect', 0))"
+        )
+        return {test for key in keys for (test,) in store.execute(query, (key,))}
 
 
 def _of_row(row: tuple[Any, ...]) -> Result:

@@ -12,7 +12,7 @@ import re
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +22,7 @@ from threepio_client.journal import Record, parse, whole_lines
 from threepio_client.paths import COMPRESSED, FILES_LIMIT, SPARE_FROM, StateDir
 
 NO_RUNS: Final = "there are no runs yet: run your tests with the plugin installed, or with: threepio run -- pytest"
-_NAME: Final = re.compile(r"(?P<stem>.+?)\.jsonl(?:\.gz)?", re.DOTALL)
+PLAIN: Final = ".jsonl"
 _NUMBERED: Final = re.compile(r"(?P<base>.+)\.(?P<number>[1-9][0-9]{0,3})")
 
 
@@ -42,32 +42,39 @@ def journal_files(state_dir: StateDir, run_id: str) -> dict[int, Path]:
     return found
 
 
-def runs_of(state_dir: StateDir, names: Iterable[str] | None = None) -> dict[str, dict[int, Path]]:
-    """Return the files of every run, by run id and number.
+def runs_of(state_dir: StateDir, without: Container[str] = ()) -> dict[str, dict[int, Path]]:
+    """Return the files of every run, by run id and number; those in the spare directory included.
 
     Args:
-        state_dir: where to look, its spare directory included.
-        names: the names in the journals directory, if the caller has just listed it.
+        state_dir: where to look.
+        without: ids of runs of which nothing is wanted.
 
     Raises:
         OSError: the journals directory cannot be listed.
     """
     found: dict[str, dict[int, Path]] = {}
-    listed = sorted(os.listdir(state_dir.journals) if names is None else names)
-    paths = [state_dir.journals / name for name in listed]
+    listed = {state_dir.journals: set(os.listdir(state_dir.journals))}
     if state_dir.spare is not None and state_dir.spare.is_dir():
-        paths += sorted(state_dir.spare.iterdir())
+        listed[state_dir.spare] = set(os.listdir(state_dir.spare))
+    # Paths are made of what is a journal only: there may be thousands of names, and every question begins here.
+    stems = [(directory, name, _stem(name)) for directory, there in listed.items() for name in sorted(there)]
     # Where both are there, compressing was cut short: the plain file counts.
-    hidden = {path.with_name(path.name + COMPRESSED) for path in paths}
-    stems = {path: stem for path in paths if path not in hidden and (stem := _stem(path.name))}
-    known = set(stems.values())
-    for path, stem in stems.items():
-        numbered = _NUMBERED.fullmatch(stem)
+    stems = [
+        (directory, name, stem)
+        for directory, name, stem in stems
+        if stem
+        and stem not in without
+        and not (name.endswith(COMPRESSED) and name.removesuffix(COMPRESSED) in listed[directory])
+    ]
+    known = {stem for _, _, stem in stems}
+    for directory, name, stem in stems:
+        path = directory / name
+        numbered = _NUMBERED.fullmatch(stem) if stem[-1].isdecimal() else None
         if numbered is None:
             found.setdefault(stem, {})[0] = path
             continue
         base, owner = numbered["base"], _owner(path)
-        if owner == base or (owner == "" and base in known):
+        if owner == base or (owner == "" and (base in known or base in without)):
             found.setdefault(base, {})[int(numbered["number"])] = path
         elif owner is not None:
             found.setdefault(stem, {})[0] = path
@@ -200,8 +207,10 @@ def all_records(path: Path) -> Iterator[Record]:
 
 
 def _stem(name: str) -> str:
-    match = _NAME.fullmatch(name)
-    return "" if match is None or match["stem"].endswith(".observed") else match["stem"]
+    """Return the name of a journal file without its ends, empty for other files."""
+    plain = name.removesuffix(COMPRESSED)
+    stem = plain.removesuffix(PLAIN)
+    return "" if stem == plain or stem.endswith(".observed") else stem
 
 
 def _existing(path: Path) -> Path | None:

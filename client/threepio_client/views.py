@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from threepio_client import answers
-from threepio_client.nowpage import InFlight
 from threepio_client.runstate import LIVE_STATES, RunState, State, Verdict, signal_name
+
+if TYPE_CHECKING:
+    from threepio_client import answers  # for a checker of types; making them takes longer than a status needs
+    from threepio_client.nowpage import InFlight
 
 VIEW_VERSION: Final = 1
 """`schema_version` of everything printed with --json."""
@@ -63,7 +65,7 @@ def status_view(state: RunState, facts: Facts) -> dict[str, Any]:
         "collected": state.collected,
         "finished": state.finished,
         "never_ran": 0 if is_live else state.never_ran,
-        "counts": cast(answers.Counts, dict(state.counts)),
+        "counts": cast("answers.Counts", dict(state.counts)),
         "in_flight": _in_flight(state, facts, ended),
         "flaky": state.flaky,
         "death": _death(state),
@@ -83,11 +85,11 @@ def status_view(state: RunState, facts: Facts) -> dict[str, Any]:
             "unreadable": max(state.holes, state.bad_lines),
             "conflicts": state.conflicts,
             "torn_bytes": facts.torn,
-            **cast(answers.Ingest, facts.ingest),
+            **cast("answers.Ingest", facts.ingest),
         },
         "write_failures": _count(state, "writeFailures"),
         "blocked_ms": _milliseconds(state, "blockedMs"),
-        "last_error": cast(answers.LastError | None, facts.trouble) or _last_error(state),
+        "last_error": cast("answers.LastError | None", facts.trouble) or _last_error(state),
         "pid": state.pid,
         "process": state.start.get("process"),
         "rootdir": state.start.get("rootdir", ""),
@@ -145,7 +147,7 @@ def _death(state: RunState) -> answers.Death | None:
 
 
 def _worker(name: str, process: dict[str, Any]) -> answers.Worker:
-    return {"worker": name, "pid": process.get("pid"), "process": cast(answers.Process | None, process or None)}
+    return {"worker": name, "pid": process.get("pid"), "process": cast("answers.Process | None", process or None)}
 
 
 def _worker_death(found: dict[str, Any]) -> answers.WorkerDeath:
@@ -163,7 +165,7 @@ def _worker_death(found: dict[str, Any]) -> answers.WorkerDeath:
 def _git(state: RunState) -> answers.Git:
     """Return commit and branch, whether tracked files were changed, and whether that changed during the run."""
     found = state.start.get("git")
-    git = cast(answers.Git, dict(found) if isinstance(found, dict) else {})
+    git = cast("answers.Git", dict(found) if isinstance(found, dict) else {})
     if git:
         before, after = state.tree, state.tree_at_end
         git["dirty"] = before.get("dirty")

@@ -17,11 +17,12 @@ from tests.place import Place, wait_until
 from tests.scripted import case, event, gone, living, made_state_dir, run_lines, write_journal
 from tests.test_bad_input import stranger
 from tests.two_runs import BREAKS, FIXED, write_two_runs
-from threepio_client.cli.app import app as threepio
+from threepio_client.cli.app import make_app
 from threepio_client.events import EventType
 from threepiod import lifecycle
 from threepiod.commands import app as threepiod
 
+threepio: Final = make_app()
 DOCUMENT: Final = Path(__file__).parent.parent.parent / "docs" / "operating.md"
 FINE: Final = "t.py::test_fine"
 PYTEST: Final = ("python3", "-m", "pytest", "-q")

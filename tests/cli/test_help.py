@@ -7,9 +7,10 @@ from typer.testing import CliRunner
 
 from tests.place import Place
 from threepio_client import __version__
-from threepio_client.cli.app import app as threepio
+from threepio_client.cli.app import make_app
 from threepiod.commands import app as threepiod
 
+threepio = make_app()
 COMMANDS = [
     *[(threepio, "threepio", str(command.name)) for command in threepio.registered_commands],
     *[

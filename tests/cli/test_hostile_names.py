@@ -252,7 +252,8 @@ OWN: Final = re.compile(
 
 ALL_ON_A_TERMINAL: Final = """
 import json, sys
-from threepio_client.cli.app import app
+from threepio_client.cli.app import make_app
+app = make_app()
 for arguments in json.load(open(sys.argv[1])):
     print("BEGINS", flush=True)
     try:

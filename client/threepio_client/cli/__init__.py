@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 
 
 def main() -> None:
     """Run the command; without the extra, say what to install."""
     require("threepio", "typer")
+    from threepio_client.cli.plain import answer
+
+    code = answer(sys.argv[1:])
+    if code is not None:
+        sys.exit(code)
     from threepio_client.cli.app import run
 
     run()
@@ -16,8 +20,10 @@ def main() -> None:
 
 def require(program: str, *modules: str) -> None:
     """End with exit code 2 and a line that says what to install, unless the modules of the extra are there."""
+    from importlib.util import find_spec
+
     for module in modules:
-        if importlib.util.find_spec(module) is None:
+        if find_spec(module) is None:
             print(
                 f"{program}: {module} is not installed. Install it with: pip install 'threepiod[daemon]'",
                 file=sys.stderr,

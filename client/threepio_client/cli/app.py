@@ -2,57 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from collections.abc import Iterable
+from importlib import import_module
+from typing import Annotated, Final
 
 import typer
 
 from threepio_client import __version__
-from threepio_client.cli import (
-    diff,
-    events,
-    failures,
-    flaky,
-    history,
-    never_ran,
-    prune,
-    rerun,
-    run_command,
-    runs,
-    show,
-    slow,
-    stacks,
-    status,
-    verify,
-    wait,
-)
-from threepio_client.cli.output import Commands, guarded, say
+from threepio_client.cli.output import say
+from threepio_client.cli.program import Commands, guarded
 
-_guarded = guarded("threepio")
-app = typer.Typer(
-    name="threepio",
-    cls=Commands,
-    help="What happened to your test runs: what runs, what failed and why, what never ran.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
+COMMANDS: Final = (
+    "run",
+    "status",
+    "runs",
+    "failures",
+    "show",
+    "diff",
+    "slow",
+    "flaky",
+    "history",
+    "wait",
+    "events",
+    "never-ran",
+    "rerun",
+    "stacks",
+    "prune",
+    "verify",
 )
-app.command("run", epilog=run_command.EXAMPLE, context_settings={"ignore_unknown_options": True})(
-    _guarded(run_command.run)
-)
-app.command("status", epilog=status.EXAMPLE)(_guarded(status.status))
-app.command("runs", epilog=runs.EXAMPLE)(_guarded(runs.runs))
-app.command("failures", epilog=failures.EXAMPLE)(_guarded(failures.failures))
-app.command("show", epilog=show.EXAMPLE)(_guarded(show.show))
-app.command("diff", epilog=diff.EXAMPLE)(_guarded(diff.diff))
-app.command("slow", epilog=slow.EXAMPLE)(_guarded(slow.slow))
-app.command("flaky", epilog=flaky.EXAMPLE)(_guarded(flaky.flaky))
-app.command("history", epilog=history.EXAMPLE)(_guarded(history.history))
-app.command("wait", epilog=wait.EXAMPLE)(_guarded(wait.wait))
-app.command("events", epilog=events.EXAMPLE)(_guarded(events.events))
-app.command("never-ran", epilog=never_ran.EXAMPLE)(_guarded(never_ran.never_ran))
-app.command("rerun", epilog=rerun.EXAMPLE, context_settings={"ignore_unknown_options": True})(_guarded(rerun.rerun))
-app.command("stacks", epilog=stacks.EXAMPLE)(_guarded(stacks.stacks))
-app.command("prune", epilog=prune.EXAMPLE)(_guarded(prune.prune))
-app.command("verify", epilog=verify.EXAMPLE)(_guarded(verify.verify))
+"""In the order of the help. Each is the function of its name in the module of its name, with an EXAMPLE beside it."""
+_MODULES: Final = {"run": "run_command"}
+_TAKES_ALL: Final = frozenset({"run", "rerun"})
+"""They hand on what they do not know."""
+
+
+def make_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
+    """Return the program with these commands."""
+    app = typer.Typer(
+        name="threepio",
+        cls=Commands,
+        help="What happened to your test runs: what runs, what failed and why, what never ran.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_main)
+    for name in names:
+        function = name.replace("-", "_")
+        module = import_module(f"threepio_client.cli.{_MODULES.get(name, function)}")
+        settings = {"ignore_unknown_options": True} if name in _TAKES_ALL else None
+        app.command(name, epilog=module.EXAMPLE, context_settings=settings)(
+            guarded("threepio")(getattr(module, function))
+        )
+    return app
 
 
 def _print_version(wanted: bool) -> None:
@@ -61,7 +63,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _main(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
@@ -71,5 +72,6 @@ def _main(
 
 
 def run() -> None:
-    """Run the command."""
-    app()
+    """Run the command; of the others not even the module is imported. Help and completion know them all."""
+    asked = sys.argv[1:2]
+    make_app(asked if asked and asked[0] in COMMANDS else COMMANDS)()

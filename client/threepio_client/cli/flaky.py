@@ -12,7 +12,7 @@ from threepio_client.cli.options import AsJson
 from threepio_client.cli.output import one_line, say, say_json
 from threepio_client.cli.source import open_source
 from threepio_client.events import Status
-from threepio_client.results import BAD, outcomes, results
+from threepio_client.results import BAD, odd_tests, outcomes, results
 from threepio_client.views import VIEW_VERSION
 
 EXAMPLE = "Example: threepio flaky --runs 50"
@@ -29,7 +29,7 @@ def flaky(
     with open_source() as source:
         archive = source.archive
         rootdir = None
-        looked = 0
+        commits: dict[str, str] = {}
         attempts: dict[str, int] = defaultdict(int)
         said: dict[tuple[str, str], set[bool]] = defaultdict(set)
         for run_id in archive.run_ids():
@@ -37,16 +37,19 @@ def flaky(
             rootdir = state.start.get("rootdir") if rootdir is None else rootdir
             if state.start.get("rootdir") != rootdir:
                 continue
-            looked += 1
             git = state.start.get("git")
             commit = str(git.get("commit", "")) if isinstance(git, dict) and state.tree.get("dirty") is False else ""
-            for nodeid, outcome in outcomes(results(archive, run_id)).items():
+            commits[run_id] = commit
+            if len(commits) == runs:
+                break
+        odd = odd_tests(archive, commits)
+        for run_id, commit in commits.items():
+            for nodeid, outcome in outcomes(results(archive, run_id, tests=odd)).items():
                 if outcome.attempts > 1 and outcome.status == Status.PASS:
                     attempts[nodeid] += 1
                 if commit and outcome.status in (Status.PASS, *BAD):
                     said[nodeid, commit].add(outcome.status == Status.PASS)
-            if looked == runs:
-                break
+    looked = len(commits)
     changing = {nodeid for (nodeid, _), kinds in said.items() if len(kinds) > 1}
     found = sorted({*attempts, *changing}, key=lambda nodeid: (-attempts[nodeid], nodeid))
     if as_json:

@@ -10,8 +10,7 @@ from threepio_client import answers
 from threepio_client.cli.options import AsJson, RunReference
 from threepio_client.cli.output import one_line, say, say_json
 from threepio_client.cli.source import open_source
-from threepio_client.events import Phase
-from threepio_client.results import outcomes, results
+from threepio_client.results import times_of
 from threepio_client.views import VIEW_VERSION
 
 EXAMPLE = "Example: threepio slow latest -n 10"
@@ -26,19 +25,12 @@ def slow(
     """List the slowest tests and files of a run. Durations are of setup and call; with workers of the call alone."""
     with open_source() as source:
         run_id = source.find(run)
-        # A file that is skipped as a whole is no test.
-        found = outcomes(result for result in results(source.archive, run_id) if result.phase != Phase.COLLECT)
-    files: dict[str, tuple[float, int]] = {}
-    for nodeid, outcome in found.items():
-        name = nodeid.partition("::")[0]
-        spent, count = files.get(name, (0.0, 0))
-        files[name] = (spent + outcome.duration_ms, count + 1)
-    tests = sorted(found.items(), key=lambda item: -item[1].duration_ms)[:number]
-    slowest = sorted(files.items(), key=lambda item: -item[1][0])[:number]
+        tests, files = times_of(source.archive, run_id, number)
+    slowest = sorted(files.items(), key=lambda item: (-item[1][0], item[0]))[:number]
     if as_json:
         listed: list[answers.SlowTest] = [
-            {"nodeid": nodeid, "status": outcome.status, "duration_s": round(outcome.duration_ms / 1000, 6)}
-            for nodeid, outcome in tests
+            {"nodeid": test.nodeid, "status": test.status, "duration_s": round(test.duration_ms / 1000, 6)}
+            for test in tests
         ]
         by_file: list[answers.SlowFile] = [
             {"file": name, "tests": count, "duration_s": round(spent / 1000, 6)} for name, (spent, count) in slowest
@@ -51,10 +43,10 @@ def slow(
         }
         say_json(answer)
         return
-    total = sum(outcome.duration_ms for outcome in found.values())
-    say(f"run {run_id}: {len(found)} tests took {total / 1000:.1f} s in {len(files)} files")
-    for nodeid, outcome in tests:
-        say(one_line(f"  {outcome.duration_ms / 1000:9.3f} s  {nodeid}"))
+    total, count = (sum(numbers) for numbers in zip(*files.values(), strict=True)) if files else (0.0, 0)
+    say(f"run {run_id}: {count} tests took {total / 1000:.1f} s in {len(files)} files")
+    for test in tests:
+        say(one_line(f"  {test.duration_ms / 1000:9.3f} s  {test.nodeid}"))
     if len(files) > 1:
         say("by file:")
         for name, (spent, count) in slowest:

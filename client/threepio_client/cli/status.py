@@ -1,4 +1,4 @@
-"""`threepio status`: what runs, what became of a run."""
+"""`threepio status`: what runs, what became of a run. Its plain form does not come here: see `plain.py`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Annotated
 import typer
 
 from threepio_client.cli.options import AsJson, RunReference
-from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import open_source
-from threepio_client.cli.text import status_lines
+from threepio_client.cli.status_answer import print_status
 from threepio_client.views import is_good
 
 EXAMPLE = "Example: threepio status latest --json"
@@ -25,17 +24,12 @@ def status(
     """Say how a run is. Exit code 0: passed, or running without a failure so far; else 1."""
     if watch and as_json:
         raise typer.BadParameter("--watch and --json do not go together: see threepio events --follow")
-    with open_source() as source:
-        if watch:
-            from threepio_client.cli.watch import watch as watch_run  # rich takes time to import
+    if watch:
+        from threepio_client.cli.watch import watch as watch_run  # rich takes time to import
 
-            views = watch_run(source, run)
-        else:
-            views = [source.status(run)]
-            if as_json:
-                say_json(views[0])
-            else:
-                for line in status_lines(views[0]):
-                    say(line)
-    if not all(is_good(view) for view in views):
+        with open_source() as source:
+            is_all_good = all(is_good(view) for view in watch_run(source, run))
+    else:
+        is_all_good = print_status(run, as_json)
+    if not is_all_good:
         raise typer.Exit(1)

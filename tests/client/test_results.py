@@ -1,0 +1,112 @@
+"""What the store sums up is what reading every line says: the same questions with the store, and with journals alone."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.scripted import STARTED, made_state_dir, write_journal
+from threepio_client.archive import Archive
+from threepio_client.comparing import compare
+from threepio_client.events import EventType, Phase, Status
+from threepio_client.line import encode
+from threepio_client.results import history_of, odd_tests, times_of
+from threepiod.rebuild import rebuild
+
+TESTS = [*(f"t{number % 3}.py::test_{number}" for number in range(12)), "no_file"]
+RUNS = [f"run-{number}" for number in range(4)]
+
+
+def write_run(
+    archive: Archive, run_id: str, number: int, results: list[dict[str, Any]], *, is_over: bool = True
+) -> None:
+    """Write a journal with these testCases."""
+    start = {"runId": run_id, "producerId": run_id, "rootdir": "/r", "git": {"commit": f"c{number}"}, "argv": ["-q"]}
+    events: list[tuple[EventType, dict[str, Any]]] = [(EventType.RUN_START, start)]
+    events += [(EventType.TESTS_COLLECTED, {"nodeids": TESTS})]
+    events += [(EventType.TEST_CASE, result) for result in results]
+    events += [(EventType.RUN_COMPLETE, {"exitCode": 0})] if is_over else []
+    at = STARTED + 100 * number
+    write_journal(
+        archive.state_dir,
+        run_id,
+        (encode(seq, kind, payload, at) for seq, (kind, payload) in enumerate(events, start=1)),
+    )
+
+
+def any_results(chance: random.Random) -> list[dict[str, Any]]:
+    """Return results of most tests: mostly one that passed, quickly; some repeated, failing, in any phase, slow, unknown."""
+    found = []
+    for nodeid in chance.sample(TESTS, chance.choice([len(TESTS), len(TESTS) // 2])):
+        for _ in range(chance.choice([1, 1, 1, 2, 3])):
+            is_plain = chance.random() < 0.6
+            result: dict[str, Any] = {
+                "nodeid": nodeid,
+                "status": Status.PASS if is_plain else chance.choice([*Status]),
+                "phase": Phase.CALL if is_plain else chance.choice([*Phase, None]),
+                "duration": chance.choice([1.0, 2.0, 99.0, 100.0, 150.0, 250.0, 400.0, None]),
+                "started": chance.choice([None, STARTED + 5]),
+                "error": {"errorType": chance.choice(["A", "B"]), "message": "m"},
+            }
+            found.append({name: value for name, value in result.items() if value is not None})
+    return found
+
+
+def answers(archive: Archive) -> list[Any]:
+    """Return the answers to all that the store sums up, where the order of equals is not said."""
+    found: list[Any] = []
+    for before, after in itertools.pairwise(RUNS):
+        difference = compare(archive, before, after)._asdict()
+        found.append({name: sorted(listed) for name, listed in difference.items()})
+    for nodeid in (*TESTS, "unknown"):
+        found.append(history_of(archive, nodeid, 2))
+        assert len(found[-1]) <= 2
+        found.append(history_of(archive, nodeid, 9, without=RUNS[0]))
+    for run_id in RUNS:
+        found += [times_of(archive, run_id, number) for number in (5, 99)]
+    return found
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_store_and_journals_say_the_same(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    archive = Archive(made_state_dir(tmp_path))
+    for number, run_id in enumerate(RUNS):
+        write_run(archive, run_id, number, any_results(chance), is_over=seed % 5 > 0 or number > 1)
+    by_journals = answers(archive)
+
+    rebuild(archive.state_dir)
+
+    assert answers(archive) == by_journals
+    assert not archive.trouble
+
+
+def test_of_runs_that_are_over_few_tests_are_read(tmp_path: Path) -> None:
+    archive = Archive(made_state_dir(tmp_path))
+    plain = [{"nodeid": nodeid, "status": Status.PASS, "phase": Phase.CALL} for nodeid in TESTS]
+    for number, run_id in enumerate(RUNS[:2]):
+        write_run(archive, run_id, number, [*plain[:-1], {**plain[-1], "status": Status.FAIL}])
+    write_run(archive, RUNS[2], 2, plain, is_over=False)
+    rebuild(archive.state_dir)
+    with archive.reading() as store:
+        assert store is not None
+        failed = {number for (number,) in store.execute("SELECT id FROM tests WHERE nodeid = ?", TESTS[-1:])}
+
+    assert odd_tests(archive, RUNS[:2]) == failed
+    assert odd_tests(archive, [*RUNS[:2], "unknown"]) is None
+
+
+def test_a_test_that_only_became_slower_or_was_repeated_is_read(tmp_path: Path) -> None:
+    archive = Archive(made_state_dir(tmp_path))
+    plain = [{"nodeid": nodeid, "status": Status.PASS, "phase": Phase.CALL, "duration": 5.0} for nodeid in TESTS]
+    write_run(archive, RUNS[0], 0, plain)
+    write_run(archive, RUNS[1], 1, [*plain[:-1], {**plain[-1], "duration": 500.0}])
+    write_run(archive, RUNS[2], 2, [{**plain[0], "status": Status.RERUN}, *plain])
+    rebuild(archive.state_dir)
+
+    assert compare(archive, *RUNS[:2]).slower == [(TESTS[-1], 5.0, 500.0)]
+    assert len(odd_tests(archive, RUNS[2:3]) or ()) == 1
