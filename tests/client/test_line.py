@@ -9,12 +9,22 @@ from typing import Any, NoReturn
 from zlib import crc32
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from threepio_client.errors import BadLine
 from threepio_client.events import FIELD_LIMIT, LINE_LIMIT, EventType, Phase
-from threepio_client.line import Event, Passed, clip, decode, encode, plain_text
+from threepio_client.line import (
+    Event,
+    Passed,
+    clip,
+    decode,
+    encode,
+    encode_names,
+    encode_passed,
+    plain_text,
+    seal,
+)
 
 NOW = 1_700_000_000.123456
 
@@ -73,6 +83,39 @@ def test_any_payload_comes_back(payload: dict[str, Any], seq: int) -> None:
     assert event.timestamp == pytest.approx(NOW, abs=1e-6)
     assert_same(event.payload, payload)
     assert json.loads(line)["payload"] == event.payload  # any JSON reader sees the same
+
+
+@given(
+    name=any_text,
+    parents=st.lists(any_text, max_size=3),
+    nodeid=any_text,
+    started=st.floats(0, 1e10),
+    duration=st.floats(0, 1e7),
+    worker=st.sampled_from(["", "gw0", "\ud800"]),
+)
+@example(name="x" * 70_000, parents=["a"], nodeid="y", started=1.0, duration=1.0, worker="")
+@example(name="\ud800", parents=["\udfff"], nodeid="\U0001f600", started=1.0, duration=1.0, worker="gw1")
+def test_a_passed_test_is_encoded_as_any_payload(
+    name: str, parents: list[str], nodeid: str, started: float, duration: float, worker: str
+) -> None:
+    payload: dict[str, Any] = {
+        "testName": name,
+        "parentNames": parents,
+        "nodeid": nodeid,
+        "status": "PASS",
+        "phase": "call",
+        "started": round(started, 6),
+        "duration": round(duration, 3),
+    }
+    if worker:
+        payload["worker"] = worker
+
+    body = encode_passed(name, encode_names(parents), nodeid, started, duration, worker)
+
+    made = decode(seal(7, EventType.TEST_CASE, body, 5.0)[:-1])
+    usual = decode(encode(7, EventType.TEST_CASE, payload, 5.0)[:-1])
+    assert dict(made.payload) == dict(usual.payload)
+    assert list(made.payload) == list(usual.payload)
 
 
 def test_the_checksum_is_that_of_the_bytes_before_it() -> None:

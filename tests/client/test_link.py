@@ -22,7 +22,7 @@ from tests.fake_daemon import FakeDaemon
 from threepio_client import clock, link, process
 from threepio_client.events import EventType
 from threepio_client.line import encode
-from threepio_client.link import SMALL_STALL_S, Budget, Link
+from threepio_client.link import FRAME_BYTES, FRAME_LINES, SEND_EVERY_S, SMALL_STALL_S, Budget, Link
 from threepio_client.protocol import WINDOW, Ack
 
 NEVER = 0.0
@@ -69,12 +69,12 @@ class Stream:
     def __init__(self) -> None:
         self.seq = self.end = 0
 
-    def offer(self, to: Link, size: int = 10, now: float | None = None) -> bool:
+    def offer(self, to: Link, size: int = 10, now: float | None = None, *, can_wait: bool = False) -> bool:
         self.seq += 1
         line = encode(self.seq, EventType.TEST_CASE, {"text": "x" * size}, 1.0)
         self.end += len(line)
         before = to.spilled
-        to.offer(0, self.end, self.seq, line, clock.monotonic() if now is None else now)
+        to.offer(0, self.end, self.seq, line, clock.monotonic() if now is None else now, can_wait=can_wait)
         return to.spilled == before
 
 
@@ -115,6 +115,100 @@ def test_what_is_stored_already_is_not_sent(place: Path, connected: Connected) -
         assert made.finish(3)
 
         assert daemon.seqs == [3]
+
+
+def frames_of(made: Link, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """Return a list that gets the seqs of each frame that the link sends."""
+    frames: list[list[int]] = []
+    send_lines = made._protocol.send_lines
+
+    def noted(file: int, end: int, first: int, lines: list[bytes]) -> bytes:
+        frames.append(list(range(first, first + len(lines))))
+        return send_lines(file, end, first, lines)
+
+    monkeypatch.setattr(made._protocol, "send_lines", noted)
+    return frames
+
+
+def test_lines_that_can_wait_are_sent_with_those_after_them(
+    place: Path, connected: Connected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeDaemon(place / "socket") as daemon:
+        made, lines = connected(), Stream()
+        frames = frames_of(made, monkeypatch)
+        now = clock.monotonic()
+
+        lines.offer(made, now=now, can_wait=True)  # a lone line goes at once: nothing was sent lately
+        lines.offer(made, now=now, can_wait=True)
+        lines.offer(made, now=now + SEND_EVERY_S / 2, can_wait=True)
+        lines.offer(made, now=now + 2 * SEND_EVERY_S, can_wait=True)
+        lines.offer(made, now=now + 2 * SEND_EVERY_S, can_wait=True)
+        lines.offer(made, now=now + 2 * SEND_EVERY_S)
+
+        assert frames == [[1], [2, 3, 4], [5, 6]]
+        assert made.finish(6)
+        assert daemon.seqs == [1, 2, 3, 4, 5, 6]
+
+
+def test_not_more_lines_wait_than_make_a_frame(
+    place: Path, connected: Connected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeDaemon(place / "socket"):
+        made, lines = connected(events=1_000), Stream()
+        frames = frames_of(made, monkeypatch)
+        now = clock.monotonic()
+
+        lines.offer(made, now=now)
+        for _ in range(FRAME_LINES):
+            lines.offer(made, now=now, can_wait=True)
+        lines.offer(made, now=now, can_wait=True)
+        lines.offer(made, FRAME_BYTES, now=now, can_wait=True)
+
+        assert [len(frame) for frame in frames] == [1, FRAME_LINES, 2]
+
+
+def test_a_small_credit_is_not_waited_for_by_lines_that_wait(
+    place: Path, connected: Connected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeDaemon(place / "socket") as daemon:
+        made, lines = connected(events=8), Stream()
+        frames = frames_of(made, monkeypatch)
+        now = clock.monotonic()
+
+        assert all(lines.offer(made, now=now, can_wait=True) for _ in range(20))
+
+        assert max(len(frame) for frame in frames) == 2  # a quarter of the credit
+        assert made.finish(20) == (daemon.stored >= 20)
+
+
+def test_lines_that_were_acked_while_they_waited_are_not_sent(
+    place: Path, connected: Connected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeDaemon(place / "socket", acks=False) as daemon:
+        made, lines = connected(), Stream()
+        frames = frames_of(made, monkeypatch)
+        now = clock.monotonic()
+        lines.offer(made, now=now)
+        for _ in range(3):
+            lines.offer(made, now=now, can_wait=True)
+
+        daemon.send(Ack(seq=3, window=WINDOW))  # it has read them in the journal
+        lines.offer(made, now=now + 1)
+
+        assert frames == [[1], [4, 5]]
+
+
+def test_lines_that_wait_when_the_connection_ends_are_left_to_the_journal(place: Path, connected: Connected) -> None:
+    with FakeDaemon(place / "socket"):
+        made, lines = connected(), Stream()
+        now = clock.monotonic()
+        lines.offer(made, now=now)
+        for _ in range(3):
+            lines.offer(made, now=now, can_wait=True)
+
+        made.close()
+
+        assert made.spilled == 3
 
 
 def test_without_a_daemon_the_cause_is_told(place: Path) -> None:
