@@ -85,10 +85,11 @@ class Committer:
             for job in jobs:
                 job.error = error
                 job.done.set()
-            try:
-                await self.call(Store.fold_log)  # after the acks: nobody waits for it
-            except StoreError as found:
-                self._report(str(found))
+            if self._store.is_log_long:
+                try:
+                    await self.call(Store.fold_log)  # after the acks: nobody waits for it
+                except StoreError as found:
+                    self._report(str(found))
 
 
 @dataclass(kw_only=True, slots=True, eq=False)

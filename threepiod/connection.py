@@ -8,6 +8,7 @@ import os
 import termios
 import time
 from array import array
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -28,7 +29,6 @@ from threepio_client.protocol import (
     Bye,
     ByeAck,
     Connection,
-    Credit,
     Hello,
     Lines,
     Message,
@@ -43,8 +43,8 @@ from threepiod.admission import Admission
 from threepiod.run import Run
 
 RECEIVE_SIZE: Final = 64 * 1024
-LARGE_READ: Final = 64 * 1024
-READ_PAUSE_S: Final = 0.005
+LARGE_READ: Final = 16 * 1024
+READ_PAUSE_S: Final = 0.010
 """Between reads while little comes: waking for every frame cost a prototype five times the CPU. After a large read: none."""
 SEND_TIMEOUT_S: Final = 30.0
 """A client that does not read for this long is let go; its run goes on in its journal."""
@@ -66,26 +66,34 @@ class Incoming:
         """Begin behind `acked`, the seq that WELCOME tells."""
         self._acked = acked
         self._last = 0
-        self._credit = Credit(WINDOW, WINDOW)  # a line has at least a byte: the bytes bound the events too
+        self._out: deque[tuple[int, list[int]]] = deque()  # of each frame: first seq, bytes of its lines
+        self._bytes = 0
 
     def acked(self, seq: int) -> None:
         """Note an ack. It is to be called before the ack can reach the adapter."""
         self._acked = max(self._acked, seq)
-        self._credit.acked(seq)
+        while self._out and self._out[0][0] <= self._acked:
+            first, sizes = self._out.popleft()
+            count = self._acked - first + 1
+            self._bytes -= sum(sizes[:count])
+            if sizes[count:]:
+                self._out.appendleft((first + count, sizes[count:]))
 
     def check_lines(self, lines: Lines | Unjournaled) -> None:
         """Raise RemoteProtocolError if the adapter may not send these lines now."""
-        if lines.first_seq <= self._last:
-            raise RemoteProtocolError("regression", f"line {lines.first_seq} after line {self._last}")
-        size = 0
-        for seq, line in enumerate(lines.lines, start=lines.first_seq):
-            size += len(line) + 1
-            self._last = seq
-            if seq <= self._acked:
-                continue
-            if not self._credit.allows(len(line) + 1):
+        first = lines.first_seq
+        if first <= self._last:
+            raise RemoteProtocolError("regression", f"line {first} after line {self._last}")
+        sizes = [len(line) + 1 for line in lines.lines]
+        size = sum(sizes)
+        if sizes:
+            self._last = first + len(sizes) - 1
+        new = sizes[max(self._acked - first + 1, 0) :]
+        if new:
+            if self._bytes + sum(new) > WINDOW and (self._out or len(new) > 1):  # a lone line may always be sent
                 raise RemoteProtocolError("credit-overrun", f"more than {WINDOW} bytes beyond the ack of {self._acked}")
-            self._credit.sent(seq, len(line) + 1)
+            self._out.append((self._last - len(new) + 1, new))
+            self._bytes += sum(new)
         if isinstance(lines, Lines) and lines.end < size:
             raise RemoteProtocolError("bad-message", f"{size} bytes of lines cannot end at byte {lines.end}")
 

@@ -38,8 +38,8 @@ from threepiod.watch import ProcessWatch
 BATCH_BYTES: Final = 1024 * 1024
 BATCH_EVENTS: Final = 10_000
 """A batch holds at most what one adapter may have un-acked (protocol.WINDOW): the memory of one run."""
-GATHER_S: Final = 0.050
-"""How long a commit waits for more events: 20 commits a second for a busy run cost the daemon little, and nobody
+GATHER_S: Final = 0.100
+"""How long a commit waits for more events: 10 commits a second for a busy run cost the daemon little, and nobody
 waits for one. Not waited when the batch is half full or the run is ending."""
 SETTLE_POLL_S: Final = 0.005
 RETRY_S: Final = 1.0
@@ -128,6 +128,7 @@ class Run:
         self._tree_asked = False
         self._tree_lock = trio.Lock()
         self._wake = trio.Event()
+        self._is_gathering = False
         self._changed = False
         self._fold_later = self._observed < size_of(state_dir.observed(found.run_id))
         self._connections: set[Adapter] = set()
@@ -171,8 +172,8 @@ class Run:
             seq += 1
             new = new[1:]
         # While its events cannot be stored, those that stand in a file are left there: memory stays bounded.
-        self._wake.set()
         if not new:
+            self._wake.set()
             return
         if seq > self.cursor + 1 or (self.trouble and self.journal.has(lines.file)):
             self.read_journal()
@@ -189,6 +190,8 @@ class Run:
                 self.journal.offsets[lines.file] = end + size + taken
                 self._came += size
                 self.ingest["from_socket"] += taken
+            if not self._is_gathering or self._is_due:
+                self._wake.set()
 
     def offer_unjournaled(self, lines: Unjournaled) -> None:
         """Journal the lines that the adapter could not write; they are taken from there, in their turn.
@@ -414,21 +417,25 @@ class Run:
         """Whether something is taken and not stored, or in the journal and not taken."""
         return bool(len(self._batch) or self._changed or self._fold_later or self._doubtful or self.journal.is_behind)
 
+    @property
+    def _is_due(self) -> bool:
+        """Whether the group is not to grow any longer: it is large already, or the run is ending, or others wait."""
+        return (
+            self.state.complete is not None
+            or self._gone
+            or self._batch.size >= BATCH_BYTES // 2
+            or self._committer.is_full
+            or self.journal.is_behind
+        )
+
     async def _gather(self) -> None:
-        """Let a group come together, unless it is large already or the run is ending."""
-        deadline = trio.current_time() + GATHER_S
-        while (
-            self.state.complete is None
-            and not self._gone
-            and self._batch.size < BATCH_BYTES // 2
-            and not self._committer.is_full
-            and not self.journal.is_behind
-        ):
-            with trio.move_on_at(deadline) as scope:
+        """Let a group come together; what comes meanwhile over the socket wakes nobody until it is due."""
+        self._is_gathering = True
+        with trio.move_on_after(GATHER_S):
+            while not self._is_due:
                 await self._wake.wait()
                 self._wake = trio.Event()
-            if scope.cancelled_caught:
-                return
+        self._is_gathering = False
 
     async def _read_some(self) -> None:
         """Take the next lines of the journal, at most one batch."""

@@ -179,6 +179,11 @@ class Store:
         self._do(lambda: self._write(batches))
         self._unfolded += sum(batch.size + COMMIT_BYTES for batch in batches)
 
+    @property
+    def is_log_long(self) -> bool:
+        """Whether it is time for `fold_log`."""
+        return not self._is_poisoned and self._unfolded >= LOG_BYTES
+
     def fold_log(self) -> None:
         """Fold a write-ahead log that has grown long into the store's own file, as far as no reader is in the way.
 
@@ -187,7 +192,7 @@ class Store:
                 folded again by this process, because the file could take damage from a log that is not whole. The
                 journals have it all.
         """
-        if self._is_poisoned or self._unfolded < LOG_BYTES:
+        if not self.is_log_long:
             return
         self._unfolded = 0
         try:

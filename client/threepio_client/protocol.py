@@ -238,7 +238,7 @@ def from_array(array: list[Any]) -> Message:
     for name, wanted, value in zip(kind._fields, types, values, strict=True):
         if type(value) is not wanted or (type(value) is int and value < 0):
             raise RemoteProtocolError("bad-message", f"{kind.__name__}.{name} is not a {wanted.__name__}")
-    if kind in (Lines, Unjournaled) and not all(type(line) is bytes for line in values[-1]):
+    if kind in (Lines, Unjournaled) and not set(map(type, values[-1])) <= {bytes}:
         raise RemoteProtocolError("bad-message", f"{kind.__name__}.lines holds something else than bytes")
     message: Message = kind(*values)
     return message

@@ -129,6 +129,9 @@ def _head_sizes() -> list[int]:
 
 
 _HEAD_SIZES: Final = _head_sizes()
+_SHORT_LINE: Final = 0xC4
+_LINE: Final = 0xC5
+"""First byte of a line's bytes: of up to 255, and of up to 65,535."""
 _EXTENSIONS: Final = frozenset((0xC1, *range(0xC7, 0xCA), *range(0xD4, 0xD9)))
 
 
@@ -143,6 +146,10 @@ def _check_shape(body: bytes) -> None:
             continue
         left[-1] -= 1
         first = body[at]
+        while left[-1] and first in (_LINE, _SHORT_LINE):  # nearly all that there is in a long frame
+            at += 3 + (body[at + 1] << 8) + body[at + 2] if first == _LINE else 2 + body[at + 1]
+            left[-1] -= 1
+            first = body[at]
         at += 1
         if first in _EXTENSIONS:
             raise ValueError("an extension type")
