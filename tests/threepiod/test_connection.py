@@ -374,13 +374,18 @@ class Honest:
         self.end += size + 1
         if self.credit.allows(size + 1):  # else it is spilled
             self.credit.sent(self.seq, size + 1)
-            self.sent.append(Lines(file=0, end=self.end, first_seq=self.seq, lines=[bytes(size)]))
+            last = self.sent[-1] if self.sent else None
+            if last is not None and len(last.lines) < 4 and last.first_seq + len(last.lines) == self.seq:
+                last.lines.append(bytes(size))  # of several lines, one may be acked before the others
+                self.sent[-1] = last._replace(end=self.end)
+            else:
+                self.sent.append(Lines(file=0, end=self.end, first_seq=self.seq, lines=[bytes(size)]))
 
     def receive(self) -> None:
         if self.sent:
             lines = self.sent.popleft()
             self.incoming.check_lines(lines)
-            self.taken = lines.first_seq
+            self.taken = lines.first_seq + len(lines.lines) - 1
 
     def ack(self, of: int) -> None:
         seq = self.acked + (self.taken - self.acked) * of // 100
