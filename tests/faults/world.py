@@ -37,8 +37,8 @@ from threepio_client.link import Link
 from threepio_client.process import Liveness, ProcessIdentity
 from threepio_client.settings import Mode, Settings, SyncPolicy
 from threepiod import connection as connection_module
-from threepiod import daemon as daemon_module
 from threepiod import run as run_module
+from threepiod import runids
 from threepiod.batch import HOLE, Batch
 from threepiod.daemon import Daemon
 from threepiod.keeper import Keeper
@@ -475,7 +475,7 @@ class World:
         patch.setattr(ProcessWatch, "_wait_for_end", lambda watch: self._wait_for_end(watch._identity))
         patch.setattr(run_module, "BATCH_EVENTS", self.config.batch)
         patch.setattr(connection_module, "_bytes_waiting", lambda sock: sock.waiting)
-        patch.setattr(daemon_module, "_changed_at", lambda directory: self.disk.names)
+        patch.setattr(runids, "_changed_at", lambda directory: self.disk.names)
         patch.setattr(Daemon, "_note_error", lambda daemon, text: self._note_error(text))
         patch.setattr(trio.to_thread, "run_sync", self._run_sync)
         patch.setattr(trio_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
