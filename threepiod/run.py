@@ -38,8 +38,8 @@ from threepiod.watch import ProcessWatch
 BATCH_BYTES: Final = 1024 * 1024
 BATCH_EVENTS: Final = 10_000
 """A batch holds at most what one adapter may have un-acked (protocol.WINDOW): the memory of one run."""
-GATHER_S: Final = 0.100
-"""How long a commit waits for more events: 10 commits a second for a busy run cost the daemon little, and nobody
+GATHER_S: Final = 0.050
+"""How long a commit waits for more events: 20 commits a second for a busy run cost the daemon little, and nobody
 waits for one. Not waited when the batch is half full or the run is ending."""
 SETTLE_POLL_S: Final = 0.005
 RETRY_S: Final = 1.0
