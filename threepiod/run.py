@@ -12,6 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from typing import Final, Protocol
 
 import trio
@@ -27,7 +28,7 @@ from threepio_client.paths import StateDir
 from threepio_client.process import Liveness, ProcessIdentity
 from threepio_client.protocol import Lines, Unjournaled
 from threepio_client.runfiles import size_of
-from threepio_client.runjournal import RunJournal
+from threepio_client.runjournal import RunJournal, Step
 from threepiod import worktree
 from threepiod.batch import Batch
 from threepiod.committer import Committer
@@ -455,9 +456,22 @@ class Run:
             self._note(f"cannot read its journal: {error.strerror}")
             await trio.sleep(RETRY_S)
             return
-        for step in steps:
+        at = 0
+        while at < len(steps):
+            step = steps[at]
+            group = self._next_of(steps, at)
+            at += max(len(group), 1)
             if step.end <= journal.offsets.get(step.file, 0):
                 continue  # a connection took it meanwhile
+            if group:
+                taken = self._take([event for event, _ in group], [raw for _, raw in group], step.file)
+                self.ingest["from_journal"] += taken
+                if taken:
+                    journal.offsets[step.file] = steps[at - len(group) + taken - 1].end
+                if taken < len(group):
+                    await trio.sleep(RETRY_S)
+                    return
+                continue
             if step.is_cut_off:
                 self._report(f"run {self.run_id}: the end of its journal {step.reason}: the machine went down")
             elif step.event is None:
@@ -470,14 +484,21 @@ class Run:
                 self._changed = True
             elif step.event.seq <= self.cursor:
                 self._drop(step.event.seq, step.raw, "journal")
-            elif self._take([step.event], [step.raw], step.file):
-                self.ingest["from_journal"] += 1
-            else:
-                await trio.sleep(RETRY_S)
-                return
             journal.offsets[step.file] = step.end
         if not more and journal.targets is targets:
             journal.targets = {}  # what is behind is no whole line yet; the next tick looks again
+
+    def _next_of(self, steps: list[Step], at: int) -> list[tuple[Event, bytes]]:
+        """Return the lines from `at` on that are taken together: new ones without a gap, of one file."""
+        group: list[tuple[Event, bytes]] = []
+        file, seq = steps[at].file, 0
+        for step in islice(steps, at, None):
+            event = step.event
+            if event is None or step.file != file or event.seq <= self.cursor or (group and event.seq != seq + 1):
+                break
+            seq = event.seq
+            group.append((event, step.raw))
+        return group
 
     async def _store_batch(self) -> bool:
         """Sync the journal, commit, ack. Return False if that failed; the batch is dropped then."""
