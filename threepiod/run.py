@@ -449,7 +449,7 @@ class Run:
         journal, targets = self.journal, self.journal.targets
         try:
             steps, more = await trio.to_thread.run_sync(
-                partial(journal.read, self.cursor, final=self._gone, size=BATCH_BYTES // 4, count=BATCH_EVENTS // 4),
+                partial(journal.read, self.cursor, final=self._gone, size=BATCH_BYTES // 2, count=BATCH_EVENTS // 2),
                 limiter=self._committer.readers,
             )
         except OSError as error:
