@@ -280,6 +280,7 @@ class Run:
     async def serve(self) -> None:
         """Do the run's work until it is over and everything is stored."""
         self.read_journal()
+        self._find_process()  # of a run that is wholly stored no line will ask for it
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch_process)

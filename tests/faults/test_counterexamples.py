@@ -54,7 +54,7 @@ RULES: Final = {
     ),
     "TAKEN": CounterExample(
         rule="the cursor counts what was taken (batched), not what was stored",
-        without={mutations.gap_is_counted_from_stored: "ORDER/ONCE"},
+        without={mutations.gap_is_counted_from_stored: "REFUSED"},
         steps=[
             ("start daemon",),
             ("start run",),

@@ -894,6 +894,20 @@ async def test_a_death_that_cannot_be_written_down_is_tried_again(
 
 
 @in_trio
+async def test_a_run_that_was_wholly_stored_is_pronounced_dead_by_the_next_daemon(bench: Bench) -> None:
+    with sleeper() as (identity, kill):
+        bench.write(*run_lines("run", 5, identity=identity, exit_code=None))
+        async with bench.working() as run:
+            await until(lambda: run.stored == 7)
+        kill()
+
+    async with bench.working() as run:
+        await until(lambda: run.is_over)
+
+    assert run.state.verdict().state is State.CRASHED
+
+
+@in_trio
 async def test_a_process_that_is_gone_before_its_first_line_leaves_a_run_that_is_over(bench: Bench) -> None:
     bench.journal.touch()
     async with bench.working() as run:

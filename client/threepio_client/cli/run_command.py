@@ -219,10 +219,13 @@ def _conclude(source: Source, run_id: str, end: dict[str, int], output: Path | N
         if view["state"] not in LIVE_STATES or time.monotonic() > deadline:
             break
         time.sleep(0.05)
-    trace = faulttrace.find(output) if output is not None and (view["death"] or view["workers_died"]) else ""
+    # Where the daemon has not seen the end in that time, the trace waits for it in the file of observations.
+    may_have_died = view["death"] or view["workers_died"] or view["state"] in LIVE_STATES
+    trace = faulttrace.find(output) if output is not None and may_have_died else ""
     if trace:
         source.observe(run_id, ObservationType.FAULT_TRACE, {"text": trace}, clock.wall())
-        view["death"] = {**(view["death"] or {}), "trace": trace}
+        if view["state"] not in LIVE_STATES:
+            view["death"] = {**(view["death"] or {}), "trace": trace}
     return view
 
 
