@@ -47,6 +47,7 @@ order that rotates from round to round. Every variant has the plugins of the oth
   plain      pytest alone                                daemon     threepiod, with a daemon that listens
   journal    threepiod, no daemon                        reportlog  pytest-reportlog's --report-log
   json       pytest-json-report's --json-report          junit      pytest's own --junitxml
+  hooks      a plugin with our two hooks for each test, which do nothing: what pytest takes to call them
   3pio       the old tool (threepio-test-runner): CPU and memory of the pytest that it starts, and the time of all
 
 CPU is user and system time of the tested process with its workers, as the kernel counts it when it is waited for. The
@@ -110,6 +111,11 @@ VARIANTS: Final = {
             "THREEPIO_STATE_DIR": str(place.work / "state"),
             "THREEPIO_SOCKET": str(place.work / "none"),
         },
+    ),
+    "hooks": Variant(
+        needs=[],
+        options=lambda _: ["-p", "benchmarks.empty_hooks"],
+        environment=lambda _: {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)},
     ),
     "reportlog": Variant(
         needs=["pytest-reportlog"], options=lambda place: ["--report-log", str(place.work / "log.jsonl")]
