@@ -1,10 +1,10 @@
 """Where things lie in the state directory, and how its directories are made: 0700 and ours."""
 
 import os
-import secrets
 import stat
 from contextlib import suppress
 from pathlib import Path
+from random import SystemRandom
 from typing import Final, NamedTuple
 
 from threepio_client.errors import NoPlace
@@ -86,7 +86,7 @@ class StateDir(NamedTuple):
 
 def new_run_id() -> str:
     """Return a run id of seven characters: short enough to type, and a unique prefix is shorter still."""
-    return "".join(secrets.choice(_ALPHABET) for _ in range(7))
+    return "".join(SystemRandom().choices(_ALPHABET, k=7))
 
 
 def numbered(run_id: str, number: int) -> str:

@@ -1,11 +1,12 @@
-"""How and where a session was started: the command before pytest's arguments, and the marks of a CI system."""
+"""How and where a session was started: the command before pytest's arguments, its plugins, the marks of a CI system."""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 
 class _System(NamedTuple):
@@ -60,3 +61,20 @@ def command_of(orig_argv: list[str], arguments: int) -> list[str]:
     if head[-2] != "-m":
         head[-1] = os.path.abspath(head[-1])  # a script
     return [sys.executable, *head[1:]]
+
+
+def plugins_of(distributions: list[tuple[Any, Any]]) -> list[str]:
+    """Return name and version of the distributions that brought plugins, as `name-version`.
+
+    Args:
+        distributions: what `PluginManager.list_plugin_distinfo` returns. Each of their attributes has the whole of the
+            metadata parsed as a message, with a README in it: milliseconds before the first test.
+    """
+    found = set()
+    for _, dist in distributions:
+        head = (dist.read_text("METADATA") or "").partition("\n\n")[0]
+        fields = dict(re.findall(r"^(Name|Version): *(.+)$", head, re.MULTILINE))
+        if len(fields) < 2:
+            fields = {"Name": dist.project_name, "Version": dist.version}
+        found.add(f"{fields['Name']}-{fields['Version']}".strip())
+    return sorted(found)

@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from threepio_client import settings
-from threepio_client.errors import NoDaemon, NoPlace, SettingsError
+import threepio_client  # noqa: F401 - by pytest's hook: a session within this one warns of packages that came another way
+from pytest_threepio.imports import not_rewritten
+
+with not_rewritten():
+    from threepio_client import settings
+    from threepio_client.errors import NoDaemon, NoPlace, SettingsError
 
 if TYPE_CHECKING:
     from pytest_threepio.reporter import Reporter
@@ -68,7 +72,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     rerun = _make_rerun(config, worker_input)
     if worker_input is not None:
         if "threepio_now_page" in worker_input:
-            from pytest_threepio.inflight import register_in_worker
+            with not_rewritten():
+                from pytest_threepio.inflight import register_in_worker
 
             register_in_worker(config, worker_input)
             _dump_stacks(config, _settings(config), worker_input["threepio_run_id"])
@@ -163,10 +168,11 @@ def _settings(config: pytest.Config) -> settings.Settings:
 
 def _make_reporter(session: pytest.Session, found: settings.Settings, parent: str, rerun_of: str) -> Reporter | None:
     kind: type[Reporter]
-    if session.config.pluginmanager.hasplugin("dsession"):  # xdist's
-        from pytest_threepio.controller import Controller as kind
-    else:
-        from pytest_threepio.inprocess import InProcess as kind
+    with not_rewritten():
+        if session.config.pluginmanager.hasplugin("dsession"):  # xdist's
+            from pytest_threepio.controller import Controller as kind
+        else:
+            from pytest_threepio.inprocess import InProcess as kind
     try:
         return kind(session, found, parent, rerun_of)
     except NoPlace as error:

@@ -20,7 +20,7 @@ from typing import Any, Final, ParamSpec
 import pytest
 
 from pytest_threepio import payloads
-from pytest_threepio.circumstances import ci_marks, command_of
+from pytest_threepio.circumstances import ci_marks, command_of, plugins_of
 from pytest_threepio.groups import Group, Groups
 from threepio_client import __version__
 from threepio_client.adapter import Adapter
@@ -309,9 +309,7 @@ class Reporter:
             "rootdir": str(config.rootpath),
             "collectOnly": any(config.getoption(name, False) for name in _COLLECT_ONLY),
             "git": git_head(Path(config.rootpath)),
-            "plugins": sorted(
-                {f"{dist.project_name}-{dist.version}" for _, dist in config.pluginmanager.list_plugin_distinfo()}
-            ),
+            "plugins": plugins_of(config.pluginmanager.list_plugin_distinfo()),
         }
         if self.parent:
             payload["parentRunId"] = self.parent

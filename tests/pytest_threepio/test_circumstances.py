@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from pytest_threepio.circumstances import ci_marks, command_of
+from pytest_threepio.circumstances import ci_marks, command_of, plugins_of
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,20 @@ MODULE = [sys.executable, "-m", "pytest"]
 )
 def test_the_command_that_was_given_the_arguments(orig_argv: list[str], arguments: int, command: list[str]) -> None:
     assert command_of(orig_argv, arguments) == command
+
+
+def test_the_plugins_are_named_as_pytest_names_them(pytestconfig: pytest.Config) -> None:
+    found = pytestconfig.pluginmanager.list_plugin_distinfo()
+
+    assert plugins_of(found) == sorted({f"{dist.project_name}-{dist.version}" for _, dist in found})
+    assert any(name.startswith("pytest-xdist-") for name in plugins_of(found))
+
+
+def test_a_plugin_of_the_old_kind_is_named_too() -> None:
+    class Egg:
+        project_name, version = "egg", "1"
+
+        def read_text(self, name: str) -> str | None:
+            return None
+
+    assert plugins_of([(object(), Egg())]) == ["egg-1"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -68,6 +69,7 @@ def test_off_imports_nothing_and_leaves_nothing(place: Place, how: str) -> None:
         done = place.pytest("-W", "error", THREEPIO=how)
         expected = {
             "pytest_threepio",
+            "pytest_threepio.imports",
             "pytest_threepio.plugin",
             "threepio_client",
             "threepio_client.errors",
@@ -209,6 +211,35 @@ def test_a_pytest_inside_a_test_stays_silent(compare: Checker) -> None:
     assert done.outcomes() == {f"{SUITE}::test_in_process": ["PASS"], f"{SUITE}::test_subprocess": ["PASS"]}
     new = {path.name for path in set(compare.place.state_dir.journals.iterdir()) - before}
     assert len([name for name in new if name.endswith(".jsonl")]) == 1
+
+
+REWRITTEN = """
+import sys
+pytest_plugins = ["pytester"]
+
+def test_modules():
+    names = "pytest_threepio", "threepio_client", "threepio_client.adapter", "pytest_threepio.inprocess"
+    loaders = {name: type(sys.modules[name].__loader__).__module__ for name in names}
+    assert loaders["pytest_threepio"] == loaders["threepio_client"] == "_pytest.assertion.rewrite"
+    assert "rewrite" not in loaders["threepio_client.adapter"] + loaders["pytest_threepio.inprocess"]
+    assert type(sys.meta_path[0]).__module__ == "_pytest.assertion.rewrite"
+
+def test_in_process(pytester):
+    pytester.makepyfile("def test_inner(): pass")
+    options = ("-W", "error::pytest.PytestAssertRewriteWarning", "-p", "no:cacheprovider", "-p", "marks")
+    pytester.runpytest_inprocess(*options).assert_outcomes(passed=1, warnings=0)
+"""
+
+
+def test_a_nested_pytest_warns_of_no_module_of_ours(place: Place) -> None:
+    # As it does for every module of an installed distribution with a plugin in it.
+    mark = "import pytest\npytest.register_assert_rewrite('pytest_threepio', 'threepio_client')"
+    place.suite(mark, "marks.py")
+    place.suite(REWRITTEN)
+
+    done = place.pytest("-p", "marks", PYTHONPATH=f"{place.path}:{os.environ.get('PYTHONPATH', '')}")
+
+    assert done.returncode == 0, done.stdout
 
 
 def test_a_nested_pytest_is_a_run_of_its_own_where_wanted(place: Place) -> None:
