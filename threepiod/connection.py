@@ -44,8 +44,11 @@ from threepiod.run import Run
 
 RECEIVE_SIZE: Final = 64 * 1024
 LARGE_READ: Final = 16 * 1024
-READ_PAUSE_S: Final = 0.010
-"""Between reads while little comes: waking for every frame cost a prototype five times the CPU. After a large read: none."""
+FIRST_PAUSE_S: Final = 0.004
+LONGEST_PAUSE_S: Final = 0.030
+PAUSE_GROWTH: Final = 1.25
+"""Between reads while little comes: waking for every frame cost a prototype five times the CPU. A pause grows from read to
+read, so that a run of few tests does not wait long at its end. After a large read: none."""
 SEND_TIMEOUT_S: Final = 30.0
 """A client that does not read for this long is let go; its run goes on in its journal."""
 
@@ -128,6 +131,7 @@ class ClientConnection:
         self._messages: Iterator[Message] = iter(())
         self._pause_below = 0
         self._last_read = RECEIVE_SIZE
+        self._pause_s = FIRST_PAUSE_S
         self._in_frame = False
         self._is_offering = False
 
@@ -265,7 +269,8 @@ class ClientConnection:
         while (message := next(self._messages, None)) is None:
             self._is_offering = False
             if self._last_read < self._pause_below:
-                await trio.sleep(READ_PAUSE_S)
+                await trio.sleep(self._pause_s)
+                self._pause_s = min(self._pause_s * PAUSE_GROWTH, LONGEST_PAUSE_S)
             data = await self._stream.receive_some(RECEIVE_SIZE)
             if not data:
                 return None
