@@ -388,18 +388,24 @@ class Archive:
                 return 0
             return journal.torn()
 
-    def beyond(self, run_id: str, stored: StoredRun | None) -> Iterator[Event]:
-        """Yield the events of a run's journal beyond what is stored; none of a run of which nothing more is expected."""
+    def beyond(self, run_id: str, stored: StoredRun | None, about: str = "") -> Iterator[Event]:
+        """Yield the events of a run's journal beyond what is stored; none of a run of which nothing more is expected.
+
+        Args:
+            run_id: the run.
+            stored: what the store has of it.
+            about: a node id; only events that have it are wanted.
+        """
         if stored is None or not stored.final:
-            for step in self.steps(run_id, stored):
+            for step in self.steps(run_id, stored, about):
                 if step.event is not None:
                     yield step.event
 
-    def steps(self, run_id: str, stored: StoredRun | None) -> Iterator[Step]:
-        """Yield the lines of a run's journal beyond what is stored."""
+    def steps(self, run_id: str, stored: StoredRun | None, about: str = "") -> Iterator[Step]:
+        """Yield the lines of a run's journal beyond what is stored, as far as it goes now; `about` as for `beyond`."""
         with closing(RunJournal(self.state_dir, run_id, stored.offsets if stored else None)) as journal:
-            journal.look()
-            yield from journal.steps(stored.seq if stored else 0, final=True)
+            until = journal.look()
+            yield from journal.steps(stored.seq if stored else 0, final=True, until=until, about=about)
 
 
 def _bad_results_of(event: Event) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ import fcntl
 import os
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from math import inf
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -274,14 +275,14 @@ class Record(NamedTuple):
     reason: str
 
 
-def whole_lines(fd: int, offset: int) -> Generator[tuple[bytes, int], None, None]:
-    """Yield (line without newline, byte offset behind it) from `offset` to the last newline.
+def whole_lines(fd: int, offset: int, until: float = inf) -> Generator[tuple[bytes, int], None, None]:
+    """Yield (line without newline, byte offset behind it) from `offset` to the last newline before byte `until`.
 
     A rest without newline is not yielded: while its writer lives it is not there yet, and once the writer is gone it is a
     torn tail (`tail_size` tells). A stretch of more than LINE_LIMIT bytes without newline is yielded as it is: a bad line.
     """
     rest = b""
-    while chunk := os.pread(fd, READ_SIZE, offset + len(rest)):
+    while chunk := os.pread(fd, int(min(READ_SIZE, max(until - offset - len(rest), 0))), offset + len(rest)):
         data = rest + chunk
         start = 0
         while (newline := data.find(b"\n", start)) >= 0:

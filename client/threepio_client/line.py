@@ -94,6 +94,11 @@ def seal(seq: int, event_type: str, body: str, timestamp: float) -> bytes:
     return b'%b,"crc":"%08x"}\n' % (head, crc32(head))
 
 
+def encode_text(text: str) -> bytes:
+    """Return a text as it stands in a line."""
+    return encode_basestring_ascii(plain_text(text)).encode("ascii")
+
+
 def encode_names(names: list[str]) -> str:
     """Return the list as JSON, as a part of what `encode_passed` makes."""
     return _encode_json(names)

@@ -94,7 +94,7 @@ def results(
                 source = f"results r JOIN tests t ON t.id = r.test WHERE r.run = ? {where} ORDER BY r.seq"
                 query = f"SELECT {columns} FROM {source}"
                 yield from map(_of_row, store.execute(query, (stored.key, *values)))
-    for event in archive.beyond(run_id, stored):
+    for event in archive.beyond(run_id, stored, nodeid or ""):
         if event.type == EventType.TEST_CASE and nodeid in (None, event.payload.get("nodeid")):
             yield _of_payload(event.seq, event.payload)
 

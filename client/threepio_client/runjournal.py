@@ -8,13 +8,14 @@ the lines (`runstate.py`, the store), and which files there are (`runfiles.py`).
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from itertools import islice
+from math import inf
 from typing import Final, NamedTuple
 
 from threepio_client.events import EventType
 from threepio_client.journal import Record, parse, sync_directory, tail_size, whole_lines
-from threepio_client.line import Event
+from threepio_client.line import Event, encode_text
 from threepio_client.paths import StateDir
 from threepio_client.runfiles import journal_files, open_plain
 
@@ -110,9 +111,23 @@ class RunJournal:
                 break
         return steps, next(ahead, None) is not None
 
-    def steps(self, seq: int, *, final: bool) -> Generator[Step, None, None]:
-        """Yield the next lines, as `read` returns them."""
-        tails = [_Tail(number, fd, self.offsets.get(number, 0)) for number, fd in sorted(self._files.items())]
+    def steps(
+        self, seq: int, *, final: bool, until: Mapping[int, int] | None = None, about: str = ""
+    ) -> Generator[Step, None, None]:
+        """Yield the next lines, as `read` returns them.
+
+        Args:
+            seq: the last line that the caller has.
+            final: whether the writer is gone, as for `read`.
+            until: of each file, only lines before this byte, of others none: who reads a run that goes on says how far,
+                because it may be written as fast as it is read.
+            about: a text that only lines with it are wanted for; those without are not decoded.
+        """
+        wanted = encode_text(about) if about else b""
+        tails = [
+            _Tail(number, fd, self.offsets.get(number, 0), inf if until is None else until.get(number, 0), wanted)
+            for number, fd in sorted(self._files.items())
+        ]
         while True:
             moved = False
             for tail in tails:
@@ -171,10 +186,12 @@ class RunJournal:
 class _Tail:
     """What is not read of one file, with a look at its next line."""
 
-    def __init__(self, number: int, fd: int, offset: int) -> None:
+    def __init__(self, number: int, fd: int, offset: int, until: float, wanted: bytes) -> None:
         self._number = number
         self._fd = fd
         self._end = offset
+        self._until = until
+        self._wanted = wanted
         self._lines: Iterator[tuple[bytes, int]] = iter(())
         self._next: tuple[bytes, int] | None = None
         self.head: Record | None = None
@@ -225,11 +242,15 @@ class _Tail:
         """After the end of the file: return whether there is a line now."""
         if self.head is not None:
             return False
-        self._lines = whole_lines(self._fd, self._end)
-        self._next = next(self._lines, None)
+        self._lines = whole_lines(self._fd, self._end, self._until)
+        self._next = self._next_wanted()
         self._advance()
         return self.head is not None
 
     def _advance(self) -> None:
         self.head = None if self._next is None else parse(*self._next)
-        self._next = next(self._lines, None)
+        self._next = self._next_wanted()
+
+    def _next_wanted(self) -> tuple[bytes, int] | None:
+        wanted = self._wanted
+        return next((line for line in self._lines if wanted in line[0]), None)

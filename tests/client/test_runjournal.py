@@ -98,6 +98,33 @@ def test_a_line_that_is_written_while_the_files_are_read_is_no_gap(tmp_path: Pat
     assert [seq for seq in seqs(found) if seq != 1] == [2, 3, 4]
 
 
+def test_who_says_how_far_reads_no_line_that_is_written_meanwhile(tmp_path: Path) -> None:
+    state_dir = made_state_dir(tmp_path)
+    first = state_dir.journal("run")
+    first.write_bytes(b"".join(LINES[:5]) + LINES[5][:30])
+    with closing(RunJournal(state_dir, "run")) as journal:
+        steps = journal.steps(0, final=True, until=journal.look())
+        found = [next(steps)]
+        with first.open("ab") as file:
+            file.write(LINES[5][30:] + LINES[6])
+        found += list(steps)
+
+    assert seqs(found) == [1, 2, 3, 4, 5]
+
+
+def test_only_lines_with_a_text_may_be_asked_for(tmp_path: Path) -> None:
+    state_dir = made_state_dir(tmp_path)
+    name = "test_it.py::test_\u00e9[a\\b]"
+    lines = [LINES[0], *(case(seq, name if seq % 3 == 0 else "test_it.py::test_b") for seq in range(2, 12))]
+    state_dir.journal("run").write_bytes(b"".join(lines[:6]))
+    state_dir.journal("run", 1).write_bytes(lines[0] + b"".join(lines[4:]))
+    with closing(RunJournal(state_dir, "run")) as journal:
+        journal.look()
+        found = list(journal.steps(0, final=True, about=name))
+
+    assert [seq for seq in dict.fromkeys(seqs(found))] == [3, 6, 9]
+
+
 def test_what_a_suite_does_to_the_names_loses_nothing_that_was_written(tmp_path: Path) -> None:
     state_dir = made_state_dir(tmp_path)
     path = state_dir.journal("run")
