@@ -61,11 +61,18 @@ class Batch:
         Those between one and the next, or the state's last one and the first, cannot be read.
         """
         self.size += size
+        nodeids, passed = self.nodeids, self.passed
         for event in events:
-            if event.seq > state.seq + 1:
-                self.add_hole(state.seq + 1, event.seq - 1, "unreadable", event.timestamp)
+            seq, _, payload, timestamp, crc = event
+            if seq > state.seq + 1:
+                self.add_hole(state.seq + 1, seq - 1, "unreadable", timestamp)
             state.fold(event)
-            self._add(event)
+            if type(event) is Passed:  # nearly all are: no call for them
+                nodeid = payload["nodeid"]
+                nodeids.append(nodeid)
+                passed.append((nodeid, seq, payload["started"], payload["duration"], payload.get("worker"), crc))
+            else:
+                self._add(event)
 
     def take_conflict(self, seq: int, source: str, line: bytes, state: RunState) -> None:
         """Add a line that came with the seq of another one; `source` is `socket` or `journal`."""
@@ -76,12 +83,7 @@ class Batch:
     def _add(self, event: Event) -> None:
         payload = event.payload
         nodeid, status = payload.get("nodeid"), payload.get("status")
-        if type(event) is Passed:
-            self.nodeids.append(payload["nodeid"])
-            self.passed.append(
-                (nodeid, event.seq, payload["started"], payload["duration"], payload.get("worker"), event.crc)
-            )
-        elif event.type == EventType.TEST_CASE and isinstance(nodeid, str) and isinstance(status, str):
+        if event.type == EventType.TEST_CASE and isinstance(nodeid, str) and isinstance(status, str):
             self.nodeids.append(nodeid)
             self.results.append(
                 (

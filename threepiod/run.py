@@ -165,11 +165,9 @@ class Run:
             RemoteProtocolError: a line is bad, has another seq than its place says, or other content than before.
         """
         seq = lines.first_seq
-        end = lines.end - sum(map(len, lines.lines)) - len(lines.lines)
         new = lines.lines
         while new and seq <= self.cursor:
             self._drop_received(seq, new[0])
-            end += len(new[0]) + 1
             seq += 1
             new = new[1:]
         # While its events cannot be stored, those that stand in a file are left there: memory stays bounded.
@@ -187,9 +185,9 @@ class Run:
         finally:
             taken = self._take(events, new, lines.file)
             if taken:
-                size = sum(map(len, new[:taken]))
-                self.journal.offsets[lines.file] = end + size + taken
-                self._came += size
+                rest = new[taken:]
+                self.journal.offsets[lines.file] = lines.end - sum(map(len, rest)) - len(rest)
+                self._came += sum(map(len, new)) - sum(map(len, rest))
                 self.ingest["from_socket"] += taken
             if not self._is_gathering or self._is_due:
                 self._wake.set()

@@ -122,7 +122,7 @@ def test_only_lines_with_a_text_may_be_asked_for(tmp_path: Path) -> None:
         journal.look()
         found = list(journal.steps(0, final=True, about=name))
 
-    assert [seq for seq in dict.fromkeys(seqs(found))] == [3, 6, 9]
+    assert list(dict.fromkeys(seqs(found))) == [3, 6, 9]
 
 
 def test_what_a_suite_does_to_the_names_loses_nothing_that_was_written(tmp_path: Path) -> None:
