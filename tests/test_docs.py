@@ -213,6 +213,7 @@ TOLD: Final[dict[str, list[tuple[str, ...]]]] = {
     "threepio flaky": [()],
     "threepio history": [(FIXED,)],
     "threepio prune": [("--keep", "1", "--dry-run")],
+    "threepiod config": [()],
     "threepiod rebuild": [()],
 }
 """What is asked about two runs that differ in everything, without a daemon."""
@@ -256,6 +257,9 @@ def test_the_json_of_answers_about_tests(told: Place, command: str) -> None:
     if command == "threepiod rebuild":
         told.state_dir.journal("three").write_bytes(b"no line\n")
         told.state_dir.store.write_bytes(b"no store" * 1000)
+
+    if command == "threepiod config":
+        told.configure("colour = 1")
 
     check_answers(told, command, TOLD[command])
 

@@ -528,6 +528,25 @@ class Rebuilt(TypedDict):
     seconds: Annotated[float, "how long it took"]
 
 
+class SettingFound(TypedDict):
+    """A setting."""
+
+    key: Annotated[str, "its name in the configuration file"]
+    environment: Annotated[str, "its name in the environment; in lower case that of the ini option"]
+    value: Annotated[str | None, "as it would be written; null where it is made for each run"]
+    source: Annotated[str, "`environment`, `file` or `default`"]
+
+
+class Config(TypedDict):
+    """Every setting and where it comes from."""
+
+    schema_version: Version
+    file: Annotated[str, "where the configuration file is, or would be"]
+    file_is_there: bool
+    settings: list[SettingFound]
+    problems: Annotated[list[str], "what cannot be used, one sentence each; exit code 2 if there is any"]
+
+
 ANSWERS: dict[str, type] = {
     "threepio status": Status,
     "threepio wait": Status,
@@ -544,6 +563,7 @@ ANSWERS: dict[str, type] = {
     "threepio verify": Verification,
     "threepio verify --all": Verifications,
     "threepiod status": Daemon,
+    "threepiod config": Config,
     "threepiod rebuild": Rebuilt,
 }
 """What each command prints."""
