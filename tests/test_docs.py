@@ -204,6 +204,7 @@ IN_PLACE: Final[dict[str, list[tuple[str, ...]]]] = {
     "threepio stacks": [("waits",)],
     "threepio verify": [("dies",)],
     "threepio verify --all": [()],
+    "threepio doctor": [()],
     "threepiod status": [()],
 }
 """What is asked in the place where everything has happened; the further arguments of each question."""

@@ -547,6 +547,27 @@ class Config(TypedDict):
     problems: Annotated[list[str], "what cannot be used, one sentence each; exit code 2 if there is any"]
 
 
+class Checked(TypedDict):
+    """What a check found."""
+
+    check: Annotated[
+        str,
+        "`config`, `state`, `disk`, `sandbox`, `runtime`, `socket`, `daemon`, `plugin`, `loading`, `versions`, `copies`; "
+        "once, or once a problem",
+    ]
+    state: Annotated[str, "`ok`, `problem`, or `unknown` where it could not be looked at"]
+    text: Annotated[str, "what was found"]
+    cure: Annotated[str | None, "what to do; null where there is no problem"]
+
+
+class Examined(TypedDict):
+    """What is wrong with the installation."""
+
+    schema_version: Version
+    ok: Annotated[bool, "there is no problem"]
+    checks: list[Checked]
+
+
 ANSWERS: dict[str, type] = {
     "threepio status": Status,
     "threepio wait": Status,
@@ -562,6 +583,7 @@ ANSWERS: dict[str, type] = {
     "threepio prune": Pruned,
     "threepio verify": Verification,
     "threepio verify --all": Verifications,
+    "threepio doctor": Examined,
     "threepiod status": Daemon,
     "threepiod config": Config,
     "threepiod rebuild": Rebuilt,

@@ -7,6 +7,7 @@ import os
 import re
 import stat
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -14,6 +15,10 @@ from threepio_client.settings import BY_KEY, Setting
 
 FILE_LIMIT: Final = 64 * 1024
 """Bytes: a hundred times what all settings take."""
+
+
+INTERNAL: Final = frozenset({"THREEPIO_PARENT_RUN_ID", "THREEPIO_SPARE_TRACEBACKS"})
+"""Variables that our own programs set for each other."""
 
 
 class Problem(NamedTuple):
@@ -55,6 +60,18 @@ def read(path: Path) -> tuple[dict[str, str], list[Problem]]:
         except ValueError as error:
             problems.append(Problem(f"{place}: {key} = {_shown(value)}: {error}"))
     return values, problems
+
+
+def misspelt(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return (name, the setting that is meant) of variables that are nearly called like a setting."""
+    names = {setting.name for setting in BY_KEY.values()}
+    found = []
+    for name in environ:
+        if name.startswith("THREEPIO") and name not in names | INTERNAL:
+            from difflib import get_close_matches
+
+            found += [(name, near) for near in get_close_matches(name, names, n=1, cutoff=0.85)]
+    return found
 
 
 def _text(path: Path) -> str:

@@ -114,7 +114,7 @@ OF_THE_COMMAND: Final = {
     ("run", 137): ["sh", "-c", "kill -KILL $$"],
 }
 OTHERS: Final = {
-    ("stacks", 0), ("prune", 1), ("rerun", 7), ("threepiod start", 0), ("threepiod start", 2), ("threepiod start", 3),
+    ("doctor", 0), ("doctor", 1), ("stacks", 0), ("prune", 1), ("rerun", 7), ("threepiod start", 0), ("threepiod start", 2), ("threepiod start", 3),
     ("threepiod start", 5), ("threepiod stop", 0), ("threepiod stop", 3), ("threepiod stop", 5), ("threepiod restart", 0),
     ("threepiod restart", 3), ("threepiod restart", 5), ("threepiod status", 0), ("threepiod status", 5),
     ("threepiod config", 0), ("threepiod rebuild", 0), ("threepiod rebuild", 1), ("threepiod rebuild", 2),
@@ -184,7 +184,7 @@ def test_wrong_usage(alone: Place, call: Call, command: str) -> None:
     assert code == (4 if command == "rerun" else 2)
 
 
-@pytest.mark.parametrize("command", [name for name in commands() if name not in ("threepiod status", "run")])
+@pytest.mark.parametrize("command", [name for name in commands() if name not in ("threepiod status", "run", "doctor")])
 def test_a_setting_that_cannot_be_used(alone: Place, call: Call, command: str) -> None:
     program, _, name = command.rpartition(" ")
     words = {"show": ["x"], "history": ["x"], "prune": ["two"]}.get(name, [])
