@@ -114,7 +114,8 @@ OF_THE_COMMAND: Final = {
     ("run", 137): ["sh", "-c", "kill -KILL $$"],
 }
 OTHERS: Final = {
-    ("doctor", 0), ("doctor", 1), ("stacks", 0), ("prune", 1), ("rerun", 7), ("threepiod start", 0), ("threepiod start", 2), ("threepiod start", 3),
+    ("doctor", 0), ("doctor", 1),  # test_doctor.py
+    ("stacks", 0), ("prune", 1), ("rerun", 7), ("threepiod start", 0), ("threepiod start", 2), ("threepiod start", 3),
     ("threepiod start", 5), ("threepiod stop", 0), ("threepiod stop", 3), ("threepiod stop", 5), ("threepiod restart", 0),
     ("threepiod restart", 3), ("threepiod restart", 5), ("threepiod status", 0), ("threepiod status", 5),
     ("threepiod config", 0), ("threepiod rebuild", 0), ("threepiod rebuild", 1), ("threepiod rebuild", 2),

@@ -69,9 +69,9 @@ def check_socket(path: Path, state_dir: Path) -> Iterator[Finding]:
         return
     mode = stat.S_IMODE(found.st_mode)
     if not stat.S_ISSOCK(found.st_mode):
-        kind = "link" if stat.S_ISLNK(found.st_mode) else "directory" if stat.S_ISDIR(found.st_mode) else "file"
+        what = "link" if stat.S_ISLNK(found.st_mode) else "directory" if stat.S_ISDIR(found.st_mode) else "file"
         cure = f"remove it, or set socket (THREEPIO_SOCKET) to another path; then {START}"
-        yield problem("socket", f"{path} is a {kind}, not a socket", cure)
+        yield problem("socket", f"{path} is a {what}, not a socket", cure)
     elif found.st_uid != os.getuid():
         text = f"{path} belongs to uid {found.st_uid}, not to you (uid {os.getuid()})"
         yield problem("socket", text, "set socket (THREEPIO_SOCKET) to a path in a directory of your own")
@@ -113,6 +113,8 @@ def ask(socket: Path, state_dir: Path, *, is_required: bool) -> Asked:
 
 def _trouble(error: ThreepioError, socket: Path, state_dir: Path) -> Finding:
     cause = error.__cause__
+    if "no Unix socket" in str(error):
+        return unknown("daemon", "it cannot be asked from here, where no socket can be made")
     if isinstance(error, Refused):
         return problem("daemon", str(error), "run one version everywhere, then: threepiod restart")
     if isinstance(cause, ConnectionRefusedError):
@@ -122,8 +124,6 @@ def _trouble(error: ThreepioError, socket: Path, state_dir: Path) -> Finding:
     if isinstance(cause, TimeoutError):
         cure = f"threepiod restart; if that does not help, end process {_pid(state_dir)} and: {START}"
         return problem("daemon", f"it listens at {socket} and does not answer within {PATIENCE_S:g} s", cure)
-    if "no Unix socket" in str(error):
-        return unknown("daemon", "it cannot be asked from here, where no socket can be made")
     return problem("daemon", str(error), "stop what listens there, or set socket (THREEPIO_SOCKET) to another path")
 
 
