@@ -258,12 +258,12 @@ INSTALLATIONS: Final[dict[str, Case]] = {
         older_plugin,
         "versions", "the plugin 0.0.9", f"install threepiod {__version__} where the tests run",
     ),
-    "two copies": (second_copy, "copies", "which hides 0.0.8 in /", "pip uninstall threepiod, until none is left"),
+    "two copies": (second_copy, "copies", "which hides 0.0.8 in /", "pip uninstall threepiod, until one is left"),
     "another one on PATH": (
         command_of_another,
-        "copies", "threepiod on PATH is /", "pip install --upgrade threepiod",
+        "copies", "first on PATH is /", "pip install --upgrade threepiod",
     ),
-    "one without its extra": (command_without_extra, "copies", "without threepiod[daemon]", "first on PATH"),
+    "one without its extra": (command_without_extra, "copies", "without threepiod[daemon]", "first on PATH, or call /"),
 }  # fmt: skip
 
 

@@ -39,7 +39,7 @@ def examine(environ: Mapping[str, str], cwd: Path, python: str = "") -> Iterator
     yield from loading.check(by_key["mode"], environ, cwd)
     versions = {"the daemon": asked.version, "the plugin": tests.version_of_ours if tests else ""}
     yield environment.check_versions(__version__, versions)
-    yield from environment.check_copies(tests, environ.get("PATH", os.defpath))
+    yield from environment.check_copies(tests, environ)
 
 
 def _config(environ: Mapping[str, str], problems: list[str]) -> Iterator[Finding]:

@@ -160,20 +160,20 @@ def check_versions(own: str, others: Mapping[str, str]) -> Finding:
     return problem("versions", text, "; ".join(cures)) if cures else ok("versions", text)
 
 
-def check_copies(tests: Environment | None, path: str) -> Iterator[Finding]:
+def check_copies(tests: Environment | None, environ: Mapping[str, str]) -> Iterator[Finding]:
     """Yield whether something is installed twice: in an environment, or as a command on PATH.
 
     Args:
         tests: the environment that runs the tests.
-        path: PATH.
+        environ: the environment variables.
     """
-    found = [*_twice(tests), *_other_commands(path)]
+    found = [*_twice(tests, environ.get("PYTHONPATH", "")), *_other_commands(environ.get("PATH", os.defpath))]
     yield from found
     if not found:
         yield ok("copies", f"one {OURS}, wherever it was looked for")
 
 
-def _twice(tests: Environment | None) -> Iterator[Finding]:
+def _twice(tests: Environment | None, python_path: str) -> Iterator[Finding]:
     own = Environment(sys.executable, sys.version_info[:2], sys.path)
     environments = [own]
     if tests is not None and not _same(
@@ -181,31 +181,37 @@ def _twice(tests: Environment | None) -> Iterator[Finding]:
     ):
         environments.append(tests)
     for environment in environments:
-        copies = environment.copies_of(OURS)
+        copies = {str(one.locate_file("")): one.version for one in environment.copies_of(OURS)}
         if len(copies) > 1:
-            first, *hidden = (f"{one.version} in {one.locate_file('')}" for one in copies)
+            first, *hidden = (f"{version} in {place}" for place, version in copies.items())
             text = f"{environment.python} has {OURS} {first}, which hides {' and '.join(hidden)}"
-            cure = f"{environment.python} -m pip uninstall {OURS}, until none is left; then install it again"
-            yield problem("copies", text, cure)
+            given = [
+                place for place in copies if any(_same(place, one) for one in python_path.split(os.pathsep) if one)
+            ]
+            # pip does not touch what is outside of its environment.
+            cure = f"{environment.python} -m pip uninstall {OURS}, until one is left"
+            yield problem("copies", text, f"take {' and '.join(given)} off PYTHONPATH" if given else cure)
 
 
 def _other_commands(path: str) -> Iterator[Finding]:
-    """Yield a finding for each command on PATH that is of another environment and another version, or lacks its extra."""
+    """Yield a finding for each other environment whose commands come first on PATH, if its version or extra is another."""
     own = os.path.dirname(sys.executable)
+    others: dict[str, list[str]] = {}
     for command in ("threepio", "threepiod"):
         found = which(command, path=path)
         interpreter = _interpreter(found) if found else ""
-        if not found or not interpreter or _same(os.path.dirname(interpreter), own):
-            continue
+        if found and interpreter and not _same(os.path.dirname(interpreter), own):
+            others.setdefault(interpreter, []).append(found)
+    for interpreter, commands in others.items():
         environment = Environment(interpreter, (), _site_packages(interpreter))
         version = environment.version_of_ours
-        cure = f"call {os.path.join(own, command)}, or put {own} first on PATH"
+        cure = f"put {own} first on PATH, or call {os.path.join(own, os.path.basename(commands[0]))}"
+        first = f"first on PATH is {' and '.join(commands)}"
         if version and version != __version__:
-            text = f"{command} on PATH is {found}, version {version}; this is {__version__} in {own}"
+            text = f"{first}, version {version}; this is {__version__} in {own}"
             yield problem("copies", text, f"{interpreter} -m pip install --upgrade {OURS}; or {cure}")
         elif version and not environment.copies_of("typer"):
-            text = f"{command} on PATH is {found}, of an environment without {OURS}[daemon]: it can answer nothing"
-            yield problem("copies", text, cure)
+            yield problem("copies", f"{first}, without {OURS}[daemon], which can answer nothing", cure)
 
 
 def _same(one: str, other: str) -> bool:

@@ -88,7 +88,7 @@ HEADS = [
 def test_the_environment_of_a_command_is_in_its_first_lines(made: Installation, head: str) -> None:
     made.package("threepiod", "0.0.1", made.command("threepio", "other", head))
 
-    (found,) = check_copies(None, made.place.environ["PATH"])
+    (found,) = check_copies(None, made.place.environ)
 
     assert (found.state, "version 0.0.1" in found.text) == ("problem", True)
 
@@ -97,11 +97,32 @@ def test_a_command_of_the_same_version_and_one_that_is_no_python_are_fine(made: 
     site = made.command("threepio", "other")
     made.package("threepiod", __version__, site)
     made.package("typer", "0.12", site)
-    assert [one.state for one in check_copies(None, made.place.environ["PATH"])] == ["ok"]
+    assert [one.state for one in check_copies(None, made.place.environ)] == ["ok"]
 
     made.command("threepio", "binary", "\x7fELF\n")
-    assert [one.state for one in check_copies(None, made.place.environ["PATH"])] == ["ok"]
-    assert [one.state for one in check_copies(None, "/nowhere")] == ["ok"]
+    assert [one.state for one in check_copies(None, made.place.environ)] == ["ok"]
+    assert [one.state for one in check_copies(None, {"PATH": "/nowhere"})] == ["ok"]
+
+
+def test_a_copy_that_pythonpath_brings_is_taken_off_it(made: Installation) -> None:
+    brought = made.place.path / "brought"
+    made.package("threepiod", "0.0.1", brought)
+    made.interpreter([3, 11], [brought, made.site])
+    tests = find(made.place.environ, made.place.path, str(made.python))
+
+    (found,) = check_copies(tests, {"PATH": "/nowhere", "PYTHONPATH": f"/nowhere:{brought}"})
+
+    assert "0.0.1 in" in found.text
+    assert found.cure == f"take {brought} off PYTHONPATH"
+
+
+def test_commands_of_one_environment_are_one_problem(made: Installation) -> None:
+    made.command("threepio", "other")
+    made.package("threepiod", "0.0.1", made.command("threepiod", "other"))
+
+    (found,) = check_copies(None, made.place.environ)
+
+    assert f"{made.place.path}/other/bin/threepio and " in found.text
 
 
 def test_what_is_not_known_is_of_no_other_version() -> None:
