@@ -65,7 +65,7 @@ def text() -> str:
 
 def _row(setting: Setting) -> str:
     key = "" if setting.is_a_runs else f"`{setting.key}`"
-    option = "" if setting.is_daemons else f"`{setting.name.lower()}`"
+    option = "" if setting.is_daemons else f"`{setting.option}`"
     default = f"`{setting.default}`" if setting.default else setting.default_text
     cells = " | ".join([key, f"`{setting.name}`", option, default, setting.meaning])
     return f"| {cells} |".replace("|  |", "| |")

@@ -112,7 +112,7 @@ def _checked(setting: Setting, value: Any) -> str:
 def _unknown(key: str) -> str:
     from difflib import get_close_matches  # only here: it takes 2 ms
 
-    likely = {name: setting.key for setting in BY_KEY.values() for name in (setting.key, setting.name.lower())}
+    likely = {name: setting.key for setting in BY_KEY.values() for name in (setting.key, setting.option)}
     near = get_close_matches(key.lower().replace("-", "_"), likely, n=1)
     hint = f"the nearest is {likely[near[0]]!r}" if near else f"there are {', '.join(BY_KEY)}"
     return f"there is no setting {_shown(key)}: {hint}"

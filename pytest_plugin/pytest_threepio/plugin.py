@@ -37,7 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the ini options, each with the name of its environment variable in lower case, and the option."""
     for setting in settings.INI_SETTINGS:
         help_text = f"threepiod: {setting.meaning} (environment: {setting.name})"
-        parser.addini(setting.name.lower(), help_text, default="")
+        parser.addini(setting.option, help_text, default="")
     group = parser.getgroup("threepio")
     group.addoption(
         "--threepio-rerun",
@@ -156,8 +156,9 @@ def _make_rerun(config: pytest.Config, worker_input: dict[str, Any] | None) -> R
 def _settings(config: pytest.Config) -> tuple[settings.Settings, list[Problem]]:
     """Return the settings, and what is wrong with the configuration file, which keeps no test from running."""
     problems: list[Problem] = []
-    names = [setting.name.lower() for setting in settings.INI_SETTINGS]
-    return settings.load(os.environ, {name: str(config.getini(name)) for name in names}, problems), problems
+    ini = {setting.option: str(config.getini(setting.option)) for setting in settings.INI_SETTINGS}
+    with not_rewritten():  # what reads the file is imported only where there is one
+        return settings.load(os.environ, ini, problems), problems
 
 
 def _make_reporter(session: pytest.Session, found: settings.Settings, parent: str, rerun_of: str) -> Reporter | None:

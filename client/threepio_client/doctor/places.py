@@ -86,7 +86,7 @@ def _directory(check: str, path: Path, setting: str) -> Iterator[Finding]:
         yield ok(check, f"{path}: shared by all, and nobody can rename what is another's")
     elif found.st_uid != os.getuid():
         text = f"{path} belongs to uid {found.st_uid}, not to you (uid {os.getuid()})"
-        yield problem(check, text, f"as root: chown -R {os.getuid()} {path}; or {elsewhere}")
+        yield problem(check, text, f"{elsewhere}; or, if sudo made it, as root: chown -R {os.getuid()} {path}")
     elif mode & 0o077:
         may = "write to it" if mode & 0o022 else "look into it"
         yield problem(check, f"{path} has mode {mode:04o}: others may {may}", f"chmod 700 {path}")
