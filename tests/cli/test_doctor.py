@@ -351,6 +351,13 @@ def test_a_running_daemon(broken: Broken, call: Call) -> None:
     assert found["cure"].startswith("threepiod restart; install threepiod 0.2.0")
     broken.patch.setattr(doctor, "__version__", __version__)
 
+    listens = broken.place.environ["THREEPIO_SOCKET"]
+    broken.set("THREEPIO_SOCKET", str(broken.place.path / "another"))
+    (found,) = (one for one in ask(broken, call)[1] if one["state"] == "problem")
+    assert f"threepiod (pid {pid}) keeps " in found["text"]
+    assert found["cure"].startswith(f"kill {pid} ")
+    broken.set("THREEPIO_SOCKET", listens)
+
     other = broken.place.path / "other"
     other.mkdir(mode=0o700)
     broken.set("THREEPIO_STATE_DIR", str(other))

@@ -15,8 +15,8 @@ from threepio_client.paths import StateDir
 from threepio_client.query import QueryClient, unix_socket
 from threepio_client.settings import check_socket_path
 
-PATIENCE_S: Final = 0.7
-"""A daemon that is alive answers within milliseconds."""
+PATIENCE_S: Final = 2.0
+"""A daemon that is alive answers within milliseconds; one that systemd starts for this question needs half a second."""
 START: Final = "threepiod start"
 
 
@@ -94,6 +94,8 @@ def ask(socket: Path, state_dir: Path, *, is_required: bool) -> Asked:
     except OSError:
         is_there = False
     if not is_there:
+        if elsewhere := _holder(state_dir):
+            return Asked(_listens_elsewhere(elsewhere, socket, state_dir))
         if is_required:
             return Asked(
                 problem("daemon", "none runs, and THREEPIO=require keeps pytest from running without one", START)
@@ -118,6 +120,8 @@ def _trouble(error: ThreepioError, socket: Path, state_dir: Path) -> Finding:
     if isinstance(error, Refused):
         return problem("daemon", str(error), "run one version everywhere, then: threepiod restart")
     if isinstance(cause, ConnectionRefusedError):
+        if elsewhere := _holder(state_dir):
+            return _listens_elsewhere(elsewhere, socket, state_dir)
         return problem("daemon", f"it is gone, and left its socket {socket}: nobody listens there", START)
     if isinstance(cause, PermissionError):
         return problem("daemon", f"you may not connect to {socket} ({cause.strerror})", "let the sandbox allow it")
@@ -125,6 +129,30 @@ def _trouble(error: ThreepioError, socket: Path, state_dir: Path) -> Finding:
         cure = f"threepiod restart; if that does not help, end process {_pid(state_dir)} and: {START}"
         return problem("daemon", f"it listens at {socket} and does not answer within {PATIENCE_S:g} s", cure)
     return problem("daemon", str(error), "stop what listens there, or set socket (THREEPIO_SOCKET) to another path")
+
+
+def _listens_elsewhere(pid: str, socket: Path, state_dir: Path) -> Finding:
+    text = (
+        f"threepiod (pid {pid}) keeps {state_dir} and does not listen at {socket}: it was started with another "
+        "XDG_RUNTIME_DIR or socket, or its socket was removed"
+    )
+    return problem("daemon", text, f"kill {pid} (it stores what it has, and ends), then: {START}")
+
+
+def _holder(state_dir: Path) -> str:
+    """Return the pid of the process that holds the lock of the state directory, empty if none does or it is not seen.
+
+    Asked of the system (proc(5), locks): trying to take the lock could be in the way of a daemon that starts.
+    """
+    pid = _pid(state_dir)
+    try:
+        inode = os.stat(StateDir(state_dir).lock).st_ino
+        with open("/proc/locks", encoding="ascii") as locks:
+            held = [line.split() for line in locks]
+    except (OSError, UnicodeDecodeError):
+        return ""
+    is_held = any("FLOCK" in words and pid in words and words[-3].endswith(f":{inode}") for words in held)
+    return pid if is_held else ""
 
 
 def _pid(state_dir: Path) -> str:
