@@ -103,7 +103,7 @@ def _report(run_ids: list[str], end: dict[str, int], output: Path | None, said: 
     """
     if not run_ids:
         say(
-            "no adapter reported: is the plugin installed where the command runs, and THREEPIO not off? See: threepio doctor",
+            "no adapter reported: is the plugin installed where the command runs, and THREEPIO not off? Ask threepio doctor",
             to_stderr=True,
         )
         return True
