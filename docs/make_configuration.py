@@ -13,7 +13,7 @@ HEAD: Final = """\
 
 Written by `python -m docs.make_configuration` from the settings themselves (`client/threepio_client/settings.py`).
 
-A setting is looked for in this order; the first place that has it counts. An empty text counts as not there.
+A setting is looked for in this order; the first place that has it counts. An empty variable or option counts as not there.
 
 1. The **environment**: `THREEPIO_SYNC=always`.
 2. The **ini option** of pytest with the same name in lower case: `threepio_sync = always` in the project's
