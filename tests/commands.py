@@ -1,4 +1,4 @@
-"""`threepio` called in this process: the same code as the real command, and much quicker."""
+"""The commands called in this process: the same code as the real ones, and much quicker."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from typer import Typer
 from typer.testing import CliRunner
 
 from tests.place import Place
 from threepio_client.cli.app import make_app
+from threepiod.commands import app as threepiod
 
 _APP: Final = make_app()
 
@@ -28,7 +30,16 @@ Call = Callable[..., Result]
 
 def call_threepio(place: Place, *arguments: str, **environ: str) -> Result:
     """Run `threepio` with some arguments in a place; an error that it does not catch fails the test."""
-    result = CliRunner().invoke(_APP, arguments, env={**place.environ, **environ}, prog_name="threepio")
+    return _call(_APP, "threepio", place, arguments, environ)
+
+
+def call_threepiod(place: Place, *arguments: str, **environ: str) -> Result:
+    """Likewise `threepiod`."""
+    return _call(threepiod, "threepiod", place, arguments, environ)
+
+
+def _call(app: Typer, name: str, place: Place, arguments: tuple[str, ...], environ: dict[str, str]) -> Result:
+    result = CliRunner().invoke(app, arguments, env={**place.environ, **environ}, prog_name=name)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Result(exit_code=result.exit_code, stdout=result.stdout, stderr=result.stderr)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from threepio_client.paths import StateDir
-from threepio_client.settings import Settings, load
+from threepio_client.settings import Settings, config_path, load
 
 COMMAND_TIMEOUT_S = 60.0
 QUICK = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
@@ -44,6 +44,7 @@ class Place:
             name: value for name, value in os.environ.items() if not name.startswith(("THREEPIO", "PYTEST"))
         }
         self.environ["PYTEST_ADDOPTS"] = " ".join(f"-p no:{name}" for name in other_plugins())
+        self.environ["XDG_CONFIG_HOME"] = str(path / "config")
         self.environ["THREEPIO_STATE_DIR"] = str(path / "state")
         self.environ["THREEPIO_SOCKET"] = str(path / "socket")
 
@@ -54,7 +55,14 @@ class Place:
 
     @property
     def settings(self) -> Settings:
-        return load(self.environ)
+        return load(self.environ, problems=[])
+
+    def configure(self, text: str | bytes) -> Path:
+        """Write the configuration file."""
+        path = config_path(self.environ)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
 
     @property
     def state_dir(self) -> StateDir:

@@ -204,6 +204,7 @@ IN_PLACE: Final[dict[str, list[tuple[str, ...]]]] = {
     "threepio stacks": [("waits",)],
     "threepio verify": [("dies",)],
     "threepio verify --all": [()],
+    "threepio doctor": [()],
     "threepiod status": [()],
 }
 """What is asked in the place where everything has happened; the further arguments of each question."""
@@ -213,6 +214,7 @@ TOLD: Final[dict[str, list[tuple[str, ...]]]] = {
     "threepio flaky": [()],
     "threepio history": [(FIXED,)],
     "threepio prune": [("--keep", "1", "--dry-run")],
+    "threepiod config": [()],
     "threepiod rebuild": [()],
 }
 """What is asked about two runs that differ in everything, without a daemon."""
@@ -256,6 +258,9 @@ def test_the_json_of_answers_about_tests(told: Place, command: str) -> None:
     if command == "threepiod rebuild":
         told.state_dir.journal("three").write_bytes(b"no line\n")
         told.state_dir.store.write_bytes(b"no store" * 1000)
+
+    if command == "threepiod config":
+        told.configure("colour = 1")
 
     check_answers(told, command, TOLD[command])
 

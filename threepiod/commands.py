@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Final
 
 import typer
 
-from threepio_client import __version__, settings
+from threepio_client import __version__, answers, settings
 from threepio_client.cli.output import say, say_json
+from threepio_client.cli.place import load_settings
 from threepio_client.cli.program import Commands, guarded
 from threepio_client.cli.text import clock_time
 from threepio_client.errors import NoDaemon
+from threepio_client.views import VIEW_VERSION
 from threepiod import lifecycle
 from threepiod.listener import AlreadyRunning
 
@@ -43,14 +46,14 @@ def start(
     """Start the daemon. It is ready when this returns; if one runs already, say so."""
     if foreground:
         lifecycle.become_foreground()
-    _start(settings.load())
+    _start(load_settings("threepiod", is_strict=True))
 
 
 @app.command(epilog="Example: threepiod stop")
 @guarded("threepiod")
 def stop() -> None:
     """Stop the daemon, once everything it received is stored. Running suites go on, in their journals."""
-    pid = lifecycle.stop(settings.load())
+    pid = lifecycle.stop(load_settings("threepiod"))
     say(f"threepiod stopped (pid {pid})")
 
 
@@ -58,7 +61,7 @@ def stop() -> None:
 @guarded("threepiod")
 def restart() -> None:
     """Stop the daemon if it runs, and start it. Running suites connect again by themselves."""
-    found = settings.load()
+    found = load_settings("threepiod", is_strict=True)
     try:
         lifecycle.stop(found)
     except NoDaemon as error:
@@ -71,7 +74,7 @@ def restart() -> None:
 def status(as_json: Json = False) -> None:
     """Say how the daemon is. Exit code 5 if there is none."""
     try:
-        found = lifecycle.daemon_status(settings.load())
+        found = lifecycle.daemon_status(load_settings("threepiod"))
     except NoDaemon as error:
         raise NoDaemon(f"{error}. Start one with: threepiod start") from None
     if as_json:
@@ -89,6 +92,44 @@ def status(as_json: Json = False) -> None:
     say(f"  last error {clock_time(last['time']) + ': ' + last['text'] if last else 'none'}")
 
 
+@app.command(epilog="Example: threepiod config")
+@guarded("threepiod")
+def config(as_json: Json = False) -> None:
+    """Print every setting, its value and where that comes from: environment, configuration file or default.
+
+    Ini options of a project, which stand between environment and file, are not looked at. Exit code 2 if something cannot be
+    used; all else is printed even so.
+    """
+    found, problems = settings.explain()
+    path = settings.config_path()
+    if as_json:
+        answer: answers.Config = {
+            "schema_version": VIEW_VERSION,
+            "file": str(path),
+            "file_is_there": os.path.lexists(path),
+            "settings": [
+                {
+                    "key": one.setting.key,
+                    "environment": one.setting.name,
+                    "value": one.text or None,
+                    "source": one.origin,
+                }
+                for one in found
+            ],
+            "problems": [problem.text for problem in problems],
+        }
+        say_json(answer)
+    else:
+        say(f"configuration file: {path}{'' if os.path.lexists(path) else ' (not there)'}")
+        for one in found:
+            source = {"environment": one.setting.name, "file": str(path)}.get(one.origin, one.origin)
+            say(f"{one.setting.key:<17}  {one.text or one.setting.default_text}  ({source})")
+        for problem in problems:
+            say(f"threepiod: {problem.text}", to_stderr=True)
+    if problems:
+        raise typer.Exit(2)
+
+
 @app.command(epilog="Example: threepiod rebuild")
 @guarded("threepiod")
 def rebuild(as_json: Json = False) -> None:
@@ -99,7 +140,7 @@ def rebuild(as_json: Json = False) -> None:
     """
     from threepiod.rebuild import rebuild as make_again  # brings trio, which no other command needs
 
-    made = make_again(settings.load().places)
+    made = make_again(load_settings("threepiod").places)
     if as_json:
         say_json(made.to_json())
     else:

@@ -83,6 +83,8 @@ def run_daemon(settings: Settings, ready: Callable[[], None], *, to_stderr: bool
     else:
         own_socket = None
     _log_to(state_dir.daemon_log, to_stderr=to_stderr)
+    for problem in settings_module.explain()[1]:
+        log.warning("passed over: %s", problem.text)
     store, trouble = open_store(state_dir.store)
 
     def say_ready() -> None:

@@ -528,6 +528,46 @@ class Rebuilt(TypedDict):
     seconds: Annotated[float, "how long it took"]
 
 
+class SettingFound(TypedDict):
+    """A setting."""
+
+    key: Annotated[str, "its name in the configuration file"]
+    environment: Annotated[str, "its name in the environment; in lower case that of the ini option"]
+    value: Annotated[str | None, "as it would be written; null where it is made for each run"]
+    source: Annotated[str, "`environment`, `file` or `default`"]
+
+
+class Config(TypedDict):
+    """Every setting and where it comes from."""
+
+    schema_version: Version
+    file: Annotated[str, "where the configuration file is, or would be"]
+    file_is_there: bool
+    settings: list[SettingFound]
+    problems: Annotated[list[str], "what cannot be used, one sentence each; exit code 2 if there is any"]
+
+
+class Checked(TypedDict):
+    """What a check found."""
+
+    check: Annotated[
+        str,
+        "`config`, `state`, `disk`, `sandbox`, `runtime`, `socket`, `daemon`, `plugin`, `loading`, `versions`, `copies`; "
+        "once, or once a problem",
+    ]
+    state: Annotated[str, "`ok`, `problem`, or `unknown` where it could not be looked at"]
+    text: Annotated[str, "what was found"]
+    cure: Annotated[str | None, "what to do; null where there is no problem"]
+
+
+class Examined(TypedDict):
+    """What is wrong with the installation."""
+
+    schema_version: Version
+    ok: Annotated[bool, "there is no problem"]
+    checks: list[Checked]
+
+
 ANSWERS: dict[str, type] = {
     "threepio status": Status,
     "threepio wait": Status,
@@ -543,7 +583,9 @@ ANSWERS: dict[str, type] = {
     "threepio prune": Pruned,
     "threepio verify": Verification,
     "threepio verify --all": Verifications,
+    "threepio doctor": Examined,
     "threepiod status": Daemon,
+    "threepiod config": Config,
     "threepiod rebuild": Rebuilt,
 }
 """What each command prints."""

@@ -1,4 +1,5 @@
-"""The settings of adapter, daemon and commands: environment first, then the runner's ini file, then the default.
+"""The settings of adapter, daemon and commands, all defined here: environment first, then the runner's ini file, then the
+configuration file (`configfile.py`), then the default.
 
 Read once, at the start: a test may change or clear the environment later.
 """
@@ -9,36 +10,18 @@ import re
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from zlib import crc32
 
 from threepio_client.errors import SettingsError
 
 if TYPE_CHECKING:
+    from threepio_client.configfile import Problem
     from threepio_client.paths import StateDir
 
 RUN_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SOCKET_PATH_LIMIT: Final = 107
 """Bytes of a Unix socket's path: `sun_path` holds 108 with the final NUL (unix(7))."""
-
-KEEP_DAYS: Final = 90.0
-"""Days after which a run that is over is removed."""
-
-NAMES: Final = (
-    "THREEPIO",
-    "THREEPIO_SOCKET",
-    "THREEPIO_STATE_DIR",
-    "THREEPIO_RUN_ID",
-    "THREEPIO_SYNC",
-    "THREEPIO_EVENT_BUFFER_SIZE",
-    "THREEPIO_BLOCK_MS",
-    "THREEPIO_BLOCK_TOTAL_MS",
-    "THREEPIO_NESTED",
-    "THREEPIO_STACKS",
-)
-"""Every setting but the daemon's own THREEPIO_KEEP_DAYS; as an ini option it has the same name in lower case."""
-
-T = TypeVar("T")
 
 
 class Mode(StrEnum):
@@ -97,29 +80,36 @@ class Settings(NamedTuple):
         return StateDir(self.state_dir, self.socket.with_name(f"{self.socket.name}.{owner:08x}.journals"))
 
 
-def load(environ: Mapping[str, str] | None = None, ini: Mapping[str, str] | None = None) -> Settings:
+def load(
+    environ: Mapping[str, str] | None = None,
+    ini: Mapping[str, str] | None = None,
+    problems: "list[Problem] | None" = None,
+) -> Settings:
     """Return the settings of this process.
 
     Args:
         environ: the environment; default `os.environ`.
         ini: values of the runner's ini file, by lower-case name; empty texts count as not given.
+        problems: gets what is wrong with the configuration file, and the rest of it is used. None: that is an error too,
+            but for keys that are not known, which a newer version may have.
 
     Raises:
         SettingsError: a value cannot be used; the text names the setting, where it stands, and what is allowed.
     """
-    source = _Source(os.environ if environ is None else environ, ini or {})
-    state_dir = source.get("THREEPIO_STATE_DIR", None, _absolute) or _default_state_dir()
+    source = _Source(environ, ini, problems)
+    found = {setting.key: source.get(setting).value for setting in SETTINGS if not setting.is_daemons}
+    state_dir = found["state_dir"] or _default_state_dir()
     return Settings(
-        mode=source.get("THREEPIO", Mode.AUTO, _choice(Mode)),
-        socket=source.get("THREEPIO_SOCKET", None, _absolute) or _default_socket(state_dir, source.environ),
+        mode=found["mode"],
+        socket=found["socket"] or _default_socket(state_dir, source.environ),
         state_dir=state_dir,
-        run_id=source.get("THREEPIO_RUN_ID", None, _run_id),
-        sync=source.get("THREEPIO_SYNC", SyncPolicy.GROUP, _choice(SyncPolicy)),
-        event_buffer_size=source.get("THREEPIO_EVENT_BUFFER_SIZE", 10_000, _count),
-        block_s=source.get("THREEPIO_BLOCK_MS", 0.250, _milliseconds),
-        block_total_s=source.get("THREEPIO_BLOCK_TOTAL_MS", 2.0, _milliseconds),
-        nested=source.get("THREEPIO_NESTED", False, _flag),
-        stacks=source.get("THREEPIO_STACKS", False, _flag),
+        run_id=found["run_id"],
+        sync=found["sync"],
+        event_buffer_size=found["event_buffer_size"],
+        block_s=found["block_ms"],
+        block_total_s=found["block_total_ms"],
+        nested=found["nested"],
+        stacks=found["stacks"],
     )
 
 
@@ -127,10 +117,35 @@ def load_keep_s(environ: Mapping[str, str] | None = None) -> float:
     """Return for how many seconds a run that is over is kept: THREEPIO_KEEP_DAYS, which only the daemon reads.
 
     Raises:
-        SettingsError: it is no number of days.
+        SettingsError: it is no number of days, or the configuration file cannot be used.
     """
-    source = _Source(os.environ if environ is None else environ, {})
-    return source.get("THREEPIO_KEEP_DAYS", KEEP_DAYS, _days) * 86_400
+    days: float = _Source(environ, None, None).get(BY_KEY["keep_days"]).value
+    return days * 86_400
+
+
+def explain(environ: Mapping[str, str] | None = None) -> "tuple[list[Explained], list[Problem]]":
+    """Return every setting with where it comes from, and what is wrong in environment and configuration file.
+
+    What is wrong is passed over: the next place that says something counts. Ini options are not looked at.
+
+    Args:
+        environ: the environment; default `os.environ`.
+    """
+    from threepio_client.configfile import Problem
+
+    problems: list[Problem] = []
+    source = _Source(environ, None, problems)
+    told = [source.get(setting, lambda text: problems.append(Problem(text))) for setting in SETTINGS]
+    by_key = {one.setting.key: one for one in told}
+    state_dir = by_key["state_dir"].value or _default_state_dir()
+    by_key["state_dir"].text = str(state_dir)
+    by_key["socket"].text = str(by_key["socket"].value or _default_socket(state_dir, source.environ))
+    return told, problems
+
+
+def config_path(environ: Mapping[str, str] | None = None) -> Path:
+    """Return where the configuration file is, or would be: what platformdirs says, which takes 2 ms to import."""
+    return Path(_config_file(os.environ if environ is None else environ))
 
 
 def check_socket_path(path: Path) -> None:
@@ -141,22 +156,6 @@ def check_socket_path(path: Path) -> None:
             f"the socket path has {size} bytes, the system allows {SOCKET_PATH_LIMIT}: "
             f"set THREEPIO_SOCKET to a shorter path (now {path})"
         )
-
-
-class _Source:
-    def __init__(self, environ: Mapping[str, str], ini: Mapping[str, str]) -> None:
-        self.environ = environ
-        self._ini = ini
-
-    def get(self, name: str, default: T, parse: Callable[[str], T]) -> T:
-        for place, text in (("environment", self.environ.get(name)), ("ini option", self._ini.get(name.lower()))):
-            if text:
-                try:
-                    return parse(text)
-                except ValueError as error:
-                    label = name if place == "environment" else f"{name.lower()} (ini option)"
-                    raise SettingsError(f"{label}={text!r}: {error}") from None
-        return default
 
 
 E_ = TypeVar("E_", bound=StrEnum)
@@ -172,13 +171,13 @@ def _choice(kind: type[E_]) -> Callable[[str], E_]:
     return parse
 
 
-def _absolute(text: str) -> Path | None:
+def _absolute(text: str) -> Path:
     if "\0" in text:
         raise ValueError("a path cannot hold NUL")
     return Path(os.path.abspath(os.path.expanduser(text)))  # not resolve(): a link stays a link
 
 
-def _run_id(text: str) -> str | None:
+def _run_id(text: str) -> str:
     if not RUN_ID.fullmatch(text) or text in {".", "..", "latest"} or text.endswith(".observed"):
         raise ValueError("must be 1 to 64 of A-Z a-z 0-9 . _ - and not 'latest' or with '.observed' at its end")
     return text
@@ -212,7 +211,7 @@ def _days(text: str) -> float:
 
 def _flag(text: str) -> bool:
     if text not in {"0", "1"}:
-        raise ValueError("must be 0 or 1")
+        raise ValueError("must be 0 or 1, in the configuration file also true or false")
     return text == "1"
 
 
@@ -232,3 +231,171 @@ def _default_state_dir() -> Path:
     from platformdirs import user_state_path  # only where it is needed: 2 ms
 
     return user_state_path("threepiod", appauthor=False)
+
+
+class Setting:
+    """One setting: its names, and what it may be. No NamedTuple: making one takes 0.15 ms of every suite.
+
+    Attributes:
+        name: of the environment variable.
+        key: its name in the configuration file.
+        option: its name as ini option.
+        default: as it would be written; empty where it depends on the machine or the run.
+        parse: from text to value; raises ValueError, which says what is allowed.
+        meaning: one or two sentences, for help and documentation.
+        default_text: the default in words, where `default` is empty.
+        is_daemons: only the daemon reads it: it is no ini option.
+        is_a_runs: it is of one run: it cannot stand in the configuration file.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        default: str,
+        parse: Callable[[str], Any],
+        meaning: str,
+        default_text: str = "",
+        is_daemons: bool = False,
+        is_a_runs: bool = False,
+    ) -> None:
+        self.name = name
+        self.key = "mode" if name == "THREEPIO" else name.removeprefix("THREEPIO_").lower()
+        self.option = name.lower()
+        self.default = default
+        self.parse = parse
+        self.meaning = meaning
+        self.default_text = default_text
+        self.is_daemons = is_daemons
+        self.is_a_runs = is_a_runs
+
+
+SETTINGS: Final = (
+    Setting(
+        "THREEPIO",
+        "auto",
+        _choice(Mode),
+        "auto: connect if a daemon listens, else journal only. require: a usage error if none does. off: nothing is written",
+    ),
+    Setting(
+        "THREEPIO_STATE_DIR",
+        "",
+        _absolute,
+        "directory with journals, store and logs",
+        "the user's state directory (~/.local/state/threepiod)",
+    ),
+    Setting(
+        "THREEPIO_SOCKET",
+        "",
+        _absolute,
+        "path of the daemon's socket, 107 bytes at most",
+        "threepiod/threepiod.sock in the user's runtime directory; without one, threepiod.sock in the state directory",
+    ),
+    Setting(
+        "THREEPIO_RUN_ID",
+        "",
+        _run_id,
+        "the id that this run is to have, 1 to 64 of A-Z a-z 0-9 . _ -; one that is taken becomes -2, -3 ...",
+        "seven random characters",
+        is_a_runs=True,
+    ),
+    Setting(
+        "THREEPIO_SYNC",
+        "group",
+        _choice(SyncPolicy),
+        "group, always or exit: when the journal is synced where no daemon does. group: at an event, 100 ms or 100 sync "
+        "times after the last",
+    ),
+    Setting("THREEPIO_EVENT_BUFFER_SIZE", "10000", _count, "events that may be sent and not yet stored"),
+    Setting(
+        "THREEPIO_BLOCK_MS",
+        "250",
+        _milliseconds,
+        "milliseconds that one event may wait for a slow daemon; inf waits for ever",
+    ),
+    Setting(
+        "THREEPIO_BLOCK_TOTAL_MS",
+        "2000",
+        _milliseconds,
+        "milliseconds that all events of a run together may wait; only stalls over 20 ms count",
+    ),
+    Setting(
+        "THREEPIO_KEEP_DAYS",
+        "90",
+        _days,
+        "days after which the daemon removes a run that is over; inf keeps all",
+        is_daemons=True,
+    ),
+    Setting("THREEPIO_NESTED", "0", _flag, "1: report a pytest that was started inside a test too"),
+    Setting(
+        "THREEPIO_STACKS",
+        "0",
+        _flag,
+        "1: let 'threepio stacks' ask the tests' own processes where they are, by the signal SIGRTMIN+11, which a suite "
+        "could notice",
+    ),
+)
+"""In the order of the documentation."""
+BY_KEY: Final = {setting.key: setting for setting in SETTINGS}
+INI_SETTINGS: Final = tuple(setting for setting in SETTINGS if not setting.is_daemons)
+"""Those that are ini options too, with the same name in lower case."""
+
+
+class Explained:
+    """What a setting is, and why.
+
+    Attributes:
+        setting: which one.
+        value: what it is, parsed; None where it depends on the machine or the run.
+        text: the same as it is written.
+        origin: `environment`, `ini option`, `file` or `default`.
+    """
+
+    def __init__(self, setting: Setting, value: Any, text: str, origin: str) -> None:
+        self.setting = setting
+        self.value = value
+        self.text = text
+        self.origin = origin
+
+
+def _config_file(environ: Mapping[str, str]) -> str:
+    base = environ.get("XDG_CONFIG_HOME", "").strip() or os.path.expanduser("~/.config")
+    return f"{base}/threepiod/config.toml"
+
+
+class _Source:
+    def __init__(
+        self, environ: Mapping[str, str] | None, ini: Mapping[str, str] | None, problems: "list[Problem] | None"
+    ) -> None:
+        self.environ = os.environ if environ is None else environ
+        self._ini = ini or {}
+        self._file: Mapping[str, str] = {}
+        path = _config_file(self.environ)
+        if not os.path.lexists(path):
+            return
+        from threepio_client.configfile import read  # brings tomllib: 2 ms, and only where there is a file
+
+        self._file, found = read(Path(path))
+        if problems is not None:
+            problems += found
+        for problem in found:
+            if problems is None and not problem.is_unknown_key:
+                raise SettingsError(problem.text)
+
+    def get(self, setting: Setting, complain: Callable[[str], None] | None = None) -> Explained:
+        """Return what a setting is; what cannot be used is complained of and passed over, or raises SettingsError."""
+        for origin, text in (
+            ("environment", self.environ.get(setting.name)),
+            ("ini option", self._ini.get(setting.option)),
+            ("file", self._file.get(setting.key)),
+        ):
+            if text:
+                try:
+                    return Explained(setting, setting.parse(text), text, origin)
+                except ValueError as error:
+                    label = setting.name if origin == "environment" else f"{setting.option} ({origin})"
+                    if complain is None:
+                        raise SettingsError(f"{label}={text!r}: {error}") from None
+                    complain(f"{label}={text!r}: {error}")
+        return Explained(
+            setting, setting.parse(setting.default) if setting.default else None, setting.default, "default"
+        )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_threepio.reporter import Reporter
     from pytest_threepio.rerun import Rerun
     from pytest_threepio.stackdump import StackDump
+    from threepio_client.configfile import Problem
 
 _KEY: Final = pytest.StashKey["Reporter"]()
 _DUMP: Final[pytest.StashKey[StackDump]] = pytest.StashKey()
@@ -31,24 +32,12 @@ _PARENT: Final = "THREEPIO_PARENT_RUN_ID"
 _active: list[Reporter] = []
 """Reporters of this process, the outermost session first: a session inside a test stays silent."""
 
-_HELP: Final = {
-    "THREEPIO": "auto, require or off: report this run to threepiod",
-    "THREEPIO_SOCKET": "path of threepiod's socket",
-    "THREEPIO_STATE_DIR": "directory with journals and store",
-    "THREEPIO_RUN_ID": "the id that this run is to have",
-    "THREEPIO_SYNC": "group, always or exit: when the journal is synced where no daemon does",
-    "THREEPIO_EVENT_BUFFER_SIZE": "events that may be sent and not yet stored",
-    "THREEPIO_BLOCK_MS": "milliseconds that one event may wait for a slow daemon",
-    "THREEPIO_BLOCK_TOTAL_MS": "milliseconds that a run may wait for a slow daemon",
-    "THREEPIO_NESTED": "1: report a pytest that was started inside a test too",
-    "THREEPIO_STACKS": "1: let 'threepio stacks' ask the tests' own processes where they are, by a real-time signal",
-}
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the ini options, each with the name of its environment variable in lower case, and the option."""
-    for name in settings.NAMES:
-        parser.addini(name.lower(), f"threepiod: {_HELP[name]} (environment: {name})", default="")
+    for setting in settings.INI_SETTINGS:
+        help_text = f"threepiod: {setting.meaning} (environment: {setting.name})"
+        parser.addini(setting.option, help_text, default="")
     group = parser.getgroup("threepio")
     group.addoption(
         "--threepio-rerun",
@@ -76,7 +65,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
                 from pytest_threepio.inflight import register_in_worker
 
             register_in_worker(config, worker_input)
-            _dump_stacks(config, _settings(config), worker_input["threepio_run_id"])
+            _dump_stacks(config, _settings(config)[0], worker_input["threepio_run_id"])
         return
     if rerun is not None:
         _say(config, f"threepio: {rerun.plan}")
@@ -84,12 +73,14 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         _say(config, "threepio: off: this version works on Linux only")
         return
     try:
-        found = _settings(config)
+        found, problems = _settings(config)
         if found.mode is settings.Mode.OFF:
             return
         is_nested = bool(_active) or "PYTEST_CURRENT_TEST" in os.environ
         if is_nested and not found.nested:
             return
+        for problem in problems:
+            _say(config, f"threepio: {problem.text} (the tests go on without it)")
         parent = _active[-1].run_id if _active else os.environ.get(_PARENT, "") if is_nested else ""
         reporter = _make_reporter(session, found, parent, rerun.run_id if rerun is not None else "")
     except (SettingsError, NoDaemon) as error:
@@ -155,15 +146,19 @@ def _make_rerun(config: pytest.Config, worker_input: dict[str, Any] | None) -> R
         reference, up_to = worker_input[WORKER_INPUT]
     only_failed = config.getoption("threepio_rerun_failed")
     try:
-        rerun = make(config, _settings(config).places, reference, up_to, only_failed=only_failed)
+        rerun = make(config, _settings(config)[0].places, reference, up_to, only_failed=only_failed)
     except SettingsError as error:
         raise pytest.UsageError(f"threepio: {error}") from None
     config.pluginmanager.register(rerun, "threepio-rerun")
     return rerun
 
 
-def _settings(config: pytest.Config) -> settings.Settings:
-    return settings.load(os.environ, {name.lower(): str(config.getini(name.lower())) for name in settings.NAMES})
+def _settings(config: pytest.Config) -> tuple[settings.Settings, list[Problem]]:
+    """Return the settings, and what is wrong with the configuration file, which keeps no test from running."""
+    problems: list[Problem] = []
+    ini = {setting.option: str(config.getini(setting.option)) for setting in settings.INI_SETTINGS}
+    with not_rewritten():  # what reads the file is imported only where there is one
+        return settings.load(os.environ, ini, problems), problems
 
 
 def _make_reporter(session: pytest.Session, found: settings.Settings, parent: str, rerun_of: str) -> Reporter | None:

@@ -114,10 +114,11 @@ OF_THE_COMMAND: Final = {
     ("run", 137): ["sh", "-c", "kill -KILL $$"],
 }
 OTHERS: Final = {
+    ("doctor", 0), ("doctor", 1),  # test_doctor.py
     ("stacks", 0), ("prune", 1), ("rerun", 7), ("threepiod start", 0), ("threepiod start", 2), ("threepiod start", 3),
     ("threepiod start", 5), ("threepiod stop", 0), ("threepiod stop", 3), ("threepiod stop", 5), ("threepiod restart", 0),
     ("threepiod restart", 3), ("threepiod restart", 5), ("threepiod status", 0), ("threepiod status", 5),
-    ("threepiod rebuild", 0), ("threepiod rebuild", 1), ("threepiod rebuild", 2),
+    ("threepiod config", 0), ("threepiod rebuild", 0), ("threepiod rebuild", 1), ("threepiod rebuild", 2),
 }  # fmt: skip
 """Those with a test of their own below."""
 
@@ -184,7 +185,7 @@ def test_wrong_usage(alone: Place, call: Call, command: str) -> None:
     assert code == (4 if command == "rerun" else 2)
 
 
-@pytest.mark.parametrize("command", [name for name in commands() if name not in ("threepiod status", "run")])
+@pytest.mark.parametrize("command", [name for name in commands() if name not in ("threepiod status", "run", "doctor")])
 def test_a_setting_that_cannot_be_used(alone: Place, call: Call, command: str) -> None:
     program, _, name = command.rpartition(" ")
     words = {"show": ["x"], "history": ["x"], "prune": ["two"]}.get(name, [])
@@ -242,6 +243,7 @@ def test_the_daemons_own(place: Place) -> None:
     (place.path / "file").touch()
     assert (code("status"), code("stop")) == (5, 5)
     assert code("start", THREEPIO_STATE_DIR=str(place.path / "file")) == 2
+    assert code("config") == 0
     assert (code("start"), code("start"), code("status"), code("rebuild")) == (0, 0, 0, 2)
     assert (code("restart"), code("stop"), code("rebuild")) == (0, 0, 0)
     place.state_dir.store.write_bytes(b"no store" * 1000)

@@ -11,7 +11,12 @@ import pytest
 
 from threepio_client import settings
 from threepio_client.errors import SettingsError
-from threepio_client.settings import NAMES, SOCKET_PATH_LIMIT, Mode, SyncPolicy, check_socket_path, load
+from threepio_client.settings import INI_SETTINGS, SOCKET_PATH_LIMIT, Mode, SyncPolicy, check_socket_path, load
+
+
+@pytest.fixture(autouse=True)
+def _no_configuration_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
 
 
 def test_the_defaults() -> None:
@@ -114,7 +119,7 @@ def test_a_bad_value_is_named_with_what_is_allowed(name: str, value: str, allowe
 
 
 def test_every_setting_is_checked() -> None:
-    assert set(BAD) == set(NAMES)
+    assert set(BAD) == {setting.name for setting in INI_SETTINGS}
 
 
 @pytest.mark.parametrize("value", ["Auto", "REQUIRE", "off"])

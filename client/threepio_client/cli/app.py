@@ -30,6 +30,7 @@ COMMANDS: Final = (
     "stacks",
     "prune",
     "verify",
+    "doctor",
 )
 """In the order of the help. Each is the function of its name in the module of its name, with an EXAMPLE beside it."""
 _MODULES: Final = {"run": "run_command"}

@@ -21,7 +21,7 @@ _PLAIN_NODEID: Final = re.compile(r"[\w./:\[\]=+,-]{1,500}", re.ASCII)
 def run_references(incomplete: str) -> list[str]:
     """Return `latest` and the ids of the newest runs that begin like this, the latest first."""
     try:
-        found = Archive(settings.load().places).run_ids()
+        found = Archive(settings.load(problems=[]).places).run_ids()
     except (ThreepioError, OSError, ValueError):
         found = []
     names = ["latest", *(run_id for run_id in found if RUN_ID.fullmatch(run_id))]
@@ -31,7 +31,7 @@ def run_references(incomplete: str) -> list[str]:
 def nodeids(incomplete: str) -> list[str]:
     """Return stored node ids that begin like this."""
     try:
-        with Archive(settings.load().places).reading() as store:
+        with Archive(settings.load(problems=[]).places).reading() as store:
             if store is None:
                 return []
             # A range of the index: quick also among hundreds of thousands of names.

@@ -7,10 +7,11 @@ from typing import Annotated, Final
 
 import typer
 
-from threepio_client import answers, settings
+from threepio_client import answers
 from threepio_client.cli.completion import run_references
 from threepio_client.cli.options import AsJson, length_of_time
 from threepio_client.cli.output import say, say_json
+from threepio_client.cli.place import load_settings
 from threepio_client.cli.source import open_source
 from threepio_client.cli.text import duration
 from threepio_client.line import plain_text
@@ -55,7 +56,7 @@ def prune(
         ]
     began = time.monotonic()
     if found and not dry_run:
-        place = settings.load()
+        place = load_settings()
         with QueryClient.connect(place.socket, PATIENCE_S, state_dir=place.state_dir) as client:
             for row in found:
                 client.ask("remove", {"run": row["run_id"], "exact": True})

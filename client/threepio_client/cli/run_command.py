@@ -18,6 +18,7 @@ from threepio_client import clock, faulttrace, settings
 from threepio_client.cgroup import OomKills
 from threepio_client.cli.live import LOOK_EVERY_S, Following, say_result
 from threepio_client.cli.output import one_line, say
+from threepio_client.cli.place import load_settings
 from threepio_client.cli.source import PATIENCE_S, Source, open_source
 from threepio_client.cli.text import status_lines
 from threepio_client.errors import NoDaemon, NoPlace, ThreepioError
@@ -60,7 +61,7 @@ def run_and_report(command: list[str], cwd: str | None = None) -> None:
     Raises:
         typer.Exit: always, with the exit code.
     """
-    found = settings.load()
+    found = load_settings()
     state_dir = found.places
     _ensure_daemon(found)
     run_id = found.run_id or _free_run_id(state_dir)
@@ -102,7 +103,8 @@ def _report(run_ids: list[str], end: dict[str, int], output: Path | None, said: 
     """
     if not run_ids:
         say(
-            "no adapter reported: is the plugin installed where the command runs, and THREEPIO not off?", to_stderr=True
+            "no adapter reported: is the plugin installed where the command runs, and THREEPIO not off? Ask threepio doctor",
+            to_stderr=True,
         )
         return True
     try:

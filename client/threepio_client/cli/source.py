@@ -12,8 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from threepio_client import settings
 from threepio_client.cli.output import say
+from threepio_client.cli.place import load_settings
 from threepio_client.errors import NoDaemon, Refused, SettingsError
 from threepio_client.query import QueryClient
 from threepio_client.settings import Settings
@@ -110,7 +110,7 @@ def open_source() -> Iterator[Source]:
     Raises:
         SettingsError: a setting cannot be used.
     """
-    found = settings.load()
+    found = load_settings()
     _check_state_dir(found.state_dir)
     client = None
     try:
