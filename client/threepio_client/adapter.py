@@ -171,7 +171,7 @@ class Adapter:
         else:
             link.offer(self._journal.number, self._journal.end, seq, line, now, can_wait=can_wait)
             if link.trouble:
-                self.complain(f"the connection to threepiod ended: {link.trouble}", key="connection")
+                self._complain_of(link)
         if now >= self._sync_at:
             self._sync_if_due(now)
         # Nothing follows runComplete, which has statistics of its own.
@@ -219,6 +219,8 @@ class Adapter:
         self._sync()
         if self._link is not None:
             stored = self._link.finish(self._journal.seq)
+            if self._link.trouble and not stored:
+                self._complain_of(self._link)
         if self._not_taken():
             self.complain(
                 f"{self._not_taken()} events that could not be journaled were sent, and nobody says that they are stored"
@@ -234,7 +236,8 @@ class Adapter:
             )
         if self._connections and not stored:
             self.complain(
-                f"threepiod was slow or away: {self._spilled_in_all()} events were spilled; it takes them from the journal"
+                f"threepiod was slow or away: {self._spilled_in_all()} events were spilled; what it lacks it takes from the "
+                "journal"
             )
         self._journal.close()
         if self.now is not None:
@@ -368,6 +371,9 @@ class Adapter:
         self._synced_seq = journal.seq
         self._mark = (journal.seq, journal.end)
         self.complain(f"{error}. The journal goes on in other files, the first of them {journal.path}", key="next file")
+
+    def _complain_of(self, link: Link) -> None:
+        self.complain(f"the connection to threepiod ended: {link.trouble}", key="connection")
 
     def _not_taken(self) -> int:
         """Return how many of the events that were sent unjournaled are not known to be stored."""

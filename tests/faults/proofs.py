@@ -116,15 +116,31 @@ def _stopped_daemon(seed: int, place: Place, bug: str) -> tuple[str, ...]:
 
 
 def _failed_sync(seed: int, place: Place, bug: str) -> tuple[str, ...]:
-    """The second sync of a journal by the daemon fails, once; every crash state is judged."""
-    return _crash_states(seed, place, bug, {"fail": ".jsonl=2"})
+    """The daemon's second sync of the journal fails, once, long before the adapter's only one, which is at its end."""
+    return _crash_states(seed, place, bug, {"fail": ".jsonl=2"}, {"THREEPIO_SYNC": "exit"}, pause_ms=5)
 
 
-def _crash_states(seed: int, place: Place, bug: str, faults: dict[str, str] | None = None) -> tuple[str, ...]:
+def _crash_states(
+    seed: int,
+    place: Place,
+    bug: str,
+    daemon_faults: dict[str, str] | None = None,
+    emitter_settings: dict[str, str] | None = None,
+    *,
+    pause_ms: int = 2,
+) -> tuple[str, ...]:
     """A run is recorded, with the bug in both of its processes, and crash states of it are judged."""
     daemon = ("-P", "-m", "tests.faults.planted_disk", bug, "daemon") if bug else ()
     emitter = ("-m", "tests.faults.planted_disk", bug, "producer") if bug else ()
-    found = record(place, seed, daemon=daemon, emitter=emitter, daemon_faults=faults or {})
+    found = record(
+        place,
+        seed,
+        daemon=daemon,
+        emitter=emitter,
+        daemon_faults=daemon_faults,
+        emitter_settings=emitter_settings,
+        pause_ms=pause_ms,
+    )
     assert found.acked
     return tuple(found.judge(STATES, seed, enough=1 if bug else STATES)[1])
 

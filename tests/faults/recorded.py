@@ -53,6 +53,8 @@ def record(
     emitter: tuple[str, ...] = (),
     daemon_faults: Mapping[str, str] | None = None,
     emitter_faults: Mapping[str, str] | None = None,
+    emitter_settings: Mapping[str, str] | None = None,
+    pause_ms: int = 2,
 ) -> Recording:
     """Record a run with a daemon, which is stopped at its end.
 
@@ -62,19 +64,21 @@ def record(
         kind: how the run goes.
         daemon, emitter: other commands than the real ones.
         daemon_faults, emitter_faults: what the library is to do besides noting, as for `Scene.shim`.
+        emitter_settings: THREEPIO_ variables of the emitter.
+        pause_ms: between its events.
     """
     steps = place.path / "steps"
     place.state_dir.path.mkdir(mode=0o700)
     with Scene(place, seed) as scene:
         daemon_environ = scene.shim(log=str(steps), **(daemon_faults or {}))
-        emitter_environ = scene.shim(log=str(steps), **(emitter_faults or {}))
+        emitter_environ = {**scene.shim(log=str(steps), **(emitter_faults or {})), **(emitter_settings or {})}
         if kind is Kind.ALONE:
             emitter_environ["THREEPIO_SYNC"] = "always"
         else:
             served = scene.start_daemon(daemon_environ, *daemon)
             pids = {served.pid}
         events = 0 if kind is Kind.KILLED else EVENTS
-        producer, out = scene.start_emitter(events, emitter_environ, pause_ms=2, command=emitter)
+        producer, out = scene.start_emitter(events, emitter_environ, pause_ms=pause_ms, command=emitter)
         if kind is Kind.KILLED:
             wait_until(lambda: producer.poll() is not None or told_in(out).attempted >= EVENTS // 2)
             served.kill()
