@@ -35,7 +35,7 @@ constant of the product that is changed for this - each with a new daemon:
   slowed      --slow-events events, each commit slowed down to {SLOW:,} events a second; with the default budget
 
 Time blocked is the adapter's own account. Needs threepiod[daemon] in the environment of --python. There is no
-requirement: the table is for choosing the defaults (10,000 events, 1 MiB). Exit code 1 if a run failed, 2 if something is
+requirement: the table is for choosing the defaults (10,000 events, 2 MiB). Exit code 1 if a run failed, 2 if something is
 missing.
 """
 

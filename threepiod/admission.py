@@ -101,8 +101,8 @@ class Admission:
 
     @property
     def window(self) -> int:
-        """Bytes that an adapter may have un-acked: half as much where many share the daemon's memory."""
-        return WINDOW if self._guests[Role.ADAPTER] <= FEW_ADAPTERS else WINDOW // 2
+        """Bytes that an adapter may have un-acked: a quarter where many share the daemon's memory."""
+        return WINDOW if self._guests[Role.ADAPTER] <= FEW_ADAPTERS else WINDOW // 4
 
     @contextmanager
     def long_answer(self, size: int) -> Iterator[bool]:

@@ -38,6 +38,7 @@ from threepio_client.protocol import (
     State,
     Unjournaled,
     Welcome,
+    joined,
 )
 from threepiod.admission import Admission
 from threepiod.run import Run
@@ -275,7 +276,7 @@ class ClientConnection:
             if not data:
                 return None
             self._last_read = len(data)
-            self._messages = self._protocol.receive(data)
+            self._messages = joined(self._protocol.receive(data))
             self._is_offering = True
         return message
 

@@ -38,7 +38,8 @@ from threepiod.watch import ProcessWatch
 
 BATCH_BYTES: Final = 1024 * 1024
 BATCH_EVENTS: Final = 10_000
-"""A batch holds at most what one adapter may have un-acked (protocol.WINDOW): the memory of one run."""
+"""A batch is the memory of one run: half of what an adapter may have un-acked (protocol.WINDOW), so that the next one
+gathers while it is stored."""
 GATHER_S: Final = 0.050
 """How long a commit waits for more events: 20 commits a second for a busy run cost the daemon little, and nobody
 waits for one. Not waited when the batch is half full or the run is ending."""

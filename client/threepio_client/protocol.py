@@ -16,8 +16,8 @@ from threepio_client.errors import LocalProtocolError, RemoteProtocolError
 from threepio_client.wire import FRAME_LIMIT, HELLO_LIMIT, FrameReader, frame
 
 VERSION: Final = 1
-WINDOW: Final = 1024 * 1024
-"""Bytes of lines that an adapter may have sent and not yet been acked for: the daemon's memory for one connection."""
+WINDOW: Final = 2 * 1024 * 1024
+"""Bytes of lines that an adapter may have sent and not yet been acked for. With less it waits while a batch is stored."""
 WINDOW_EVENTS: Final = 10_000
 """Events likewise, unless THREEPIO_EVENT_BUFFER_SIZE says less."""
 REPLY_PIECE: Final = 256 * 1024
@@ -161,6 +161,8 @@ _FIELD_TYPES: Final[dict[type[Message], tuple[type, ...]]] = {
 """What each further element must be; integers are never negative."""
 
 _KINDS: Final = {code: kind for kind, code in _CODES.items()}
+_OF_LINES: Final = (Lines, Unjournaled)
+_BYTES: Final = frozenset({bytes})
 
 
 class Role(Enum):
@@ -238,7 +240,7 @@ def from_array(array: list[Any]) -> Message:
     for name, wanted, value in zip(kind._fields, types, values, strict=True):
         if type(value) is not wanted or (type(value) is int and value < 0):
             raise RemoteProtocolError("bad-message", f"{kind.__name__}.{name} is not a {wanted.__name__}")
-    if kind in (Lines, Unjournaled) and not set(map(type, values[-1])) <= {bytes}:
+    if kind in _OF_LINES and not _BYTES.issuperset(map(type, values[-1])):
         raise RemoteProtocolError("bad-message", f"{kind.__name__}.lines holds something else than bytes")
     message: Message = kind(*values)
     return message
@@ -298,6 +300,46 @@ class Connection:
                 )
             self.state = after
             yield message
+
+
+def joined(messages: Iterator[Message]) -> Iterator[Message]:
+    """Yield the messages, with lines that follow on each other in a file as one message of all of them.
+
+    Adapters send nearly every line in a frame of its own; what is checked and done for a message is then done once.
+
+    Raises:
+        RemoteProtocolError: from `messages`, after what came before it.
+    """
+    held: Lines | None = None
+    end = 0
+    try:
+        for message in messages:
+            if held is not None and type(message) is Lines and _follows(message, held, end):
+                held.lines.extend(message.lines)
+                end = message.end
+                continue
+            if held is not None:
+                yield held._replace(end=end)
+                held = None
+            if type(message) is Lines:
+                held, end = message, message.end
+            else:
+                yield message
+    except RemoteProtocolError:
+        if held is not None:
+            yield held._replace(end=end)
+        raise
+    if held is not None:
+        yield held._replace(end=end)
+
+
+def _follows(message: Lines, held: Lines, end: int) -> bool:
+    lines = message.lines
+    return (
+        message.first_seq == held.first_seq + len(held.lines)
+        and message.file == held.file
+        and message.end == end + sum(map(len, lines)) + len(lines)
+    )
 
 
 def _client_role(name: str) -> Role:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
@@ -357,6 +358,23 @@ def test_a_daemon_that_ends_is_said_once_and_one_that_comes_back_is_used(
         assert daemon.seqs[-2:] == [first + 1, first + 2]
         assert final_stats(made)["connections"] == 2
         assert len([text for text in made.complaints if "connection" in text]) == 1
+
+
+def test_a_daemon_that_ends_after_the_last_event_is_said(start: Start, place: Path) -> None:
+    with FakeDaemon(place / "socket", acks=False) as daemon:
+        made = start()
+
+        def end_at_bye() -> None:
+            daemon.wait_until(lambda: daemon.byes)
+            daemon.hang_up()
+
+        ender = threading.Thread(target=end_at_bye)
+        ender.start()
+
+        assert not made.close(DONE)
+
+        ender.join()
+    assert len([text for text in made.complaints if text.startswith("the connection to threepiod ended: ")]) == 1
 
 
 def test_a_connection_that_is_not_there_is_not_tried_at_every_event(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -27,6 +28,7 @@ from threepio_client.protocol import (
     State,
     Welcome,
     from_array,
+    joined,
     to_frame,
 )
 from threepio_client.wire import FrameReader, frame
@@ -363,3 +365,56 @@ def test_acks_are_looked_for_when_a_quarter_is_used(sizes: list[int], used: bool
         credit.sent(seq, size)
 
     assert credit.mostly_used is used
+
+
+def lines(first_seq: int, *texts: bytes, end: int, file: int = 0) -> Lines:
+    return Lines(file=file, end=end, first_seq=first_seq, lines=list(texts))
+
+
+def test_lines_that_follow_on_each_other_are_one_message() -> None:
+    found = list(
+        joined(iter([lines(4, b"four", end=105), lines(5, b"five", b"six", end=114), lines(7, b"7", end=116)]))
+    )
+
+    assert found == [lines(4, b"four", b"five", b"six", b"7", end=116)]
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        pytest.param(lines(6, b"six", end=109), id="a line is left out"),
+        pytest.param(lines(4, b"four", end=110), id="a line comes again"),
+        pytest.param(lines(5, b"five", end=110, file=1), id="another file"),
+        pytest.param(lines(5, b"five", end=111), id="other bytes between them"),
+        pytest.param(Bye(last_seq=4), id="another message"),
+    ],
+)
+def test_what_does_not_follow_stays_a_message_of_its_own(second: Message) -> None:
+    first, third = lines(4, b"four", end=105), lines(9, b"nine", end=200)
+
+    assert list(joined(iter([first, second, third]))) == [first, second, third]
+
+
+def test_lines_before_a_bad_frame_are_not_lost() -> None:
+    def stream() -> Iterator[Message]:
+        yield lines(1, b"one", end=4)
+        yield lines(2, b"two", end=8)
+        raise RemoteProtocolError("bad-frame", "no message")
+
+    messages = joined(stream())
+
+    assert next(messages) == lines(1, b"one", b"two", end=8)
+    with pytest.raises(RemoteProtocolError, match="no message"):
+        next(messages)
+
+
+def test_lines_that_nobody_wants_any_more_are_let_go() -> None:
+    messages = cast(
+        "Generator[Message, None, None]",
+        joined(iter([lines(1, b"one", end=4), Bye(last_seq=1), lines(2, b"two", end=8)])),
+    )
+    next(messages)
+
+    messages.close()
+
+    assert list(messages) == []

@@ -93,7 +93,7 @@ VIOLATIONS: dict[str, tuple[list[Any], str]] = {
         "bad-message",
     ),
     "more than the window": (
-        welcome_and(*[to_frame(Lines(file=0, end=2**21, first_seq=seq, lines=[b"x" * 2**19])) for seq in (2, 3)]),
+        welcome_and(*[to_frame(Lines(file=0, end=2**22, first_seq=seq, lines=[b"x" * 2**19])) for seq in range(2, 6)]),
         "credit-overrun",
     ),
     "lines after BYE": (welcome_and(to_frame(Bye(last_seq=9)), to_frame(frame_of(LINES, 1))), "bad-order"),
@@ -497,4 +497,4 @@ async def test_many_adapters_get_smaller_windows(place: Place) -> None:
             assert isinstance(welcome, Welcome)
             windows.append(welcome.window)
 
-    assert windows == [WINDOW, WINDOW, WINDOW // 2]
+    assert windows == [WINDOW, WINDOW, WINDOW // 4]

@@ -204,15 +204,22 @@ def _other_version(place: Place, client: RawClient, run_id: str) -> None:
     client.say(adapter_hello(place, run_id)._replace(versions=[VERSION + 1, VERSION + 2]))
 
 
+def _bytes_of(size: int) -> list[bytes]:
+    """Return frames of so many bytes of lines, from the one after runStart on."""
+    return [
+        to_frame(Lines(file=0, end=2 * WINDOW, first_seq=seq, lines=[b"x" * BIG])) for seq in range(2, 2 + size // BIG)
+    ]
+
+
 VIOLATIONS: Final[dict[str, tuple[Break, str]]] = {
     "credit overrun": (
-        _greeted(*[to_frame(Lines(file=0, end=2**22, first_seq=seq, lines=[b"x" * BIG])) for seq in (2, 3, 4)]),
+        _greeted(*_bytes_of(WINDOW + BIG)),
         "credit-overrun",
     ),
     "credit overrun in one frame": (
         _greeted(
-            to_frame(Lines(file=0, end=2**22, first_seq=2, lines=[b"x" * BIG])),
-            to_frame(Lines(file=0, end=2**22, first_seq=3, lines=[b"x" * 1000] * 530)),
+            *_bytes_of(WINDOW - BIG),
+            to_frame(Lines(file=0, end=2 * WINDOW, first_seq=2 + WINDOW // BIG - 1, lines=[b"x" * 1000] * 530)),
         ),
         "credit-overrun",
     ),
