@@ -61,7 +61,7 @@ def test_a_command_says_once_what_is_wrong_and_answers(place: Place) -> None:
 
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("block_ms = -1") == 2  # the daemon's own reason is the other
-    assert "going on without a daemon: threepiod: " in done.stderr
+    assert "going on without a daemon: " in done.stderr
     asked = place.threepio("status", "run")
     assert asked.stdout.startswith("run run: passed")
     assert asked.stderr.count("(going on without it)") == 3

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 import trio
 
+from threepio_client import clock
 from threepio_client.errors import RemoteProtocolError
 from threepio_client.protocol import WINDOW, Role
 
@@ -64,6 +65,12 @@ class Admission:
         self._strangers: dict[trio.CancelScope, None] = {}  # the one that came first is first
         self._guests: Counter[Role] = Counter()
         self._long = 0
+        self._busy_at = clock.monotonic()
+
+    @property
+    def busy_at(self) -> float:
+        """When somebody was connected the last time, by `clock.monotonic`: now, if somebody is."""
+        return clock.monotonic() if self._strangers or any(self._guests.values()) else self._busy_at
 
     @contextmanager
     def stranger(self) -> Iterator[trio.CancelScope]:
@@ -79,6 +86,7 @@ class Admission:
                 yield scope
         finally:
             self._strangers.pop(scope, None)
+            self._busy_at = clock.monotonic()
 
     @contextmanager
     def guest(self, role: Role) -> Iterator[None]:
@@ -98,6 +106,7 @@ class Admission:
             yield
         finally:
             self._guests[role] -= 1
+            self._busy_at = clock.monotonic()
 
     @property
     def window(self) -> int:

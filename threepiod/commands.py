@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import suppress
 from typing import Annotated, Final
 
 import typer
@@ -14,8 +16,9 @@ from threepio_client.cli.program import Commands, guarded
 from threepio_client.cli.text import clock_time
 from threepio_client.errors import NoDaemon
 from threepio_client.views import VIEW_VERSION
-from threepiod import lifecycle
+from threepiod import lifecycle, units
 from threepiod.listener import AlreadyRunning
+from threepiod.metrics import openmetrics
 
 app = typer.Typer(
     name="threepiod",
@@ -42,8 +45,18 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON (docs/json.md).")
 @guarded("threepiod")
 def start(
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay in this terminal and log to it.")] = False,
+    idle_exit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="End after so long without a run or a client: 90s, 30m, 2h. Default: THREEPIO_IDLE_EXIT.",
+        ),
+    ] = None,
 ) -> None:
     """Start the daemon. It is ready when this returns; if one runs already, say so."""
+    if idle_exit is not None:
+        os.environ["THREEPIO_IDLE_EXIT"] = idle_exit
+    settings.load_daemons()  # the daemon would refuse what cannot be used, but its words are for the log
     if foreground:
         lifecycle.become_foreground()
     _start(load_settings("threepiod", is_strict=True))
@@ -73,10 +86,7 @@ def restart() -> None:
 @guarded("threepiod")
 def status(as_json: Json = False) -> None:
     """Say how the daemon is. Exit code 5 if there is none."""
-    try:
-        found = lifecycle.daemon_status(load_settings("threepiod"))
-    except NoDaemon as error:
-        raise NoDaemon(f"{error}. Start one with: threepiod start") from None
+    found = lifecycle.daemon_status(load_settings("threepiod"))
     if as_json:
         say_json(found)
         return
@@ -90,6 +100,58 @@ def status(as_json: Json = False) -> None:
     say(f"  since then {', '.join(f'{count} {_TOTALS[name]}' for name, count in events.items() if count) or 'none'}")
     say(f"  memory     {found['rss_bytes'] / 2**20:.0f} MiB")
     say(f"  last error {clock_time(last['time']) + ': ' + last['text'] if last else 'none'}")
+
+
+@app.command(epilog="Example: threepiod metrics")
+@guarded("threepiod")
+def metrics() -> None:
+    """Print the daemon's counters as OpenMetrics text, for Prometheus and the like. Exit code 5 if there is none."""
+    sys.stdout.write(openmetrics(lifecycle.daemon_status(load_settings("threepiod"))))
+
+
+@app.command(epilog="Example: threepiod install --now")
+@guarded("threepiod")
+def install(
+    now: Annotated[
+        bool, typer.Option("--now", help="Have systemd listen at once, instead of a daemon that runs.")
+    ] = False,
+    namespaces: Annotated[
+        bool, typer.Option("--namespaces", help="Also the part of the sandbox that needs user namespaces.")
+    ] = False,
+) -> None:
+    """Write user units for systemd: the socket is there from login on, the daemon starts with the first run.
+
+    They call this installation. What the environment says of socket, state directory and limits goes into them.
+    """
+    found = load_settings("threepiod", is_strict=True)
+    if now:
+        units.require_manager()
+    for path in units.install(found, namespaces=namespaces):
+        say(f"written: {path}")
+    if not now:
+        say(
+            "next: systemctl --user enable --now threepiod.socket, after threepiod stop; threepiod install --now does both"
+        )
+        return
+    with suppress(NoDaemon):
+        say(f"threepiod stopped (pid {lifecycle.stop(found)})")
+    units.enable()
+    status = lifecycle.daemon_status(found, lifecycle.OTHER_TIMEOUT_S)
+    say(
+        f"threepiod {status['version']} is started by systemd from now on: pid {status['pid']}, socket {status['socket']}"
+    )
+
+
+@app.command(epilog="Example: threepiod uninstall")
+@guarded("threepiod")
+def uninstall() -> None:
+    """Stop what `threepiod install` has systemd start, and remove the units. Journals and store stay."""
+    load_settings("threepiod")
+    removed = units.uninstall()
+    for path in removed:
+        say(f"removed: {path}")
+    if not removed:
+        say("nothing to remove: no unit of threepiod is there")
 
 
 @app.command(epilog="Example: threepiod config")
@@ -174,6 +236,14 @@ def run() -> None:
 
 
 def _start(found: settings.Settings) -> None:
+    try:  # it may be systemd that listens, and starts the daemon for this question
+        status = lifecycle.daemon_status(found)
+    except NoDaemon:
+        pass  # started below, which says what is wrong if somebody else listens
+    else:
+        lifecycle.check_keeps(status, found)
+        say(f"threepiod runs already: pid {status['pid']}, socket {status['socket']}")
+        return
     try:
         status = lifecycle.start_background(found)
     except AlreadyRunning as error:

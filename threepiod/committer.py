@@ -26,6 +26,7 @@ class Committer:
     Attributes:
         commits: how many transactions there were.
         taken: bytes of lines that runs have taken and that are not stored.
+        pulse: grows with every step of ingest, also with one that failed.
         room: is set, and replaced, when there is less of that.
         readers: how many threads may read journals at once.
     """
@@ -38,6 +39,7 @@ class Committer:
         self._waiting: list[_Job] = []
         self._wake = trio.Event()
         self.commits = 0
+        self.pulse = 0
         self.taken = 0
         self.room = trio.Event()
         self.readers = trio.CapacityLimiter(READERS)
@@ -68,7 +70,16 @@ class Committer:
 
     async def call(self, action: Callable[[Store], Any]) -> Any:
         """Return what `action(store)` returns, run in the store's thread."""
-        return await trio.to_thread.run_sync(action, self._store, limiter=self._limiter)
+        try:
+            return await trio.to_thread.run_sync(action, self._store, limiter=self._limiter)
+        finally:
+            self.pulse += 1
+
+    @property
+    def waits_for_the_disk(self) -> bool:
+        """Whether a thread reads, syncs or stores now; that may take any time."""
+        limiters = (self._limiter, self.readers, trio.to_thread.current_default_thread_limiter())
+        return any(limiter.borrowed_tokens for limiter in limiters)
 
     async def serve(self) -> None:
         """Commit for ever."""

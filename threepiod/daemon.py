@@ -29,7 +29,7 @@ from threepio_client.journal import append_observation
 from threepio_client.paths import COMPRESSED
 from threepio_client.protocol import Hello
 from threepio_client.runfiles import producer_of, runs_of, size_of
-from threepio_client.settings import RUN_ID, Settings
+from threepio_client.settings import KEEP_ALL, RUN_ID, DaemonSettings, Settings
 from threepio_client.views import VIEW_VERSION
 from threepiod.admission import Admission
 from threepiod.committer import Committer
@@ -38,13 +38,16 @@ from threepiod.housekeeping import Housekeeping
 from threepiod.queries import Queries
 from threepiod.run import TOTALS, Run
 from threepiod.runids import changed_at
+from threepiod.service import Service
 from threepiod.store import KnownFiles, Store, StoreError
 
 TICK_S: Final = 0.250
 STOP_PATIENCE_S: Final = 30.0
+"""How long a stop waits until what was received is stored. What then is not, is in the journals."""
 PRONOUNCE_S: Final = 5.0
 """How long the answer to a parent that tells of its child's end waits for the verdict."""
-"""How long a stop waits until what was received is stored. What then is not, is in the journals."""
+STATISTICS_S: Final = 600.0
+"""How often a line of statistics goes to the log, if anything came."""
 FIRST_LINE_S: Final = 10.0
 """An adapter writes its first line at once: a journal that is empty after this long is looked at again only when the
 directory changes."""
@@ -63,14 +66,22 @@ class Daemon:
         runs: runs that are not over, by id.
     """
 
-    def __init__(self, settings: Settings, store: Store, trouble: str = "", keep_s: float = math.inf) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        trouble: str = "",
+        limits: DaemonSettings = KEEP_ALL,
+        service: Service | None = None,
+    ) -> None:
         """Prepare to serve.
 
         Args:
             settings: where state and socket are.
             store: the open store.
             trouble: what was wrong with it, if anything was.
-            keep_s: seconds after which runs that are over are removed.
+            limits: how long runs are kept, and how long the daemon stays where it has nothing to do.
+            service: the service manager; None for none.
         """
         self.runs: dict[str, Run] = {}
         self._settings = settings
@@ -78,8 +89,12 @@ class Daemon:
         self._committer = Committer(store, self._note_error)
         self._queries = Queries(self, Archive(self._state_dir))
         self._admission = Admission()
-        self._housekeeping = Housekeeping(self, self._state_dir, self._committer, keep_s)
-        self._started = clock.monotonic()
+        self._housekeeping = Housekeeping(self, self._state_dir, self._committer, limits.keep_s)
+        self._service = service or Service({})
+        self._idle_exit_s = math.inf if limits.idle_exit_s is None else limits.idle_exit_s
+        self._started = self._busy_at = self._ticked_at = self._progressed_at = clock.monotonic()
+        self._pulse = 0
+        self._told: answers.EventTotals | None = None
         self._last_error: dict[str, Any] | None = None
         self._errors = 0
         self._taken_before = 0
@@ -105,17 +120,22 @@ class Daemon:
                 listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(listener))]
                 front.start_soon(partial(trio.serve_listeners, self._serve_client, listeners))
                 ready()
+                self._service.ready()
                 log.info("ready: pid %d, socket %s", os.getpid(), self._settings.socket)
                 front.start_soon(self._tick)
                 front.start_soon(self._housekeeping.serve)
+                front.start_soon(self._log_now_and_then)
+                front.start_soon(self._feed_watchdog)
                 await self._stop_asked.wait()
                 log.info("stopping")
+                self._service.stopping()
                 front.cancel_scope.cancel()
             # Nothing new comes in any more; what was received is stored before the store is closed.
             with trio.move_on_after(STOP_PATIENCE_S):
                 for run in list(self.runs.values()):
                     await run.settle()
             work.cancel_scope.cancel()
+        self._log_statistics()
 
     def stop(self) -> None:
         """Begin to stop."""
@@ -265,6 +285,53 @@ class Daemon:
             taken = self._event_totals()["received"]
             self._rates.append(taken - self._taken_before)
             self._taken_before = taken
+            self._ticked_at = clock.monotonic()
+            self._stop_if_idle(self._ticked_at)
+
+    async def _log_now_and_then(self) -> None:
+        while True:
+            await trio.sleep(STATISTICS_S)
+            self._log_statistics()
+
+    def _log_statistics(self) -> None:
+        totals = self._event_totals()
+        if totals == self._told:
+            return
+        self._told = totals
+        told = ", ".join(f"{count} {name}" for name, count in totals.items() if count)
+        log.info(
+            "statistics: events since the start: %s; %d commits, %d errors, %d runs active, %.0f MiB",
+            told or "none",
+            self._committer.commits,
+            self._errors,
+            len(self.runs),
+            _rss_bytes() / 2**20,
+        )
+
+    async def _feed_watchdog(self) -> None:
+        """Feed it while ticks and ingest go on, or ingest has nothing to do, or they wait for the disk, however long."""
+        while self._service.feed_every_s:
+            if self._is_alive(clock.monotonic(), max(self._service.feed_every_s, 2 * TICK_S)):
+                self._service.feed()
+            await trio.sleep(self._service.feed_every_s / 2)
+
+    def _is_alive(self, now: float, patience_s: float) -> bool:
+        pulse = self._committer.pulse
+        has_work = any(run.has_work or run.stored < run.cursor for run in self.runs.values())
+        if pulse != self._pulse or not has_work:
+            self._pulse = pulse
+            self._progressed_at = now
+        if self._committer.waits_for_the_disk:
+            self._ticked_at = self._progressed_at = now
+        return now - min(self._ticked_at, self._progressed_at) < patience_s
+
+    def _stop_if_idle(self, now: float) -> None:
+        if self.runs:
+            self._busy_at = now
+        self._busy_at = max(self._busy_at, self._admission.busy_at)
+        if now - self._busy_at >= self._idle_exit_s:
+            log.info("nothing to do for %.0f s", now - self._busy_at)
+            self.stop()
 
     async def _scan(self) -> None:
         """Open every run of which there is more than the store has: at start, and when a directory changed."""

@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import logging
 import logging.handlers
+import math
 import os
 import select
 import signal
@@ -23,7 +24,8 @@ from threepio_client.errors import NoDaemon, NoPlace, SettingsError, ThreepioErr
 from threepio_client.paths import make_private_dir
 from threepio_client.query import QueryClient
 from threepio_client.settings import Settings, check_socket_path
-from threepiod.listener import AlreadyRunning, activated_socket, listen, notify, take_lock
+from threepiod.listener import AlreadyRunning, listen, take_lock
+from threepiod.service import Service
 
 if TYPE_CHECKING:
     from threepiod.store import Store
@@ -35,6 +37,8 @@ OTHER_TIMEOUT_S: Final = 10.0
 """How long a daemon that was started by somebody else at the same time may take until it is ready."""
 STOP_TIMEOUT_S: Final = 60.0
 """More than the daemon itself waits until everything is stored."""
+ACTIVATED_IDLE_EXIT_S: Final = 3600.0
+"""What an idle daemon holds, 40 MiB, is given back where the next connection starts it again."""
 LOG_BYTES: Final = 2 * 1024 * 1024
 LOG_FILES: Final = 3
 LARGE_BLOCK: Final = 128 * 1024
@@ -68,12 +72,15 @@ def run_daemon(settings: Settings, ready: Callable[[], None], *, to_stderr: bool
     state_dir = settings.places
     raise_descriptor_limit()
     _give_memory_back()
-    keep_s = settings_module.load_keep_s()
+    limits = settings_module.load_daemons()
+    service = Service()
+    if limits.idle_exit_s is None:
+        limits = limits._replace(idle_exit_s=math.inf if service.listener is None else ACTIVATED_IDLE_EXIT_S)
     os.umask(0o077)
     for directory in (state_dir.path, state_dir.journals, state_dir.logs):
         make_private_dir(directory)
     locks = [take_lock(state_dir.lock)]
-    listener = activated_socket()
+    listener = service.listener
     if listener is None:
         check_socket_path(settings.socket)
         make_private_dir(settings.socket.parent, "THREEPIO_SOCKET")
@@ -82,19 +89,15 @@ def run_daemon(settings: Settings, ready: Callable[[], None], *, to_stderr: bool
         own_socket = settings.socket
     else:
         own_socket = None
+        settings = settings._replace(socket=Path(listener.getsockname()))
     _log_to(state_dir.daemon_log, to_stderr=to_stderr)
     for problem in settings_module.explain()[1]:
         log.warning("passed over: %s", problem.text)
     store, trouble = open_store(state_dir.store)
 
-    def say_ready() -> None:
-        notify("READY=1")
-        ready()
-
     try:
-        trio.run(Daemon(settings, store, trouble, keep_s).serve, listener, say_ready)
+        trio.run(Daemon(settings, store, trouble, limits, service).serve, listener, ready)
     finally:
-        notify("STOPPING=1")
         if own_socket is not None:
             own_socket.unlink(missing_ok=True)
         listener.close()
@@ -195,12 +198,17 @@ def other_status(settings: Settings, timeout_s: float = OTHER_TIMEOUT_S) -> dict
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
+    check_keeps(status, settings)
+    return status
+
+
+def check_keeps(status: dict[str, Any], settings: Settings) -> None:
+    """Raise SettingsError if the daemon that said this keeps another state directory than ours."""
     if status["state_dir"] != str(settings.state_dir):
         raise SettingsError(
             f"the threepiod at {settings.socket} (pid {status['pid']}) keeps another state directory, "
             f"{status['state_dir']}: set THREEPIO_SOCKET to another path"
         )
-    return status
 
 
 def stop(settings: Settings) -> int:

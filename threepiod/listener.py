@@ -16,7 +16,6 @@ from threepio_client.settings import check_socket_path
 
 BACKLOG: Final = 128
 RECEIVE_BUFFER: Final = 4 * 1024 * 1024
-_SD_LISTEN_FDS_START: Final = 3
 
 
 class AlreadyRunning(ThreepioError):
@@ -87,22 +86,6 @@ def listen(path: Path) -> socket.socket:
     finally:
         os.umask(old)
     return sock
-
-
-def activated_socket() -> socket.socket | None:
-    """Return the socket that systemd listens on for us, or None if it does not (sd_listen_fds(3))."""
-    if os.environ.get("LISTEN_PID") != str(os.getpid()) or os.environ.get("LISTEN_FDS") != "1":
-        return None
-    return socket.socket(fileno=_SD_LISTEN_FDS_START)
-
-
-def notify(state: str) -> None:
-    """Tell systemd about our state, if it wants to know (sd_notify(3))."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
 
 
 def _clear(path: Path) -> None:

@@ -322,6 +322,7 @@ class Run:
             self._wake = trio.Event()
             await self._gather()
             while self.has_work:
+                self._committer.pulse += 1
                 await self._read_some()
                 if self.state.start and not self._tree_asked:
                     self._find_process()

@@ -32,6 +32,11 @@ SYNC_SHARE: Final = 100
 CONNECTED_SYNC_WINDOW_S: Final = 1.0
 """While a daemon is connected, it syncs: only after this long without an ack - several of its ticks, commits and syncs -
 the adapter does so itself."""
+REQUIRED_PATIENCE_S: Final = 10.0
+"""How long THREEPIO=require waits for a daemon that is being started, beside the budget: systemd starts one for the first
+connection, and the other way out is that no test runs."""
+AUTOSTART_PATIENCE_S: Final = 10.0
+"""How long a session waits for the daemon that THREEPIO_AUTOSTART starts: about half a second on a machine that works."""
 RECONNECT_EVERY_S: Final = 1.0
 NEXT_FILE_EVERY_S: Final = 1.0
 """How often another file is tried where the journal cannot be written."""
@@ -403,7 +408,10 @@ class Adapter:
         try:
             check_socket_path(self._settings.socket)
             link = self._reconnect(clock.monotonic())
-            if link is not None and not link.wait_for_welcome() and link.trouble:
+            if link is None and self._settings.autostart:
+                link = self._start_daemon()
+            patience_s = REQUIRED_PATIENCE_S if required else None
+            if link is not None and not link.wait_for_welcome(patience_s) and link.trouble:
                 self.complain(f"journal only: {link.trouble}", key="connection")
             if required and not self.is_connected:
                 trouble = self._trouble if link is None else link.trouble or "it does not answer"
@@ -416,6 +424,17 @@ class Adapter:
                 raise
             self.complain(f"journal only: {error}")
             self._connect_at = inf
+
+    def _start_daemon(self) -> Link | None:
+        """Start a daemon and connect; return the link if that worked."""
+        from threepio_client.autostart import start_daemon  # brings subprocess, and only where it is asked for
+
+        trouble = start_daemon(self._settings, AUTOSTART_PATIENCE_S)
+        if trouble:
+            self.complain(f"no daemon could be started, as THREEPIO_AUTOSTART=1 asks: {trouble}")
+            return None
+        self._connect_at = 0.0
+        return self._reconnect(clock.monotonic())
 
     def _discard(self) -> None:
         """Take back the files of a run that is not to be."""

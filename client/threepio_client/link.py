@@ -168,9 +168,19 @@ class Link:
         self._flush()
         return self.is_alive
 
-    def wait_for_welcome(self) -> bool:
-        """Wait within the budget until the daemon has answered; return whether it said WELCOME."""
-        return self._wait(lambda: self.is_open)
+    def wait_for_welcome(self, patience_s: float | None = None) -> bool:
+        """Wait until the daemon has answered; return whether it said WELCOME.
+
+        Args:
+            patience_s: seconds to wait beside the budget; None: within it.
+        """
+        if patience_s is None:
+            return self._wait(lambda: self.is_open)
+        budget, self._budget = self._budget, Budget(patience_s, patience_s)
+        try:
+            return self._wait(lambda: self.is_open)
+        finally:
+            self._budget = budget
 
     def offer(self, file: int, end: int, seq: int, line: bytes, now: float, *, can_wait: bool = False) -> None:
         """Send one line, with those that waited; wait for credit within the budget, or leave them to the journal.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from threepio_client.paths import StateDir
 
 RUN_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SECONDS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 SOCKET_PATH_LIMIT: Final = 107
 """Bytes of a Unix socket's path: `sun_path` holds 108 with the final NUL (unix(7))."""
 
@@ -56,6 +57,7 @@ class Settings(NamedTuple):
         block_total_s: seconds that all emits of a run together may wait; may be infinite.
         nested: report a runner that was started inside a test too.
         stacks: let `threepio stacks` ask the tested process itself.
+        autostart: start a daemon where none listens.
     """
 
     mode: Mode
@@ -68,6 +70,7 @@ class Settings(NamedTuple):
     block_total_s: float
     nested: bool
     stacks: bool = False
+    autostart: bool = False
 
     @property
     def places(self) -> "StateDir":
@@ -78,6 +81,23 @@ class Settings(NamedTuple):
             return StateDir(self.state_dir)  # the same disk: no help
         owner = crc32(os.fsencode(self.state_dir))  # several state directories may share a socket's directory
         return StateDir(self.state_dir, self.socket.with_name(f"{self.socket.name}.{owner:08x}.journals"))
+
+
+class DaemonSettings(NamedTuple):
+    """The settings that only the daemon reads.
+
+    Attributes:
+        keep_s: seconds for which a run that is over is kept; may be infinite.
+        idle_exit_s: seconds without a run or a client after which the daemon ends; may be infinite. None: it depends on who
+            started it.
+    """
+
+    keep_s: float
+    idle_exit_s: float | None
+
+
+KEEP_ALL: Final = DaemonSettings(keep_s=math.inf, idle_exit_s=math.inf)
+"""Nothing is removed, and the daemon stays."""
 
 
 def load(
@@ -110,17 +130,28 @@ def load(
         block_total_s=found["block_total_ms"],
         nested=found["nested"],
         stacks=found["stacks"],
+        autostart=found["autostart"],
     )
 
 
-def load_keep_s(environ: Mapping[str, str] | None = None) -> float:
-    """Return for how many seconds a run that is over is kept: THREEPIO_KEEP_DAYS, which only the daemon reads.
+def load_daemons(environ: Mapping[str, str] | None = None) -> DaemonSettings:
+    """Return the settings that only the daemon reads.
 
     Raises:
-        SettingsError: it is no number of days, or the configuration file cannot be used.
+        SettingsError: one cannot be used, or the configuration file cannot.
     """
-    days: float = _Source(environ, None, None).get(BY_KEY["keep_days"]).value
-    return days * 86_400
+    source = _Source(environ, None, None)
+    return DaemonSettings(
+        keep_s=source.get(BY_KEY["keep_days"]).value * 86_400, idle_exit_s=source.get(BY_KEY["idle_exit"]).value
+    )
+
+
+def length_of_time(text: str) -> float:
+    """Return the seconds of a text like 30s, 9m, 1h or 30d; raises ValueError."""
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smhd]?)", text, re.ASCII)
+    if match is None:
+        raise ValueError("must be a time like 30s, 9m, 1h or 30d")
+    return float(match[1]) * _SECONDS[match[2]]
 
 
 def explain(environ: Mapping[str, str] | None = None) -> "tuple[list[Explained], list[Problem]]":
@@ -207,6 +238,15 @@ def _days(text: str) -> float:
     if math.isnan(value) or value <= 0:
         raise ValueError("must be a number of days, more than 0, or inf")
     return value
+
+
+def _idle_time(text: str) -> float:
+    if text == "inf":
+        return math.inf
+    seconds = length_of_time(text)
+    if seconds < 1:
+        raise ValueError("must be a time of at least 1s, or inf")
+    return seconds
 
 
 def _flag(text: str) -> bool:
@@ -324,6 +364,20 @@ SETTINGS: Final = (
         _days,
         "days after which the daemon removes a run that is over; inf keeps all",
         is_daemons=True,
+    ),
+    Setting(
+        "THREEPIO_IDLE_EXIT",
+        "",
+        _idle_time,
+        "how long the daemon stays without a run or a client before it ends: 90s, 30m, 2h, inf",
+        "for ever; where systemd listens for it and starts it again, 1h",
+        is_daemons=True,
+    ),
+    Setting(
+        "THREEPIO_AUTOSTART",
+        "0",
+        _flag,
+        "1: a pytest that finds no daemon starts one, which takes it about half a second",
     ),
     Setting("THREEPIO_NESTED", "0", _flag, "1: report a pytest that was started inside a test too"),
     Setting(

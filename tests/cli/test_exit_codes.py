@@ -118,7 +118,9 @@ OTHERS: Final = {
     ("stacks", 0), ("prune", 1), ("rerun", 7), ("threepiod start", 0), ("threepiod start", 2), ("threepiod start", 3),
     ("threepiod start", 5), ("threepiod stop", 0), ("threepiod stop", 3), ("threepiod stop", 5), ("threepiod restart", 0),
     ("threepiod restart", 3), ("threepiod restart", 5), ("threepiod status", 0), ("threepiod status", 5),
-    ("threepiod config", 0), ("threepiod rebuild", 0), ("threepiod rebuild", 1), ("threepiod rebuild", 2),
+    ("threepiod config", 0), ("threepiod metrics", 0), ("threepiod metrics", 5), ("threepiod install", 0),
+    ("threepiod install", 5), ("threepiod uninstall", 0), ("threepiod uninstall", 5),
+    ("threepiod rebuild", 0), ("threepiod rebuild", 1), ("threepiod rebuild", 2),
 }  # fmt: skip
 """Those with a test of their own below."""
 
@@ -241,10 +243,13 @@ def test_the_daemons_own(place: Place) -> None:
 
     write_journal(place.state_dir, "run", run_lines("run", 1))
     (place.path / "file").touch()
-    assert (code("status"), code("stop")) == (5, 5)
+    assert (code("status"), code("stop"), code("metrics")) == (5, 5, 5)
+    no_manager = {"DBUS_SESSION_BUS_ADDRESS": "unix:path=/nowhere", "XDG_RUNTIME_DIR": "/nowhere"}
+    assert (code("install", **no_manager), code("install", "--now", **no_manager)) == (0, 5)
+    assert code("uninstall", **no_manager) == 0
     assert code("start", THREEPIO_STATE_DIR=str(place.path / "file")) == 2
     assert code("config") == 0
-    assert (code("start"), code("start"), code("status"), code("rebuild")) == (0, 0, 0, 2)
+    assert (code("start"), code("start"), code("status"), code("metrics"), code("rebuild")) == (0, 0, 0, 0, 2)
     assert (code("restart"), code("stop"), code("rebuild")) == (0, 0, 0)
     place.state_dir.store.write_bytes(b"no store" * 1000)
     assert code("rebuild") == 1

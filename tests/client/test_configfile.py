@@ -14,7 +14,7 @@ from tests.place import Place
 from threepio_client import settings
 from threepio_client.configfile import FILE_LIMIT, Problem, read
 from threepio_client.errors import SettingsError
-from threepio_client.settings import BY_KEY, SETTINGS, Mode, SyncPolicy, config_path, explain, load, load_keep_s
+from threepio_client.settings import BY_KEY, SETTINGS, Mode, SyncPolicy, config_path, explain, load, load_daemons
 
 EVERY = """
 mode = "off"
@@ -27,6 +27,8 @@ block_total_ms = inf
 keep_days = 2
 nested = true
 stacks = false
+autostart = true
+idle_exit = "30m"
 """
 
 
@@ -48,8 +50,9 @@ def test_every_setting_but_the_run_id_can_stand_in_the_file(place: Place, monkey
         block_total_s=float("inf"),
         nested=True,
         stacks=False,
+        autostart=True,
     )
-    assert load_keep_s(environ) == 2 * 86_400
+    assert load_daemons(environ) == (2 * 86_400, 1800.0)
     assert set(read(path)[0]) == set(BY_KEY) - {"run_id"}
 
 

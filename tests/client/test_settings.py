@@ -11,7 +11,15 @@ import pytest
 
 from threepio_client import settings
 from threepio_client.errors import SettingsError
-from threepio_client.settings import INI_SETTINGS, SOCKET_PATH_LIMIT, Mode, SyncPolicy, check_socket_path, load
+from threepio_client.settings import (
+    INI_SETTINGS,
+    SOCKET_PATH_LIMIT,
+    Mode,
+    SyncPolicy,
+    check_socket_path,
+    load,
+    load_daemons,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -99,6 +107,7 @@ BAD = {
     "THREEPIO_BLOCK_TOTAL_MS": (["-0.001", "nan", "1,5"], "milliseconds"),
     "THREEPIO_NESTED": (["yes", "true", "2"], "0 or 1"),
     "THREEPIO_STACKS": (["on", "-1"], "0 or 1"),
+    "THREEPIO_AUTOSTART": (["yes", "2"], "0 or 1"),
     "THREEPIO_SOCKET": (["/run/a\0b"], "NUL"),
     "THREEPIO_STATE_DIR": (["/var/a\0b"], "NUL"),
 }
@@ -153,3 +162,17 @@ def test_a_socket_path_is_as_long_as_the_system_allows(tmp_path: Path) -> None:
         check_socket_path(Path("/" + "ä" * 60))  # bytes count, not characters
     with pytest.raises(SettingsError, match="bytes"):
         check_socket_path(Path("/" + os.fsdecode(b"\xff") * 110))
+
+
+TIMES = [("90s", 90.0), ("30m", 1800.0), ("1.5h", 5400.0), ("2", 2.0), ("inf", math.inf), ("", None)]
+
+
+@pytest.mark.parametrize(("text", "seconds"), TIMES)
+def test_how_long_an_idle_daemon_stays(text: str, seconds: float | None) -> None:
+    assert load_daemons({"THREEPIO_IDLE_EXIT": text}).idle_exit_s == seconds
+
+
+@pytest.mark.parametrize("text", ["0", "0.5s", "-1", "soon", "1w", "\u0661s", "9" * 40])
+def test_a_bad_time_for_an_idle_daemon(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"THREEPIO_IDLE_EXIT=.*must be a time"):
+        load_daemons({"THREEPIO_IDLE_EXIT": text})

@@ -23,7 +23,7 @@ from threepio_client.events import ObservationType
 from threepio_client.journal import append_observation
 from threepio_client.paths import StateDir
 from threepio_client.runfiles import journal_files
-from threepio_client.settings import load_keep_s
+from threepio_client.settings import load_daemons
 from threepio_client.verification import verify_run
 from threepiod.committer import Committer
 from threepiod.housekeeping import EVERY_S, PACK_AFTER_S, Housekeeping
@@ -306,7 +306,7 @@ async def test_a_removal_that_was_cut_short_is_finished(bench: Bench, steps: int
 
 @pytest.mark.parametrize(("text", "seconds"), [("", 90 * DAY), ("1.5", 1.5 * DAY), ("inf", float("inf"))])
 def test_how_long_runs_are_kept(text: str, seconds: float) -> None:
-    assert load_keep_s({"THREEPIO_KEEP_DAYS": text}) == seconds
+    assert load_daemons({"THREEPIO_KEEP_DAYS": text}).keep_s == seconds
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "a week"])

@@ -15,14 +15,7 @@ import pytest
 
 from tests.place import Place
 from threepio_client.errors import NoPlace, SettingsError
-from threepiod.listener import AlreadyRunning, SocketTaken, activated_socket, listen, notify, take_lock
-
-AS_SYSTEMD_DOES = """
-import os, sys
-os.dup2(int(sys.argv[1]), 3)
-os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
-os.execv(sys.executable, [sys.executable, "-m", "threepiod", "start", "--foreground"])
-"""
+from threepiod.listener import AlreadyRunning, SocketTaken, listen, take_lock
 
 
 @pytest.fixture
@@ -162,43 +155,3 @@ def test_of_eight_daemons_started_at_once_exactly_one_runs(place: Place) -> None
     assert sum("runs already" in output for output, _, _ in ends) == 7
     pid = place.daemon_pid()
     assert all(f"pid {pid}" in output for output, _, _ in ends)
-
-
-def test_a_socket_of_systemd_is_taken_over_and_its_ready_told(place: Place) -> None:
-    told = place.path / "told"
-    with (
-        bound(place.settings.socket) as listening,
-        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager,
-    ):
-        manager.bind(str(told))
-        manager.settimeout(20)
-        daemon = subprocess.Popen(
-            [sys.executable, "-c", AS_SYSTEMD_DOES, str(listening.fileno())],
-            env={**place.environ, "NOTIFY_SOCKET": str(told)},
-            cwd=place.path,
-            pass_fds=[listening.fileno()],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            assert manager.recv(100) == b"READY=1"
-            status = place.threepiod("status")
-            assert f"pid {daemon.pid}," in status.stdout
-            assert place.threepiod("stop").returncode == 0
-            assert manager.recv(100) == b"STOPPING=1"
-            _, log = daemon.communicate(timeout=20)
-        finally:
-            daemon.kill()
-            daemon.wait()
-        assert daemon.returncode == 0, log
-        assert place.settings.socket.is_socket()  # it is systemd's, not ours to remove
-
-
-def test_nothing_is_taken_or_told_without_systemd(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("LISTEN_PID", "LISTEN_FDS", "NOTIFY_SOCKET"):
-        monkeypatch.delenv(name, raising=False)
-    assert activated_socket() is None
-    notify("READY=1")
-    monkeypatch.setenv("LISTEN_FDS", "1")
-    monkeypatch.setenv("LISTEN_PID", "1")  # meant for another process
-    assert activated_socket() is None

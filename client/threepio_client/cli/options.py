@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
+from threepio_client import settings
 from threepio_client.cli.completion import nodeids, run_references
 from threepio_client.line import plain_text
 
@@ -31,12 +31,10 @@ NodeId = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON (docs/json.md).")]
 
-_SECONDS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-
 
 def length_of_time(text: str) -> float:
     """Return the seconds of a text like 30s, 9m, 1h or 30d."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
-    if match is None:
-        raise typer.BadParameter("must be a time like 30s, 9m, 1h or 30d")
-    return float(match[1]) * _SECONDS[match[2]]
+    try:
+        return settings.length_of_time(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None

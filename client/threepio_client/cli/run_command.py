@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from threepio_client import clock, faulttrace, settings
+from threepio_client.autostart import start_daemon
 from threepio_client.cgroup import OomKills
 from threepio_client.cli.live import LOOK_EVERY_S, Following, say_result
 from threepio_client.cli.output import one_line, say
@@ -32,6 +33,8 @@ EXAMPLE = "Example: threepio run -- pytest -x tests"
 NOT_COMPLETE: Final = 70
 """Exit code where the command said 0 but its run is not complete (EX_SOFTWARE of sysexits.h)."""
 NOT_FOUND: Final = 127
+START_PATIENCE_S: Final = 30.0
+"""As long as `threepiod start` itself waits."""
 SETTLE_S: Final = 5.0
 """How long to wait until the daemon knows of the end of the run."""
 
@@ -144,11 +147,9 @@ def _ensure_daemon(found: settings.Settings) -> None:
         return
     except ThreepioError:
         pass  # none there: started below, and what is wrong is said by the daemon itself
-    try:
-        subprocess.run([sys.executable, "-P", "-m", "threepiod", "start"], check=True, capture_output=True, text=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        why = (getattr(error, "stderr", "") or str(error)).strip()
-        say(f"threepio: going on without a daemon: {why}", to_stderr=True)
+    trouble = start_daemon(found, START_PATIENCE_S)
+    if trouble:
+        say(f"threepio: going on without a daemon: {trouble}", to_stderr=True)
 
 
 def _run(
