@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,11 @@ from tests.place import Place
 
 if TYPE_CHECKING:
     from tests.commands import Call
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As a shell starts a job in the background: the children of tests would ignore the Ctrl-C that they are sent.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager
