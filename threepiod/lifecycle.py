@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from threepio_client import settings as settings_module
 from threepio_client.errors import NoDaemon, NoPlace, SettingsError, ThreepioError, WaitedTooLong
+from threepio_client.journal import open_own
 from threepio_client.paths import make_private_dir
 from threepio_client.query import QueryClient
 from threepio_client.settings import Settings, check_socket_path
@@ -248,12 +249,22 @@ def _error_of(code: int, text: str) -> ThreepioError:
     return kind(text or f"threepiod ended with exit code {code}")
 
 
+class _Log(logging.handlers.RotatingFileHandler):
+    """A log that no other user can have planted."""
+
+    def _open(self) -> Any:
+        return open(
+            self.baseFilename, self.mode, encoding=self.encoding, opener=lambda path, flags: open_own(Path(path), flags)
+        )
+
+
 def _log_to(path: Path, *, to_stderr: bool) -> None:
     logger = logging.getLogger("threepiod")
     logger.setLevel(logging.INFO)
-    handlers: list[logging.Handler] = [
-        logging.handlers.RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=LOG_FILES - 1, encoding="utf-8")
-    ]
+    try:
+        handlers: list[logging.Handler] = [_Log(path, maxBytes=LOG_BYTES, backupCount=LOG_FILES - 1, encoding="utf-8")]
+    except OSError as error:
+        raise NoPlace(f"cannot write the log {path}: {error.strerror}. Move it away, or make room") from error
     if to_stderr:
         handlers.append(logging.StreamHandler())
     form = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -24,7 +24,7 @@ from threepio_client.events import ObservationType
 from threepio_client.journal import JournalError, append_observation
 from threepio_client.line import Event, checksum, decode
 from threepio_client.observed import gone_payload, last_seen, observations
-from threepio_client.paths import StateDir
+from threepio_client.paths import StateDir, foreign
 from threepio_client.process import Liveness, ProcessIdentity
 from threepio_client.protocol import Lines, Unjournaled
 from threepio_client.runfiles import size_of
@@ -634,6 +634,8 @@ class Run:
     def _fold_observations(self) -> None:
         self._fold_later = False
         path = self._state_dir.observed(self.run_id)
+        if why := foreign(path):
+            self._report(f"run {self.run_id}: what was observed of it is not believed, because {why}")
         for record in observations(path, self._observed):
             self._observed = record.end
             if record.event is not None:

@@ -16,6 +16,7 @@ from threepio_client.archive import RUN_COLUMNS, StoredRun, offsets_of, stored_r
 from threepio_client.errors import ThreepioError
 from threepio_client.events import Phase, Status
 from threepio_client.journal import sync_directory
+from threepio_client.paths import foreign
 from threepiod.batch import HOLE, Batch
 from threepiod.schema import MIGRATIONS
 
@@ -108,6 +109,8 @@ class Store:
         self._path = path
         self._is_poisoned = False
         self._unfolded = 0
+        if why := foreign(path):
+            raise StoreError(f"cannot use the store {path}: {why}. Move it away: the journals fill a new one")
         try:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:

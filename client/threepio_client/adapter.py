@@ -11,19 +11,22 @@ from contextlib import suppress
 from itertools import islice
 from math import inf
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from threepio_client import clock, process
 from threepio_client.continuation import make_next_file
 from threepio_client.errors import NoDaemon, NoPlace, SettingsError
 from threepio_client.events import SCHEMA_VERSION, EventType, Payload
 from threepio_client.forks import forget_in_children
-from threepio_client.journal import JournalError, JournalWriter
+from threepio_client.journal import JournalError, JournalWriter, open_own
 from threepio_client.line import encode_payload, plain_text, seal
 from threepio_client.link import Budget, Link
 from threepio_client.nowpage import NowPage
 from threepio_client.paths import COMPRESSED, ID_TRIES, SPARE_FROM, make_private_dir, new_run_id, numbered
 from threepio_client.settings import Mode, Settings, SyncPolicy, check_socket_path
+
+if TYPE_CHECKING:
+    from threepio_client.masking import Mask
 
 SYNC_WINDOW_S: Final = 0.100
 """Without a daemon, what was written in this time may be lost in a power cut ..."""
@@ -45,7 +48,6 @@ STATS_EVERY_S: Final = 10.0
 
 # Bound once: a test may replace what `os` holds while we run.
 _getpid: Final = os.getpid
-_open: Final = os.open
 _write: Final = os.write
 _close: Final = os.close
 
@@ -59,6 +61,7 @@ class Adapter:
         now: the now page, or None where it could not be made.
         warnings: the runner's count of warnings, kept here by its plugin and reported with the statistics.
         complaints: what went wrong, each said once, for the end of the run.
+        mask: what hides secrets in events; None where no setting asks for it.
     """
 
     def __init__(self, settings: Settings, start: Payload) -> None:
@@ -74,6 +77,11 @@ class Adapter:
             SettingsError: the run id is taken too often, or a daemon is required and the socket's path is too long.
         """
         self._settings = settings
+        self.mask: Mask | None = None
+        if settings.mask or settings.mask_env:
+            from threepio_client.masking import Mask  # only where it is asked for
+
+            self.mask = Mask(settings.mask_env, settings.mask, os.environ)
         self._pid = _getpid()
         self._state_dir = settings.places
         self._process = process.current()
@@ -113,6 +121,10 @@ class Adapter:
         self.now: NowPage | None = self._make_now_page()
         forget_in_children(self)
         self._connect_first()
+        for name in () if self.mask is None else self.mask.too_short:
+            self.complain(
+                f"the value of {name} is not masked: it has under 4 characters, and would be found everywhere"
+            )
         self.emit(
             EventType.RUN_START,
             {
@@ -145,7 +157,7 @@ class Adapter:
         When this returns, the event is in the journal, or it is counted as lost. It may wait for a slow daemon, within
         the budget. In a forked child it does nothing: the run belongs to its parent.
         """
-        self.emit_encoded(event_type, encode_payload(payload))
+        self.emit_encoded(event_type, encode_payload(payload if self.mask is None else self.mask.payload(payload)))
 
     def emit_encoded(self, event_type: str, body: str, *, can_wait: bool = False) -> None:
         """Do as `emit` does with a payload that is JSON already, by `line.py`.
@@ -253,14 +265,15 @@ class Adapter:
         """Keep a complaint for the end of the run and write it to the adapter's log, once for each `key`."""
         if (key or text) in self._said:
             return
+        if self.mask is not None:
+            text = self.mask.hide(text)
         self._said.add(key or text)
         self.complaints.append(text)
         now = clock.wall()
         self._last_error = {"time": round(now, 3), "text": plain_text(text)}
         line = f"{now:.3f} run {self.run_id} pid {self._pid}: {plain_text(text)}\n"
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-            fd = _open(self._state_dir.adapter_log, flags, 0o600)
+            fd = open_own(self._state_dir.adapter_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             try:
                 _write(fd, line.encode())
             finally:
@@ -398,6 +411,10 @@ class Adapter:
         path = self._state_dir.now_page(self.run_id)
         try:
             path.unlink(missing_ok=True)  # a run's page whose journal was removed
+            if self.mask is not None:
+                from threepio_client.masking import MaskedPage
+
+                return MaskedPage(path, 0, self.mask, create=True)
             return NowPage(path, 0, create=True)
         except OSError as error:
             self.complain(f"no now page, so nobody can see which test is in flight: {error.strerror or error}")

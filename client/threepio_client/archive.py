@@ -19,7 +19,7 @@ from threepio_client.errors import NoPlace, UnreadableStore
 from threepio_client.events import EventType, ObservationType, Phase, Status
 from threepio_client.line import Event
 from threepio_client.observed import gone_payload, last_seen, now_page, observations
-from threepio_client.paths import StateDir
+from threepio_client.paths import StateDir, foreign
 from threepio_client.process import Liveness, ProcessIdentity
 from threepio_client.runfiles import find_run, runs_of, started_by
 from threepio_client.runjournal import RunJournal, Step
@@ -345,6 +345,10 @@ class Archive:
         """Open the store for reading; None where there is none, or where `trouble` says why it cannot be read."""
         path = self.state_dir.store
         if not path.exists():
+            yield None
+            return
+        if why := foreign(path):
+            self.trouble = f"the store {path} is not read, because {why}; this answer comes from the journals alone"
             yield None
             return
         try:

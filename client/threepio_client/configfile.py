@@ -99,8 +99,10 @@ def _checked(setting: Setting, value: Any) -> str:
         text = "1" if value else "0"
     elif isinstance(value, str | int | float):
         text = str(value)
+    elif isinstance(value, list) and setting.is_list and all(isinstance(each, str) for each in value):
+        text = "\n".join(value)
     else:
-        raise ValueError("must be a text, a number, or true or false")
+        raise ValueError(f"must be {'a list of texts' if setting.is_list else 'a text, a number, or true or false'}")
     if not text:
         raise ValueError("is empty: remove the line for the default")
     checked = setting.parse(text)

@@ -5,6 +5,7 @@ Not here: what a line says (`line.py`), when the adapter syncs because no daemon
 up a run's journal (`runfiles.py`), and how they go on from each other (`continuation.py`).
 """
 
+import errno
 import fcntl
 import os
 from collections.abc import Generator, Iterator
@@ -29,6 +30,7 @@ _fdatasync: Final = os.fdatasync
 _open: Final = os.open
 _close: Final = os.close
 _unlink: Final = os.unlink
+_getuid: Final = os.getuid
 
 
 class JournalError(ThreepioError):
@@ -248,6 +250,19 @@ class JournalWriter:
 _FLAGS: Final = os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+def open_own(path: Path, flags: int) -> int:
+    """Open a file that nobody else can have planted: no link is followed, and it is our user's. A new one is 0600.
+
+    Raises:
+        OSError: it cannot be opened, or another user made it, where the directory was left open by mistake.
+    """
+    fd = _open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    if _fstat(fd).st_uid != _getuid():
+        _close(fd)
+        raise PermissionError(errno.EPERM, "it belongs to another user")
+    return fd
+
+
 def sync_directory(path: Path) -> None:
     """Sync a directory, so that a file just made in it survives a power cut."""
     fd = _open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -302,7 +317,7 @@ def records(path: Path, offset: int = 0) -> Iterator[Record]:
     Raises:
         OSError: the file cannot be read.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    fd = open_own(path, os.O_RDONLY)
     try:
         with closing(whole_lines(fd, offset)) as lines:
             for number, (raw, end) in enumerate(lines, start=1):
@@ -325,7 +340,7 @@ def append_observation(path: Path, event_type: str, payload: Payload, timestamp:
     Raises:
         OSError: the observation is not in the file, or not on the disk.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600)
+    fd = open_own(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         with closing(whole_lines(fd, 0)) as lines:

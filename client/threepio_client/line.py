@@ -261,14 +261,15 @@ def _plain(value: Any, limit: int, depth: int) -> Any:
         real = float.__float__(value)
         return real if math.isfinite(real) else str(real)
     if depth < _DEPTH_LIMIT and isinstance(value, dict):
-        return {plain_text(clip(_as_text(k), limit)): _plain(v, limit, depth + 1) for k, v in dict.items(value)}
+        return {plain_text(clip(as_text(k), limit)): _plain(v, limit, depth + 1) for k, v in dict.items(value)}
     if depth < _DEPTH_LIMIT and isinstance(value, list | tuple):
         items = list.__iter__(value) if isinstance(value, list) else tuple.__iter__(value)
         return [_plain(item, limit, depth + 1) for item in items]
-    return plain_text(clip(_as_text(value), limit))
+    return plain_text(clip(as_text(value), limit))
 
 
-def _as_text(value: object) -> str:
+def as_text(value: object) -> str:
+    """Return a text as it is, of a subclass too, and of anything else its `repr`; never raises."""
     if isinstance(value, str):
         return str.__str__(value)
     try:

@@ -39,8 +39,8 @@ def gone_payload(state: RunState, slots: list[nowpage.InFlight] | None) -> dict[
 
 
 def observations(path: Path, offset: int = 0) -> list[Record]:
-    """Return the good lines of an observation file from `offset`; empty if there is no file."""
+    """Return the good lines of an observation file from `offset`; empty if there is none that can be read and is ours."""
     try:
         return [record for record in records(path, offset) if record.event is not None]
-    except FileNotFoundError:
+    except OSError:
         return []

@@ -6,7 +6,6 @@ the runStart again. Files that were compressed have `.gz` behind their name. Rea
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
@@ -18,7 +17,7 @@ from typing import Final
 
 from threepio_client.errors import NoSuchRun
 from threepio_client.events import LINE_LIMIT, EventType
-from threepio_client.journal import Record, parse, whole_lines
+from threepio_client.journal import Record, open_own, parse, whole_lines
 from threepio_client.paths import COMPRESSED, FILES_LIMIT, SPARE_FROM, StateDir
 
 NO_RUNS: Final = "there are no runs yet: run your tests with the plugin installed, or with: threepio run -- pytest"
@@ -122,17 +121,13 @@ def open_plain(path: Path) -> int:
         OSError: it cannot be read, another user made it (the directory was left open by mistake), or it is no whole
             compressed file.
     """
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        fd = os.open(path, flags)
+        fd = open_own(path, os.O_RDONLY)
     except FileNotFoundError:
         if path.suffix == COMPRESSED:
             raise
         path = path.with_name(path.name + COMPRESSED)
-        fd = os.open(path, flags)
-    if os.fstat(fd).st_uid != os.getuid():
-        os.close(fd)
-        raise PermissionError(errno.EPERM, "it belongs to another user")
+        fd = open_own(path, os.O_RDONLY)
     if path.suffix != COMPRESSED:
         return fd
     import gzip  # never in the tested process
@@ -183,7 +178,7 @@ def first_record(path: Path) -> Record | None:
         return next(all_records(path), None)
     import gzip
 
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file, gzip.open(file) as plain:
+    with os.fdopen(open_own(path, os.O_RDONLY), "rb") as file, gzip.open(file) as plain:
         try:
             line = plain.readline(LINE_LIMIT + 1)
         except (EOFError, zlib.error) as error:

@@ -58,6 +58,8 @@ class Settings(NamedTuple):
         nested: report a runner that was started inside a test too.
         stacks: let `threepio stacks` ask the tested process itself.
         autostart: start a daemon where none listens.
+        mask_env: names of environment variables whose values are masked in events, with `*` and `?`.
+        mask: regular expressions; what they match is masked in events.
     """
 
     mode: Mode
@@ -71,6 +73,8 @@ class Settings(NamedTuple):
     nested: bool
     stacks: bool = False
     autostart: bool = False
+    mask_env: tuple[str, ...] = ()
+    mask: tuple[str, ...] = ()
 
     @property
     def places(self) -> "StateDir":
@@ -131,6 +135,8 @@ def load(
         nested=found["nested"],
         stacks=found["stacks"],
         autostart=found["autostart"],
+        mask_env=found["mask_env"] or (),
+        mask=found["mask"] or (),
     )
 
 
@@ -240,6 +246,27 @@ def _days(text: str) -> float:
     return value
 
 
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(re.split(r"[,\s]+", text.strip(", \t\r\n")))
+    if not all(re.fullmatch(r"[A-Za-z0-9_*?]+", name) for name in names):
+        raise ValueError("must be names of environment variables with commas between them; * and ? may stand in them")
+    if any(not name.strip("*?") for name in names):
+        raise ValueError("would mask the values of all variables")
+    return names
+
+
+def _patterns(text: str) -> tuple[str, ...]:
+    patterns = tuple(line.strip() for line in text.splitlines() if line.strip())
+    for pattern in patterns:
+        try:
+            is_empty = re.compile(pattern).search("") is not None
+        except (re.error, RecursionError, OverflowError) as error:
+            raise ValueError(f"must be regular expressions, one a line: {pattern!r}: {error}") from None
+        if is_empty:
+            raise ValueError(f"must be regular expressions that match something: {pattern!r} matches an empty text")
+    return patterns
+
+
 def _idle_time(text: str) -> float:
     if text == "inf":
         return math.inf
@@ -286,6 +313,7 @@ class Setting:
         default_text: the default in words, where `default` is empty.
         is_daemons: only the daemon reads it: it is no ini option.
         is_a_runs: it is of one run: it cannot stand in the configuration file.
+        is_list: it holds several values, which may be a list in the configuration file.
     """
 
     def __init__(
@@ -297,6 +325,7 @@ class Setting:
         default_text: str = "",
         is_daemons: bool = False,
         is_a_runs: bool = False,
+        is_list: bool = False,
     ) -> None:
         self.name = name
         self.key = "mode" if name == "THREEPIO" else name.removeprefix("THREEPIO_").lower()
@@ -307,6 +336,7 @@ class Setting:
         self.default_text = default_text
         self.is_daemons = is_daemons
         self.is_a_runs = is_a_runs
+        self.is_list = is_list
 
 
 SETTINGS: Final = (
@@ -378,6 +408,23 @@ SETTINGS: Final = (
         "0",
         _flag,
         "1: a pytest that finds no daemon starts one, which takes it about half a second",
+    ),
+    Setting(
+        "THREEPIO_MASK_ENV",
+        "",
+        _names,
+        "names of environment variables whose values are masked in every event, with commas between them; * and ? may "
+        "stand in them: `*_TOKEN, DB_PASSWORD`",
+        "none",
+        is_list=True,
+    ),
+    Setting(
+        "THREEPIO_MASK",
+        "",
+        _patterns,
+        "regular expressions, one a line; what they match is masked in every event (docs/security.md)",
+        "none",
+        is_list=True,
     ),
     Setting("THREEPIO_NESTED", "0", _flag, "1: report a pytest that was started inside a test too"),
     Setting(

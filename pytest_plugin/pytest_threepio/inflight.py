@@ -7,6 +7,7 @@ even when that worker is killed.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from threepio_client import clock
 from threepio_client.events import Phase
 from threepio_client.nowpage import NowPage
+from threepio_client.settings import Settings
 
 
 class InFlight:
@@ -73,10 +75,16 @@ class SessionEnd:
         self._in_flight.pytest_sessionfinish()
 
 
-def register_in_worker(config: pytest.Config, worker_input: dict[str, Any]) -> None:
+def register_in_worker(config: pytest.Config, worker_input: dict[str, Any], settings: Settings) -> None:
     """Keep this xdist worker's slot, if the controller gave it one that can be opened."""
+    path, slot = Path(worker_input["threepio_now_page"]), worker_input["threepio_slot"]
     try:
-        page = NowPage(Path(worker_input["threepio_now_page"]), worker_input["threepio_slot"], create=False)
+        if settings.mask or settings.mask_env:
+            from threepio_client.masking import Mask, MaskedPage
+
+            page: NowPage = MaskedPage(path, slot, Mask(settings.mask_env, settings.mask, os.environ), create=False)
+        else:
+            page = NowPage(path, slot, create=False)
     except OSError:
         return  # the controller says that the page cannot be used; a worker has nobody to tell
     config.pluginmanager.register(InFlight(page, str(worker_input["workerid"])), "threepio-in-flight")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 from threepio_client.events import Payload, Status
@@ -25,6 +26,9 @@ _STATUS_OF_CATEGORY: Final[dict[str, Status]] = {
 }
 _WITH_XFAIL: Final = {"skipped": "xfailed", "passed": "xpassed"}
 
+
+Clip = Callable[..., str]
+"""`line.clip`, or one that hides secrets first."""
 
 _NUMBERS: Final = (int, float)
 _MARKED: Final = re.compile(r"E {3,}")
@@ -53,26 +57,33 @@ def status_of(report: Any, category: str | None) -> Status | None:
     return Status.XPASS if hasattr(report, "wasxfail") else Status.PASS
 
 
-def details_of(report: Any, status: Status, category: str | None) -> Payload:
-    """Return what is said beside the status: error, reasons, captured output, attempt, subtest and how it was counted."""
+def details_of(report: Any, status: Status, category: str | None, clip: Clip = clip) -> Payload:
+    """Return what is said beside the status: error, reasons, captured output, attempt, subtest and how it was counted.
+
+    Args:
+        report: as for `status_of`.
+        status: of the report.
+        category: as for `status_of`.
+        clip: what cuts long texts.
+    """
     payload: Payload = {}
     if status in {Status.FAIL, Status.ERROR, Status.RERUN}:
-        payload["error"] = error_of(report.longrepr)
+        payload["error"] = error_of(report.longrepr, clip)
         output = [[str(name), clip(str(text))] for name, text in getattr(report, "sections", ()) if text]
         if output:
             payload["output"] = output
     elif status is Status.SKIP:
-        payload["skipReason"] = skip_reason_of(report.longrepr)
+        payload["skipReason"] = skip_reason_of(report.longrepr, clip)
     elif status in {Status.XFAIL, Status.XPASS}:
         payload["xfailReason"] = clip(str(getattr(report, "wasxfail", "")).removeprefix("reason: "))
         if status is Status.XFAIL and report.longrepr is not None:
-            payload["error"] = error_of(report.longrepr)
+            payload["error"] = error_of(report.longrepr, clip)
     attempt = getattr(report, "rerun", 0)
     if isinstance(attempt, int) and attempt > 0:
         payload["attempt"] = attempt + 1
     context = getattr(report, "context", None)
     if context is not None:
-        payload["subtest"] = _subtest_of(context)
+        payload["subtest"] = _subtest_of(context, clip)
         # What is counted as `failed` and what as `subtests failed` differs between pytest 9 and versions of pytest-subtests.
         outcome = str(report.outcome)
         outcome = _WITH_XFAIL.get(outcome, outcome) if hasattr(report, "wasxfail") else outcome
@@ -80,7 +91,7 @@ def details_of(report: Any, status: Status, category: str | None) -> Payload:
     return payload
 
 
-def error_of(longrepr: Any) -> Payload:
+def error_of(longrepr: Any, clip: Clip = clip) -> Payload:
     """Return message, stack, errorType and location of a report's `longrepr`, whatever form a plugin gave it."""
     text = "" if longrepr is None else clip(str(longrepr))
     crash = getattr(longrepr, "reprcrash", None)
@@ -106,7 +117,7 @@ def error_of(longrepr: Any) -> Payload:
     return error
 
 
-def skip_reason_of(longrepr: Any) -> str:
+def skip_reason_of(longrepr: Any, clip: Clip = clip) -> str:
     """Return why a test or a file was skipped."""
     reason = longrepr[2] if isinstance(longrepr, tuple | list) and len(longrepr) == 3 else longrepr
     return clip(str(reason).removeprefix("Skipped: "))
@@ -133,7 +144,7 @@ def split_nodeid(nodeid: str) -> tuple[list[str], str]:
     return [file, *classes], name + bracket + parameters
 
 
-def _subtest_of(context: Any) -> Payload:
+def _subtest_of(context: Any, clip: Clip) -> Payload:
     message = getattr(context, "msg", None)
     parameters = getattr(context, "kwargs", None) or {}
     return {

@@ -64,8 +64,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             with not_rewritten():
                 from pytest_threepio.inflight import register_in_worker
 
-            register_in_worker(config, worker_input)
-            _dump_stacks(config, _settings(config)[0], worker_input["threepio_run_id"])
+            found = _settings(config)[0]
+            register_in_worker(config, worker_input, found)
+            _dump_stacks(config, found, worker_input["threepio_run_id"])
         return
     if rerun is not None:
         _say(config, f"threepio: {rerun.plan}")

@@ -25,7 +25,7 @@ from pytest_threepio.groups import Group, Groups
 from threepio_client import __version__
 from threepio_client.adapter import Adapter
 from threepio_client.events import COLLECTED_CHUNK, EventType, Payload, Phase, Status
-from threepio_client.line import encode_names, encode_passed
+from threepio_client.line import clip, encode_names, encode_passed
 from threepio_client.settings import Settings
 from threepio_client.vcs import git_head
 
@@ -84,6 +84,9 @@ class Reporter:
         # Names and group of the parents of tests, by what their node ids begin with.
         self._parents: dict[str, tuple[str, Group]] = {}
         self._adapter = Adapter(settings, self._run_start())
+        mask = self._adapter.mask
+        self._is_masked = mask is not None
+        self._clip = clip if mask is None else mask.clip
         self._groups = Groups(self._adapter.emit)
         self._was_connected = self._adapter.is_connected
 
@@ -131,7 +134,7 @@ class Reporter:
         if report.passed:
             return
         if report.failed:
-            error = payloads.error_of(report.longrepr)
+            error = payloads.error_of(report.longrepr, self._clip)
             self._adapter.emit(EventType.COLLECTION_ERROR, {"nodeid": report.nodeid, "error": error})
             return
         parents, name = payloads.split_nodeid(report.nodeid)
@@ -143,7 +146,7 @@ class Reporter:
                 "nodeid": report.nodeid,
                 "status": Status.SKIP,
                 "phase": Phase.COLLECT,
-                "skipReason": payloads.skip_reason_of(report.longrepr),
+                "skipReason": payloads.skip_reason_of(report.longrepr, self._clip),
             },
         )
 
@@ -231,6 +234,7 @@ class Reporter:
             or self._again
             or self._superseded
             or self._subtests
+            or self._is_masked
         ):
             return False
         nodeid = report.nodeid
@@ -281,7 +285,7 @@ class Reporter:
         if node is not None:
             payload["worker"] = node.gateway.id
         if status is not Status.PASS or hasattr(report, "context") or hasattr(report, "rerun"):
-            payload.update(payloads.details_of(report, status, category))
+            payload.update(payloads.details_of(report, status, category, self._clip))
         if "subtest" in payload:
             self._subtests.setdefault(report.nodeid, []).append((category or "", report))
         else:

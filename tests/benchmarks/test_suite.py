@@ -11,6 +11,7 @@ from benchmarks.__main__ import main
 from benchmarks.reportlog import count_log
 
 SUITE = """
+import time
 import unittest
 import pytest
 
@@ -19,7 +20,9 @@ def bad(): assert 0
 
 def test_error(bad): pass
 @pytest.mark.parametrize("n", range(5))
-def test_n(n): assert n != 3
+def test_n(n):
+    time.sleep(0.1)  # so that it can be asked about several times
+    assert n != 3
 def test_subtests(subtests):
     for n in range(3):
         with subtests.test(n=n):
@@ -38,7 +41,7 @@ class TestUnit(unittest.TestCase):
 def test_every_account_of_a_suite_agrees(tmp_path: Path, capsys: pytest.CaptureFixture[str], workers: str) -> None:
     (tmp_path / "test_it.py").write_text(SUITE)
     output = tmp_path / "results.json"
-    arguments = ["suite", "mine", "-n", workers, "--ask-every", "0.1", "--output", str(output), "--", str(tmp_path)]
+    arguments = ["suite", "mine", "-n", workers, "--ask-every", "0.05", "--output", str(output), "--", str(tmp_path)]
 
     code = main(arguments)
 

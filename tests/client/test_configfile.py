@@ -29,6 +29,11 @@ nested = true
 stacks = false
 autostart = true
 idle_exit = "30m"
+mask_env = ["*_TOKEN", "DB_PASSWORD"]
+mask = '''
+sk-[a-z]+
+[0-9]{16}
+'''
 """
 
 
@@ -51,6 +56,8 @@ def test_every_setting_but_the_run_id_can_stand_in_the_file(place: Place, monkey
         nested=True,
         stacks=False,
         autostart=True,
+        mask_env=("*_TOKEN", "DB_PASSWORD"),
+        mask=("sk-[a-z]+", "[0-9]{16}"),
     )
     assert load_daemons(environ) == (2 * 86_400, 1800.0)
     assert set(read(path)[0]) == set(BY_KEY) - {"run_id"}

@@ -108,6 +108,8 @@ BAD = {
     "THREEPIO_NESTED": (["yes", "true", "2"], "0 or 1"),
     "THREEPIO_STACKS": (["on", "-1"], "0 or 1"),
     "THREEPIO_AUTOSTART": (["yes", "2"], "0 or 1"),
+    "THREEPIO_MASK_ENV": (["A B;C", "a-b", "*", "**?"], "variables"),
+    "THREEPIO_MASK": (["(", "a*", "good\n[", "x|"], "must be regular expressions"),
     "THREEPIO_SOCKET": (["/run/a\0b"], "NUL"),
     "THREEPIO_STATE_DIR": (["/var/a\0b"], "NUL"),
 }

@@ -250,3 +250,20 @@ def test_it_takes_as_many_descriptors_as_it_may_have(place: Place) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
     assert resource.prlimit(pid, resource.RLIMIT_NOFILE) == (hard, hard)
+
+
+def test_everything_that_a_daemon_makes_is_private(place: Place) -> None:
+    old = os.umask(0)
+    try:
+        place.start_daemon()
+        place.suite("def test_it(): pass")
+        place.pytest("-q", THREEPIO_RUN_ID="run")
+        wait_until(lambda: place.verify("run")["missing"] == 0)
+        place.stop_daemon()
+    finally:
+        os.umask(old)
+
+    made = [place.state_dir.path, *place.state_dir.path.rglob("*")]
+    names = {path.name for path in made}
+    assert {"store.sqlite3", "threepiod.log", "daemon.lock", "run.jsonl"} <= names
+    assert [str(path) for path in made if path.stat().st_mode & 0o077] == []

@@ -49,6 +49,10 @@ def rerun(
         raise ThreepioError(
             f"how the run {run_id} was started is not in its journal. Start it yourself: pytest {OPTION}={run_id}"
         )
+    if found.start.get("masked"):
+        raise ThreepioError(
+            f"the command of run {run_id} held a masked secret, so it is not known. Start it yourself: ... {OPTION}={run_id}"
+        )
     kept = [argument for argument in map(str, argv) if not argument.startswith((f"{OPTION}=", ONLY_FAILED))]
     again = [*map(str, command), *kept, f"{OPTION}={run_id}", *([ONLY_FAILED] if failed else []), *(more or [])]
     say(one_line(f"in {cwd}: {' '.join(again)}"))

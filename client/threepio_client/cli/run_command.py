@@ -24,6 +24,7 @@ from threepio_client.cli.source import PATIENCE_S, Source, open_source
 from threepio_client.cli.text import status_lines
 from threepio_client.errors import NoDaemon, NoPlace, ThreepioError
 from threepio_client.events import ObservationType
+from threepio_client.journal import open_own
 from threepio_client.paths import ID_TRIES, StateDir, make_private_dir, new_run_id, numbered
 from threepio_client.query import QueryClient
 from threepio_client.runfiles import journal_files, runs_of
@@ -82,6 +83,8 @@ def run_and_report(command: list[str], cwd: str | None = None) -> None:
                 following.look()
 
         pid, code = _run(command, output, environ, cwd, look)
+    if output is not None:
+        _mask_output(found, state_dir.output(run_id))
     end = {"pid": pid, **({"exitCode": code} if code >= 0 else {"signal": -code})}
     if code == -signal.SIGKILL:
         end["outOfMemory"] = oom_kills.rose()
@@ -130,7 +133,7 @@ def _open_output(state_dir: StateDir, run_id: str) -> int | None:
     try:
         make_private_dir(state_dir.path)
         make_private_dir(path.parent)
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        return open_own(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     except OSError as error:
         why = f"cannot write {path}: {error.strerror}"
     except NoPlace as error:
@@ -138,6 +141,25 @@ def _open_output(state_dir: StateDir, run_id: str) -> int | None:
     # A place that cannot be written is no reason to keep the tests from running.
     say(f"threepio: the command's output comes here, not into a file: {why}", to_stderr=True)
     return None
+
+
+def _mask_output(found: settings.Settings, path: Path) -> None:
+    """Hide the secrets in the file with the command's output, line by line, now that it has ended."""
+    if not found.mask and not found.mask_env:
+        return
+    from threepio_client.masking import Mask
+
+    mask = Mask(found.mask_env, found.mask, os.environ)
+    masked = path.with_suffix(".masked")
+    try:
+        with path.open("rb") as old, open(open_own(masked, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as new:
+            for line in old:
+                new.write(mask.hide(line.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape"))
+        masked.replace(path)
+    except OSError as error:
+        masked.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        say(f"threepio: the output is removed, because its secrets cannot be masked: {error.strerror}", to_stderr=True)
 
 
 def _ensure_daemon(found: settings.Settings) -> None:
