@@ -95,6 +95,8 @@ def run_daemon(settings: Settings, ready: Callable[[], None], *, to_stderr: bool
     for problem in settings_module.explain()[1]:
         log.warning("passed over: %s", problem.text)
     store, trouble = open_store(state_dir.store)
+    if store.kept is not None:
+        log.info("the store was brought to the form of this version; as it was it is kept as %s", store.kept)
 
     try:
         trio.run(Daemon(settings, store, trouble, limits, service).serve, listener, ready)

@@ -6,8 +6,10 @@ its reducer's state, so any of them can be trusted. Not here: the schema (`schem
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
@@ -15,7 +17,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from threepio_client.archive import RUN_COLUMNS, StoredRun, offsets_of, stored_run
 from threepio_client.errors import ThreepioError
 from threepio_client.events import Phase, Status
-from threepio_client.journal import sync_directory
+from threepio_client.journal import open_own, sync_directory
 from threepio_client.paths import foreign
 from threepiod.batch import HOLE, Batch
 from threepiod.schema import MIGRATIONS
@@ -96,10 +98,14 @@ class KnownFiles(NamedTuple):
 
 
 class Store:
-    """The writing connection."""
+    """The writing connection.
+
+    Attributes:
+        kept: the store as it was before its schema was brought up to date, if it was; else None.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Open or make the store and bring its schema up to date.
+        """Open or make the store and bring its schema up to date, after making a copy of it.
 
         Raises:
             DamagedStore: it is damaged, or is no store.
@@ -109,6 +115,7 @@ class Store:
         self._path = path
         self._is_poisoned = False
         self._unfolded = 0
+        self.kept: Path | None = None
         if why := foreign(path):
             raise StoreError(f"cannot use the store {path}: {why}. Move it away: the journals fill a new one")
         try:
@@ -126,7 +133,8 @@ class Store:
             self._migrate()
         except BaseException as error:
             self._db.close()  # rolls back a step that broke, and frees its lock
-            if isinstance(error, sqlite3.Error | UnicodeError):  # the latter: a message that quotes damaged text
+            # OSError: of its copy. UnicodeError: a message that quotes damaged text.
+            if isinstance(error, sqlite3.Error | OSError | UnicodeError):
                 raise self._not_opened(error) from error
             raise
 
@@ -341,6 +349,9 @@ class Store:
                 f"the store {self._path} was made by a newer threepiod (it has {max(newer)}): "
                 "install that version, or set THREEPIO_STATE_DIR to another directory"
             )
+        missing = [migration.name for migration in MIGRATIONS if migration.name not in done]
+        if done and missing:
+            self.kept = self._copy(missing[0])
         for migration in MIGRATIONS:
             if migration.name not in done:
                 db.execute("BEGIN IMMEDIATE")
@@ -348,6 +359,26 @@ class Store:
                     db.execute(statement)
                 db.execute("INSERT INTO migrations VALUES (?, datetime('now'))", (migration.name,))
                 db.execute("COMMIT")
+
+    def _copy(self, before: str) -> Path:
+        """Keep the store as it is before a migration, beside it; return where."""
+        kept = self._path.with_name(f"{self._path.name}.before-{before}")
+        part = kept.with_name(f"{kept.name}.part")
+        os.close(open_own(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC))
+        try:
+            with closing(sqlite3.connect(part)) as copy:
+                self._db.backup(copy)
+            fd = open_own(part, os.O_RDWR)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            part.replace(kept)
+            sync_directory(kept.parent)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        return kept
 
     def _not_opened(self, error: Exception) -> StoreError:
         kind = DamagedStore if _is_damage(error) else StoreError

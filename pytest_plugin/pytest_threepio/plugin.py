@@ -86,6 +86,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         reporter = _make_reporter(session, found, parent, rerun.run_id if rerun is not None else "")
     except (SettingsError, NoDaemon) as error:
         raise pytest.UsageError(f"threepio: {error}") from None
+    except ImportError as error:
+        _say(config, f"threepio: this run is not recorded: {_not_installed(error)}")
+        return
     if reporter is None:
         return
     config.stash[_KEY] = reporter
@@ -164,19 +167,30 @@ def _settings(config: pytest.Config) -> tuple[settings.Settings, list[Problem]]:
 
 def _make_reporter(session: pytest.Session, found: settings.Settings, parent: str, rerun_of: str) -> Reporter | None:
     kind: type[Reporter]
-    with not_rewritten():
-        if session.config.pluginmanager.hasplugin("dsession"):  # xdist's
-            from pytest_threepio.controller import Controller as kind
-        else:
-            from pytest_threepio.inprocess import InProcess as kind
     try:
+        with not_rewritten():
+            if session.config.pluginmanager.hasplugin("dsession"):  # xdist's
+                from pytest_threepio.controller import Controller as kind
+            else:
+                from pytest_threepio.inprocess import InProcess as kind
         return kind(session, found, parent, rerun_of)
     except NoPlace as error:
-        if found.mode is settings.Mode.REQUIRE:
-            raise
-        # A place that cannot be written is no reason to keep the tests from running.
-        _say(session.config, f"threepio: this run is not recorded: {error}")
-        return None
+        why = str(error)
+    except (SettingsError, NoDaemon):
+        raise
+    except ImportError as error:
+        why = _not_installed(error)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the tests are worth more; it is said
+        why = f"an error in the plugin, please report it: {error!r}"
+    if found.mode is settings.Mode.REQUIRE:
+        raise SettingsError(f"THREEPIO=require, and this run cannot be recorded: {why}")
+    # Nothing of ours is a reason to keep the tests from running.
+    _say(session.config, f"threepio: this run is not recorded: {why}")
+    return None
+
+
+def _not_installed(error: ImportError) -> str:
+    return f"{error}. Install threepiod again in this environment; threepio doctor says more"
 
 
 def _dump_stacks(config: pytest.Config, found: settings.Settings, run_id: str) -> None:

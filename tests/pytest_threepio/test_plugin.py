@@ -260,3 +260,32 @@ def test_the_ini_options_are_in_the_help(place: Place) -> None:
 
     for name in ("threepio", "threepio_socket", "threepio_state_dir", "threepio_run_id", "threepio_block_total_ms"):
         assert f"  {name} (string):" in done.stdout
+
+
+@pytest.mark.parametrize("missing", ["msgpack", "platformdirs", "threepio_client.adapter"])
+def test_an_installation_that_lacks_something_costs_no_test(place: Place, missing: str) -> None:
+    place.suite("def test_it(): pass")
+    place.suite(f"import sys\nsys.modules[{missing!r}] = None", "hide.py")
+    del place.environ["THREEPIO_STATE_DIR"]
+    place.environ |= {"HOME": str(place.path), "PYTHONPATH": str(place.path)}
+
+    done = place.pytest("-p", "hide")
+    required = place.pytest("-p", "hide", THREEPIO="require", THREEPIO_STATE_DIR=str(place.path / "state"))
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("threepio: this run is not recorded: ") == 1
+    assert "Install threepiod again in this environment; threepio doctor says more" in done.stdout
+    if missing != "platformdirs":
+        assert required.returncode == 4
+        assert "THREEPIO=require, and this run cannot be recorded" in required.stderr
+
+
+def test_an_error_at_the_start_costs_no_test(place: Place) -> None:
+    place.suite("def test_it(): pass")
+    place.suite("import socket\ndef broken(): raise OSError('no kernel')\nsocket.gethostname = broken", "hurt.py")
+
+    done = place.pytest("-p", "hurt", PYTHONPATH=str(place.path))
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "this run is not recorded: an error in the plugin, please report it: OSError('no kernel')" in done.stdout
+    assert not place.state_dir.journals.exists()

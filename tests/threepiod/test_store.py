@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -83,10 +85,34 @@ def test_a_migration_is_applied_once_and_keeps_the_rows(path: Path, monkeypatch:
     added = Migration(name="9999-a-column", statements=("ALTER TABLE runs ADD COLUMN note TEXT",))
     monkeypatch.setattr(store_module, "MIGRATIONS", (*MIGRATIONS, added))
 
-    Store(path).close()
-    Store(path).close()  # a second time it would be a duplicate column
+    migrated, again = Store(path), Store(path)  # a second time it would be a duplicate column
+    migrated.close()
+    again.close()
 
     assert rows(path, "SELECT run_id, seq, note FROM runs") == [("old", 1, None)]
+    copy = path.with_name(f"{path.name}.before-9999-a-column")
+    assert (first.kept, migrated.kept, again.kept) == (None, copy, None)
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert rows(copy, "SELECT name FROM migrations ORDER BY name") == [(step.name,) for step in MIGRATIONS]
+    assert rows(copy, "SELECT run_id, seq FROM runs") == [("old", 1)]
+    assert not list(path.parent.glob("*.part"))
+
+
+def test_a_store_that_cannot_be_copied_is_not_migrated(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Store(path).close()
+    before = path.read_bytes()
+    added = Migration(name="9999-a-column", statements=("ALTER TABLE runs ADD COLUMN note TEXT",))
+    monkeypatch.setattr(store_module, "MIGRATIONS", (*MIGRATIONS, added))
+
+    def full(fd: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match=r"cannot open the store .*No space left on device"):
+        Store(path)
+
+    assert path.read_bytes() == before
+    assert [found.name for found in path.parent.iterdir() if "before" in found.name] == []
 
 
 def test_a_store_of_a_newer_version_is_refused_and_left_as_it_is(path: Path) -> None:
