@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import re
 import shutil
@@ -21,10 +22,11 @@ from docs import make_commands, make_json
 from tests.faults.row import all_rows
 from tests.place import Place, wait_until
 from tests.two_runs import FIXED, GONE, SLOW, write_run, write_two_runs
-from threepio_client import nowpage, protocol
+from threepio_client import answers, nowpage, protocol
 from threepio_client.answers import ANSWERS
 from threepio_client.cli.app import make_app
 from threepio_client.events import Phase
+from threepio_client.views import VIEW_VERSION
 from threepio_client.wire import FrameReader
 from threepiod.commands import app as threepiod
 
@@ -497,3 +499,15 @@ def test_what_durability_names_is_there() -> None:
         assert re.search(r"row|`test_", shown), promise
     for path in re.findall(r"`(tests/[\w/]+\.py)`", text):
         assert (ROOT / path).exists(), path
+
+
+SHAPES: Final = {2: "3d60cef7ed52e713"}
+"""What the answers of a version hold. Who adds a field raises `views.VIEW_VERSION`: by it a command knows an older daemon."""
+
+
+def test_answers_of_one_version_have_one_shape() -> None:
+    shapes = {
+        name: sorted(kind.__annotations__) for name, kind in sorted(vars(answers).items()) if hasattr(kind, "__total__")
+    }
+
+    assert hashlib.sha256(json.dumps(shapes).encode()).hexdigest()[:16] == SHAPES[VIEW_VERSION]

@@ -90,6 +90,10 @@ def status(as_json: Json = False) -> None:
     if as_json:
         say_json(found)
         return
+    if found["schema_version"] < VIEW_VERSION:
+        say(f"threepiod {found['version']} runs, of an older version than this command: threepiod restart")
+        say(f"  pid {found['pid']}, socket {found['socket']}, {found['runs_active']} runs active")
+        return
     last = found["last_error"]
     say(f"threepiod {found['version']} runs: pid {found['pid']}, up {_duration(found['uptime_s'])}")
     say(f"  socket     {found['socket']}")
@@ -106,7 +110,10 @@ def status(as_json: Json = False) -> None:
 @guarded("threepiod")
 def metrics() -> None:
     """Print the daemon's counters as OpenMetrics text, for Prometheus and the like. Exit code 5 if there is none."""
-    sys.stdout.write(openmetrics(lifecycle.daemon_status(load_settings("threepiod"))))
+    found = lifecycle.daemon_status(load_settings("threepiod"))
+    if found["schema_version"] < VIEW_VERSION:
+        raise NoDaemon(f"threepiod (pid {found['pid']}) is of an older version than this command: threepiod restart")
+    sys.stdout.write(openmetrics(found))
 
 
 @app.command(epilog="Example: threepiod install --now")

@@ -40,6 +40,7 @@ from threepio_client.protocol import (
     Welcome,
     joined,
 )
+from threepio_client.views import VIEW_VERSION
 from threepiod.admission import Admission
 from threepiod.run import Run
 
@@ -248,7 +249,8 @@ class ClientConnection:
         start = time.perf_counter()
         try:
             result = await self._answer(question.name, question.params)
-            answer = {"result": result, "elapsed_ms": round((time.perf_counter() - start) * 1000, 3)}
+            elapsed_ms = round((time.perf_counter() - start) * 1000, 3)
+            answer = {"result": result, "elapsed_ms": elapsed_ms, "schema_version": VIEW_VERSION}
         except ThreepioError as error:
             answer = {"error": str(error), "code": "no-such-run" if isinstance(error, NoSuchRun) else "error"}
         data: bytes = msgpack.packb(answer)

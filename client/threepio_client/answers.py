@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, NotRequired, TypedDict
 
-Version = Annotated[int, "version of this document: 1"]
+Version = Annotated[int, "version of this document: 2"]
 RunId = Annotated[str, "the run's id"]
 
 

@@ -355,7 +355,9 @@ class Archive:
             store = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
             store.execute("SELECT offsets FROM runs LIMIT 1").fetchone()  # also: is it of this version?
         except (sqlite3.Error, UnicodeError) as error:  # the latter: a message that quotes damaged text
-            self.trouble = f"the store {path} cannot be read ({error}); this answer comes from the journals alone"
+            is_older = str(error).startswith(("no such column", "no such table: runs"))
+            why = "is of an older version, threepiod restart mends that" if is_older else f"cannot be read ({error})"
+            self.trouble = f"the store {path} {why}; this answer comes from the journals alone"
             yield None
             return
         with closing(store):

@@ -122,7 +122,8 @@ class Reply(NamedTuple):
     Attributes:
         id: the question's.
         last: whether this is the last piece.
-        data: bytes of the msgpack-encoded answer `{"result": ..., "elapsed_ms": ...}` or `{"error": ..., "code": ...}`.
+        data: bytes of the msgpack-encoded answer `{"result": ..., "elapsed_ms": ..., "schema_version": ...}` or
+            `{"error": ..., "code": ...}`.
     """
 
     id: int

@@ -40,6 +40,7 @@ class QueryClient:
 
     Attributes:
         last_elapsed_ms: time that the daemon itself needed for the last answer.
+        schema_version: of the last answer; 1 where the daemon does not say.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -47,6 +48,7 @@ class QueryClient:
         self._protocol = Connection(Role.QUERY)
         self._last_id = 0
         self.last_elapsed_ms = 0.0
+        self.schema_version = 1
 
     @classmethod
     def connect(cls, path: Path, timeout_s: float = ANSWER_TIMEOUT_S, *, state_dir: Path | None = None) -> Self:
@@ -117,6 +119,7 @@ class QueryClient:
         if "error" in answer:
             raise _ERRORS.get(answer.get("code", ""), ThreepioError)(answer["error"])
         self.last_elapsed_ms = float(answer["elapsed_ms"])
+        self.schema_version = int(answer.get("schema_version", 1))
         return answer["result"]
 
     def close(self) -> None:

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from threepio_client import answers  # for a checker of types; making them takes longer than a status needs
     from threepio_client.nowpage import InFlight
 
-VIEW_VERSION: Final = 1
-"""`schema_version` of everything printed with --json."""
+VIEW_VERSION: Final = 2
+"""`schema_version` of everything printed with --json, and of the daemon's answers: it grows with every field that is added,
+so that a command does not look for it in what an older daemon says."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -65,7 +65,7 @@ def test_what_differs_between_two_runs(told: Place, call: Call) -> None:
 
     assert result.exit_code == 1
     assert answer == {
-        "schema_version": 1,
+        "schema_version": 2,
         "before": "one",
         "after": "two",
         "newly_failing": [BREAKS],

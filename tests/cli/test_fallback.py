@@ -201,3 +201,48 @@ def test_without_the_store_nothing_can_be_proved(answers: Answers, mode: str) ->
     assert {run["run_id"]: run["missing"] for run in found["runs"] if run["stored_events"] == 0} == {
         "live": 0, "two": 12, "one": 10, "green": 5, "dead": 3,
     }  # fmt: skip
+
+
+OLDER = """
+import msgpack
+from threepiod import connection, lifecycle, daemon
+pack = msgpack.packb
+
+def older(answer):  # as a daemon answered whose answers had fewer fields
+    answer.pop("schema_version", None)
+    if isinstance(answer.get("result"), dict):
+        answer["result"].pop("counts", None)
+        answer["result"].pop("events", None)
+    return pack(answer)
+
+connection.msgpack.packb = older
+daemon.VIEW_VERSION = 1
+lifecycle.main()
+"""
+
+
+def test_an_older_daemon_is_named_and_passed_over(place: Place) -> None:
+    place.suite("def test_it(): pass")
+    daemon = subprocess.Popen(
+        [sys.executable, "-c", OLDER], env=place.environ, cwd=place.path, stderr=subprocess.DEVNULL
+    )
+    try:
+        wait_until(lambda: place.threepiod("status").returncode == 0)
+        assert place.pytest("-q", THREEPIO_RUN_ID="run").returncode == 0
+        answers = [place.threepio(*words) for words in (["status"], ["runs"], ["failures"])]
+        own, metrics = place.threepiod("status"), place.threepiod("metrics")
+    finally:
+        daemon.terminate()
+        daemon.wait()
+
+    assert [answer.returncode for answer in answers] == [0, 0, 0]
+    for answer in answers:
+        assert answer.stderr == (
+            "threepio: the daemon is of an older version: threepiod restart brings this one; "
+            "this answer comes from store and journals\n"
+        )
+    assert "1 passed" in answers[0].stdout
+    assert (own.returncode, metrics.returncode) == (0, 5)
+    assert f"pid {daemon.pid}" in own.stdout
+    assert "of an older version than this command: threepiod restart" in own.stdout
+    assert "of an older version than this command: threepiod restart" in metrics.stderr

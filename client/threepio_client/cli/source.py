@@ -17,12 +17,16 @@ from threepio_client.cli.place import load_settings
 from threepio_client.errors import NoDaemon, Refused, SettingsError
 from threepio_client.query import QueryClient
 from threepio_client.settings import Settings
+from threepio_client.views import VIEW_VERSION
 
 if TYPE_CHECKING:
     from threepio_client.archive import Archive
 
 PATIENCE_S: Final = 3.0
 """A daemon that does not answer for this long is passed over: the files know as much."""
+
+_VIEWS: Final = frozenset({"status", "runs", "failures"})
+"""Questions whose answers have fields that a version may add."""
 
 T = TypeVar("T")
 
@@ -96,7 +100,9 @@ class Source:
         if self._client is not None:
             try:
                 answer: T = self._client.ask(question, params)
-                return answer
+                if question not in _VIEWS or self._client.schema_version >= VIEW_VERSION:
+                    return answer
+                raise NoDaemon("the daemon is of an older version: threepiod restart brings this one")
             except NoDaemon as error:
                 say(f"threepio: {error}; this answer comes from store and journals", to_stderr=True)
                 self._client = None
