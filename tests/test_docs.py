@@ -502,7 +502,7 @@ def test_what_durability_names_is_there() -> None:
 
 
 SHAPES: Final = {2: "3d60cef7ed52e713"}
-"""What the answers of a version hold. Who adds a field raises `views.VIEW_VERSION`: by it a command knows an older daemon."""
+"""What the answers of a version hold. Who adds a field raises VIEW_VERSION, by which a command knows an older daemon."""
 
 
 def test_answers_of_one_version_have_one_shape() -> None:

@@ -233,19 +233,38 @@ def refused(old: Version, new: Version) -> Result:
         return seen, "; ".join(filter(None, wrong))
 
 
+def gone_back(old: Version, new: Version) -> Result:
+    """The older version takes its store again, and what came since then from the journals."""
+    with placed(new) as place:
+        assert place.run(old, "threepiod", "start").returncode == 0
+        place.start_suite(old, "before").communicate(timeout=COMMAND_S)
+        assert place.run(new, "threepiod", "restart").returncode == 0
+        suite = place.start_suite(new, "after")
+        wrong = [place.check_whole("after", suite, new)]
+        assert place.run(new, "threepiod", "stop").returncode == 0
+        (copy,) = place.state.glob("store.sqlite3.before-*")
+        copy.replace(place.store)
+        done = place.run(old, "threepiod", "start")
+        if done.returncode:
+            wrong.append(f"the old daemon does not start: {done.stderr}")
+        for run in ("before", "after"):
+            wait_until(lambda run=run: place.run(old, "threepio", "verify", run).returncode == 0)  # type: ignore[misc]
+        return "both runs whole in the old store, one of them from its journal", "; ".join(filter(None, wrong))
+
+
 def migrations(store: Path) -> list[str]:
     with closing(sqlite3.connect(f"{store.as_uri()}?mode=ro", uri=True)) as db:
         return [name for (name,) in db.execute("SELECT name FROM migrations ORDER BY name")]
 
 
-def install(name: str, source: Path, directory: Path) -> Version:
+def install(name: str, source: Path, directory: Path, *more: str) -> Version:
     """Build a wheel of the source and install it in an environment of its own."""
     env, wheels = directory / name, directory / f"{name}-wheel"
     build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(wheels), str(source)]
     for command in (build, [sys.executable, "-m", "venv", str(env)]):
         subprocess.run(command, check=True)
     (wheel,) = wheels.glob("*.whl")
-    subprocess.run([str(env / "bin" / "pip"), "install", "-q", f"{wheel}[daemon]", "pytest"], check=True)
+    subprocess.run([str(env / "bin" / "pip"), "install", "-q", f"{wheel}[daemon]", "pytest", *more], check=True)
     return Version(name, env)
 
 
@@ -278,6 +297,7 @@ def main() -> int:
             "old daemon, old plugin, new commands": lambda: whole_suite(old, old, old, new),
             "old daemon replaced in mid-suite": lambda: replaced(old, new),
             "old daemon over a newer store": lambda: refused(old, new),
+            "back to the old version": lambda: gone_back(old, new),
         }
         failed = 0
         print(f"| {options.commit[:10]} and this version | what came of it | |\n|---|---|---|", flush=True)
