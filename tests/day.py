@@ -29,7 +29,7 @@ AT_ONCE: Final = 4
 DISTURB_EVERY: Final = 25
 RSS_LIMIT: Final = 64 * 2**20
 DESCRIPTORS_MORE: Final = 4
-"""How many more than at its start an idle daemon may have: readers of the store, kept for the next question."""
+"""How many more than a new daemon an idle one may have: readers of the store, kept for the next question."""
 DISK_PER_RUN: Final = 256 * 1024
 LOG_LIMIT: Final = 7 * 2**20
 
@@ -143,7 +143,7 @@ def descriptors(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
-def check(day: Day, place: Place, new: Version, runs: int, idle: int) -> list[tuple[str, str, bool]]:
+def check(day: Day, place: Place, new: Version, runs: int) -> list[tuple[str, str, bool]]:
     """Return (what, what was found, whether it is fine) of everything that is to hold at the end."""
     pid = day.pid()
 
@@ -159,6 +159,8 @@ def check(day: Day, place: Place, new: Version, runs: int, idle: int) -> list[tu
     bad = [row["run_id"] for row in verified if row["missing"] or row["duplicates"] or row["corrupt"]]
     status = json.loads(place.run(new, "threepiod", "status", "--json").stdout)
     found = descriptors(pid)
+    assert place.run(new, "threepiod", "restart").returncode == 0
+    idle = descriptors(day.pid())
     files = [path for path in place.state.rglob("*") if path.is_file()]
     disk = sum(path.stat().st_blocks * 512 for path in files) / runs
     log = sum(path.stat().st_size for path in files if path.parent.name == "logs")
@@ -175,9 +177,9 @@ def check(day: Day, place: Place, new: Version, runs: int, idle: int) -> list[tu
         ),
         ("states", ", ".join(f"{count} {name}" for name, count in states.most_common()), not live),
         ("daemon's peak memory", f"{day.peak / 2**20:.1f} MiB", day.peak <= RSS_LIMIT),
-        ("its descriptors, idle", f"{idle} at its start, {found} at the end", found <= idle + DESCRIPTORS_MORE),
+        ("its descriptors, idle", f"{found}; of a new one {idle}", found <= idle + DESCRIPTORS_MORE),
         ("its runs that are not over", str(status["runs_active"]), status["runs_active"] == 0),
-        ("its errors after the upgrade", f"{status['errors']} ({status['last_error']})", status["errors"] == 0),
+        ("errors of the last one", f"{status['errors']} ({status['last_error']})", status["errors"] == 0),
         ("disk for each run", f"{disk / 1024:.0f} KiB", disk <= DISK_PER_RUN),
         ("its log", f"{log / 1024:.0f} KiB", log <= LOG_LIMIT),
         ("files that should be gone", str(left or "none"), not left),
@@ -206,12 +208,10 @@ def main() -> int:
             start = time.monotonic()
             day.pass_by()
             seconds = time.monotonic() - start
-            assert place.run(new, "threepiod", "restart").returncode == 0
-            idle = descriptors(day.pid())
             kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(day.kinds.items()))
             print(f"{options.runs} runs in {seconds:.0f} s: {kinds}")
             print(f"the daemon was {', '.join(f'{how} {count} times' for how, count in sorted(day.disturbed.items()))}")
-            results = check(day, place, new, options.runs, idle)
+            results = check(day, place, new, options.runs)
             for what, found, is_fine in results:
                 print(f"{what:<30} {found:<60} {'OK' if is_fine else 'NOT OK'}", flush=True)
     return 0 if all(is_fine for _, _, is_fine in results) else 1
