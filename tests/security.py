@@ -260,6 +260,13 @@ CHECKS: Final = (
         "tests/cli/test_hostile_names.py::test_what_goes_into_a_pipe",
     ),
     Check(
+        "no name acts on the store",
+        "client/threepio_client/results.py",
+        '("AND t.nodeid = ?", (nodeid,))',
+        """(f"AND t.nodeid = '{nodeid}'", ())""",
+        "tests/cli/test_hostile_names.py::test_what_goes_into_a_pipe",
+    ),
+    Check(
         "a line has an end",
         "client/threepio_client/line.py",
         "    if len(text) <= limit:\n        return text\n    mark",

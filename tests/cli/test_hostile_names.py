@@ -36,7 +36,9 @@ BREAKS: Final = "".join(f"{end}FORGED row{end}  FORGED row" for end in "\n\r\v\f
 HIDES: Final = (
     "\u202e\u2066\u2069\u200b\u200f\u2060\ufeff\u00ad\u00a0[bold red]b[/bold red][link=http://forged]l[/link]"
 )
-HOSTILE: Final = ACTS + BREAKS + HIDES + "\\x1b[31m"
+QUERIES: Final = "'\"); DROP TABLE results; --"
+"""What would act on a store that put names into its statements."""
+HOSTILE: Final = ACTS + BREAKS + HIDES + QUERIES + "\\x1b[31m"
 LONG: Final = HOSTILE + "y" * 10_000
 ENOUGH: Final = 2_500
 """Columns that no line of a text form exceeds, escapes of hostile characters included."""
