@@ -76,14 +76,14 @@ CHECKS: Final = (
     ),
     Check(
         "no journal, observation, log or output file is read or written through a link",
-        "client/threepio_client/journal.py",
+        "client/threepio_client/files.py",
         "flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)",
         "flags | os.O_CLOEXEC, 0o600)",
         "tests/client/test_journal.py::test_a_link_is_not_read",
     ),
     Check(
         "nor one that another user made",
-        "client/threepio_client/journal.py",
+        "client/threepio_client/files.py",
         "if _fstat(fd).st_uid != _getuid():",
         "if False:",
         "tests/threepiod/test_planted.py",

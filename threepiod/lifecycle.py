@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from threepio_client import settings as settings_module
 from threepio_client.errors import NoDaemon, NoPlace, SettingsError, ThreepioError, WaitedTooLong
-from threepio_client.journal import open_own
+from threepio_client.files import open_own
 from threepio_client.paths import make_private_dir
 from threepio_client.query import QueryClient
 from threepio_client.settings import Settings, check_socket_path

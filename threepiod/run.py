@@ -21,10 +21,11 @@ from threepio_client import clock
 from threepio_client.archive import StoredRun
 from threepio_client.errors import BadLine, RemoteProtocolError
 from threepio_client.events import ObservationType
+from threepio_client.files import foreign
 from threepio_client.journal import JournalError, append_observation
 from threepio_client.line import Event, checksum, decode
 from threepio_client.observed import gone_payload, last_seen, observations
-from threepio_client.paths import StateDir, foreign
+from threepio_client.paths import StateDir
 from threepio_client.process import Liveness, ProcessIdentity
 from threepio_client.protocol import Lines, Unjournaled
 from threepio_client.runfiles import size_of

@@ -17,8 +17,9 @@ from threepio_client import clock, process
 from threepio_client.continuation import make_next_file
 from threepio_client.errors import NoDaemon, NoPlace, SettingsError
 from threepio_client.events import SCHEMA_VERSION, EventType, Payload
+from threepio_client.files import open_own
 from threepio_client.forks import forget_in_children
-from threepio_client.journal import JournalError, JournalWriter, open_own
+from threepio_client.journal import JournalError, JournalWriter
 from threepio_client.line import encode_payload, plain_text, seal
 from threepio_client.link import Budget, Link
 from threepio_client.nowpage import NowPage

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from threepio_client import clock
 from threepio_client.errors import NoPlace, UnreadableStore
 from threepio_client.events import EventType, ObservationType, Phase, Status
+from threepio_client.files import foreign
 from threepio_client.line import Event
 from threepio_client.observed import gone_payload, last_seen, now_page, observations
-from threepio_client.paths import StateDir, foreign
+from threepio_client.paths import StateDir
 from threepio_client.process import Liveness, ProcessIdentity
 from threepio_client.runfiles import find_run, runs_of, started_by
 from threepio_client.runjournal import RunJournal, Step

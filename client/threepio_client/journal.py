@@ -5,7 +5,6 @@ Not here: what a line says (`line.py`), when the adapter syncs because no daemon
 up a run's journal (`runfiles.py`), and how they go on from each other (`continuation.py`).
 """
 
-import errno
 import fcntl
 import os
 from collections.abc import Generator, Iterator
@@ -16,6 +15,7 @@ from typing import Final, NamedTuple
 
 from threepio_client.errors import BadLine, ThreepioError
 from threepio_client.events import LINE_LIMIT, Payload
+from threepio_client.files import open_own
 from threepio_client.line import Event, decode, encode, seal
 
 READ_SIZE: Final = 256 * 1024
@@ -30,7 +30,6 @@ _fdatasync: Final = os.fdatasync
 _open: Final = os.open
 _close: Final = os.close
 _unlink: Final = os.unlink
-_getuid: Final = os.getuid
 
 
 class JournalError(ThreepioError):
@@ -248,19 +247,6 @@ class JournalWriter:
 
 
 _FLAGS: Final = os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-def open_own(path: Path, flags: int) -> int:
-    """Open a file that nobody else can have planted: no link is followed, and it is our user's. A new one is 0600.
-
-    Raises:
-        OSError: it cannot be opened, or another user made it, where the directory was left open by mistake.
-    """
-    fd = _open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    if _fstat(fd).st_uid != _getuid():
-        _close(fd)
-        raise PermissionError(errno.EPERM, "it belongs to another user")
-    return fd
 
 
 def sync_directory(path: Path) -> None:

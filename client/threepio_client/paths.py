@@ -95,17 +95,6 @@ def numbered(run_id: str, number: int) -> str:
     return run_id[: RUN_ID_LIMIT - len(suffix)] + suffix
 
 
-def foreign(path: Path) -> str:
-    """Return why a file that is to be read or written by its name is not ours; an empty text if it is, or is not there."""
-    try:
-        found = path.lstat()
-    except OSError:
-        return ""
-    if not stat.S_ISREG(found.st_mode):
-        return "it is no file"
-    return "" if found.st_uid == os.getuid() else f"it belongs to uid {found.st_uid}, not to you (uid {os.getuid()})"
-
-
 def make_private_dir(path: Path, setting: str = "THREEPIO_STATE_DIR") -> None:
     """Make the directory 0700, or check that nobody else can plant files in the one that is there.
 

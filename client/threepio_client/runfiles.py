@@ -17,7 +17,8 @@ from typing import Final
 
 from threepio_client.errors import NoSuchRun
 from threepio_client.events import LINE_LIMIT, EventType
-from threepio_client.journal import Record, open_own, parse, whole_lines
+from threepio_client.files import open_own
+from threepio_client.journal import Record, parse, whole_lines
 from threepio_client.paths import COMPRESSED, FILES_LIMIT, SPARE_FROM, StateDir
 
 NO_RUNS: Final = "there are no runs yet: run your tests with the plugin installed, or with: threepio run -- pytest"

@@ -24,7 +24,7 @@ from threepio_client.cli.source import PATIENCE_S, Source, open_source
 from threepio_client.cli.text import status_lines
 from threepio_client.errors import NoDaemon, NoPlace, ThreepioError
 from threepio_client.events import ObservationType
-from threepio_client.journal import open_own
+from threepio_client.files import open_own
 from threepio_client.paths import ID_TRIES, StateDir, make_private_dir, new_run_id, numbered
 from threepio_client.query import QueryClient
 from threepio_client.runfiles import journal_files, runs_of
