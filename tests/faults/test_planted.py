@@ -17,11 +17,16 @@ def test_every_bug_has_a_proof() -> None:
 
 @pytest.mark.parametrize("name", PROOFS)
 def test_the_bug_is_found(name: str) -> None:
-    try:
-        failures = findings(name, SEED, with_bug=True)
-    except NotHere as reason:
-        pytest.skip(str(reason))
-    assert any(PROOFS[name].sentence in failure for failure in failures), f"seed {SEED}: {failures}"
+    # Real processes: where the machine is so busy that a fault meets none of what it is meant for, there is nothing to find.
+    failures: list[str] = []
+    for seed in range(SEED, SEED + 3):
+        try:
+            failures += findings(name, seed, with_bug=True)
+        except NotHere as reason:
+            pytest.skip(str(reason))
+        if any(PROOFS[name].sentence in failure for failure in failures):
+            return
+    pytest.fail(f"seeds {SEED} to {SEED + 2}: {failures}")
 
 
 @pytest.mark.parametrize("name", PROOFS)
