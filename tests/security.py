@@ -293,7 +293,7 @@ CHECKS: Final = (
         "client/threepio_client/masking.py",
         "super().set(self._mask.hide(text),",
         "super().set(text,",
-        "tests/client/test_masking.py::test_nothing_that_is_kept_of_a_run_has_the_secret",
+        "tests/client/test_masking.py::test_the_now_page_is_masked",
     ),
     Check(
         "before a text is cut",
