@@ -35,7 +35,8 @@ stacks = true
 """
 TAIL: Final = """\
 In the file a value is written as TOML has it: texts in quotes, numbers without, `inf`, `true` and `false`; `mask` and
-`mask_env` may be lists of texts. A path is absolute or begins with `~/`; in the environment and as ini option it may be relative to the working directory.
+`mask_env` may be lists of texts. A path is absolute or begins with `~/`; in the environment and as ini option it may be
+relative to the working directory.
 
 ## What cannot be used
 
