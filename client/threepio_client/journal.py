@@ -276,23 +276,30 @@ class Record(NamedTuple):
     reason: str
 
 
-def whole_lines(fd: int, offset: int, until: float = inf) -> Generator[tuple[bytes, int], None, None]:
+def whole_lines(
+    fd: int, offset: int, until: float = inf, wanted: bytes = b""
+) -> Generator[tuple[bytes, int], None, None]:
     """Yield (line without newline, byte offset behind it) from `offset` to the last newline before byte `until`.
 
     A rest without newline is not yielded: while its writer lives it is not there yet, and once the writer is gone it is a
     torn tail (`tail_size` tells). A stretch of more than LINE_LIMIT bytes without newline is yielded as it is: a bad line.
+    With `wanted`, only lines that have it are yielded.
     """
     rest = b""
     while chunk := os.pread(fd, int(min(READ_SIZE, max(until - offset - len(rest), 0))), offset + len(rest)):
         data = rest + chunk
-        start = 0
+        # Looking once for what is wanted is quicker than finding the lines.
+        start = data.rfind(b"\n") + 1 if wanted and wanted not in data else 0
         while (newline := data.find(b"\n", start)) >= 0:
-            yield data[start:newline], offset + newline + 1
+            line = data[start:newline]
             start = newline + 1
+            if not wanted or wanted in line:
+                yield line, offset + start
         offset += start
         rest = data[start:]
         if len(rest) > LINE_LIMIT:
-            yield rest, offset + len(rest)
+            if wanted in rest:
+                yield rest, offset + len(rest)
             offset += len(rest)
             rest = b""
 

@@ -242,15 +242,11 @@ class _Tail:
         """After the end of the file: return whether there is a line now."""
         if self.head is not None:
             return False
-        self._lines = whole_lines(self._fd, self._end, self._until)
-        self._next = self._next_wanted()
+        self._lines = whole_lines(self._fd, self._end, self._until, self._wanted)
+        self._next = next(self._lines, None)
         self._advance()
         return self.head is not None
 
     def _advance(self) -> None:
         self.head = None if self._next is None else parse(*self._next)
-        self._next = self._next_wanted()
-
-    def _next_wanted(self) -> tuple[bytes, int] | None:
-        wanted = self._wanted
-        return next((line for line in self._lines if wanted in line[0]), None)
+        self._next = next(self._lines, None)

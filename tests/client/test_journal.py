@@ -27,6 +27,7 @@ from threepio_client.journal import (
     append_observation,
     records,
     tail_size,
+    whole_lines,
 )
 from threepio_client.line import encode, encode_payload
 
@@ -537,3 +538,21 @@ def test_an_observation_that_is_not_written_whole_is_an_error(path: Path) -> Non
     observe(path, 30)
 
     assert [pid for _, pid in observed(path)] == [10, 30]
+
+
+@pytest.mark.parametrize("read_size", [1, 7, 64, 4096])
+@pytest.mark.parametrize("wanted", [b"two", b'"o"', b"absent", b"x"])
+def test_lines_with_a_text_are_those_that_have_it_wherever_reading_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_size: int, wanted: bytes
+) -> None:
+    path = tmp_path / "lines"
+    path.write_bytes(b"one\n\ntwo and two\n" + b"x" * 100 + b'\n"o"\nxtwox\nabsent in a torn tail, two')
+    monkeypatch.setattr(journal, "READ_SIZE", read_size)
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        every = list(whole_lines(fd, 0))
+        found = list(whole_lines(fd, 0, wanted=wanted))
+    finally:
+        os.close(fd)
+    assert len(every) == 6
+    assert found == [(line, end) for line, end in every if wanted in line]

@@ -61,8 +61,9 @@ def failures(
     ]
     causes = group(found)
     if as_json:
+        cause_of = {failure["seq"]: item.fingerprint for item in causes for failure in item.failures}
         listed: list[answers.Failure] = [
-            {**cast(answers.BadResult, failure), "cause": fingerprint(failure["error"])} for failure in found
+            {**cast(answers.BadResult, failure), "cause": cause_of[failure["seq"]]} for failure in found
         ]
         said: answers.Failures = {
             "schema_version": VIEW_VERSION,
