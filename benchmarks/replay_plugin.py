@@ -133,7 +133,9 @@ class Player:
                 if isinstance(node, pytest.Item):
                     hook.pytest_itemcollected(item=node)
             hook.pytest_collectreport(report=report)
+        recorded = list(session.items)
         hook.pytest_collection_modifyitems(session=session, config=session.config, items=session.items)
+        session.items = recorded  # whatever order a plugin likes better
         hook.pytest_collection_finish(session=session)
         session.testscollected = len(session.items)
         self._reports = (e for e in read_log(self._recording) if e["$report_type"] == "TestReport")
@@ -206,7 +208,8 @@ def pytest_runtestloop() -> Generator[None, object, object]:
         gc.freeze()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> bool:
-    """In place of pytest's own; not `tryfirst`, so that observers that are see the item as in any run."""
+    """In place of pytest's own and of plugins that run tests themselves; what wraps it sees the item as in any run."""
     item.config.stash[_PLAYER].run(item)
     return True
