@@ -55,7 +55,6 @@ NO_INGEST: Final = {"from_socket": 0, "from_journal": 0, "duplicates": 0}
 TOTALS: Final = ("received", "stored", "duplicates", "conflicts", "corrupt", "kept", "failures")
 """Of lines: received, stored, dropped because they came again, with other content, unreadable, journaled by the daemon
 itself; and how often something could not be written, synced or read."""
-_NO_INGEST: Final = {"from_socket": 0, "from_journal": 0, "duplicates": 0}
 
 log = logging.getLogger("threepiod.run")
 
