@@ -69,7 +69,7 @@ def commands(report: Report, environ: Mapping[str, str] = os.environ) -> Iterato
     for number, cause in enumerate(shown):
         example = cause.example
         file, line = _place(cause, rootdir, workspace)
-        text = f"{example['nodeid']}\n{example['error'].get('message', '')}"
+        text = f"{one_line(example['nodeid'])}\n{example['error'].get('message', '')}"
         rest = sum(other.count for other in report.causes[left:])
         if rest and number == len(shown) - 1:
             text += f"\nand {rest} failures of {len(report.causes) - left} rarer causes"
@@ -78,7 +78,7 @@ def commands(report: Report, environ: Mapping[str, str] = os.environ) -> Iterato
 
 def _blocks(report: Report) -> Iterator[str]:
     view = report.view
-    yield f"## Tests: {view['state']}\n"
+    yield f"\n## Tests: {view['state']}\n"
     counted = counts_text(view["counts"]) or "nothing counted"
     yield f"{counted}; {view['finished']} of {_known(view['collected'])} tests finished in {duration(view['duration_s'])}.\n"
     if Entries(report).verdict is not None:
@@ -144,7 +144,7 @@ def _place(cause: Cause, rootdir: str, workspace: str) -> tuple[str, str]:
 def _command(message: str, **properties: str) -> str:
     """Return the command that shows an error; see `@actions/core` for what is to be escaped."""
     told = ",".join(f"{name}={_escape(inert(value), ':,')}" for name, value in properties.items() if value)
-    return f"::error {told}::{_escape(_end_of(inert_lines(message), from_start=True))}"
+    return f"::error {told}::{_escape(inert_lines(message).expandtabs(4)[:MESSAGE_SHOWN])}"
 
 
 def _escape(text: str, also: Iterable[str] = "") -> str:
@@ -153,10 +153,8 @@ def _escape(text: str, also: Iterable[str] = "") -> str:
     return text
 
 
-def _end_of(text: str, *, from_start: bool = False) -> str:
-    if len(text) <= MESSAGE_SHOWN:
-        return text
-    return f"{text[:MESSAGE_SHOWN]}..." if from_start else f"...{text[-MESSAGE_SHOWN:]}"
+def _end_of(text: str) -> str:
+    return text if len(text) <= MESSAGE_SHOWN else f"...{text[-MESSAGE_SHOWN:]}"
 
 
 def _known(collected: Any) -> str:

@@ -5,7 +5,7 @@ Every format is written from a `Report`, so that none can say something else tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -113,7 +113,8 @@ def load(archive: Archive, view: dict[str, Any]) -> Report:
     run_id, until = view["run_id"], view["events"]["journaled"]
     bad = [item for item in archive.bad_results(run_id) if item["seq"] <= until]
     told = (result for result in results(archive, run_id, details=Details.ALL) if result.seq <= until)
-    tests = _tests(_by_test(_not_collected(bad), told), collected(archive, run_id), view["in_flight"])
+    named = dict.fromkeys(collected(archive, run_id))
+    tests = _tests(_by_test(_not_collected(bad), told), named, view["in_flight"])
     return Report(view=view, start=archive.beginning(run_id).start, tests=tests, causes=group(bad))
 
 
@@ -144,8 +145,8 @@ def _kept(result: Result) -> dict[str, Any]:
     }
 
 
-def _tests(several: dict[str, list[Result]], named: Iterable[str], in_flight: list[dict[str, Any]]) -> list[Case]:
-    begun = {slot["nodeid"]: slot for slot in in_flight if slot["nodeid"]}
+def _tests(several: dict[str, list[Result]], named: dict[str, None], in_flight: list[dict[str, Any]]) -> list[Case]:
+    begun = _begun(in_flight, several.keys() | named.keys())
     over, at_work, left = [], [], []
     for nodeid, listed in several.items():
         last = listed[-1]
@@ -166,10 +167,25 @@ def _tests(several: dict[str, list[Result]], named: Iterable[str], in_flight: li
             at_work.append(Case(nodeid, IN_FLIGHT, 1, None, slot["elapsed_s"] * 1000, slot["worker"], ()))
     left += [
         Case(nodeid, NEVER_RAN, 0, None, 0.0, None, ())
-        for nodeid in dict.fromkeys(named)
+        for nodeid in named
         if nodeid not in several and nodeid not in begun
     ]
     return [*over, *at_work, *left]
+
+
+def _begun(in_flight: list[dict[str, Any]], known: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Return what is in flight by its node id; the now page cuts a long one, so it may stand for the only one like it."""
+    found = {}
+    for slot in in_flight:
+        nodeid = slot["nodeid"]
+        if nodeid and nodeid not in known and "::" in nodeid:
+            alike = [name for name in known if name.startswith(nodeid)]
+            if len(alike) > 1:
+                continue  # "not known" beats a wrong name; the status answer tells as much as is known
+            nodeid = alike[0] if alike else nodeid
+        if nodeid:
+            found[nodeid] = slot
+    return found
 
 
 def _has_outcome(listed: Iterable[Result]) -> bool:
