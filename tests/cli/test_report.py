@@ -112,6 +112,7 @@ def test_stdout_is_utf8_whatever_the_terminal_knows(place: Place) -> None:
         (["--format", "junit", "--output", "."], 1, "is a directory"),
         (["--format", "junit", "--output", "x" * 300], 1, "its name is too long"),
         (["--format", "junit", "--output", "/dev/full"], 1, "the disk is full"),
+        (["--format", "junit", "--output", "-", "--open"], 2, "a browser cannot be shown what goes to stdout"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )

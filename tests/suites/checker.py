@@ -2,8 +2,8 @@
 
 `Checker.check` is the one checker of every suite in these tests: same exit code, same output but for the plugin's own lines,
 counts that equal pytest's last line, outcomes that equal what reportlog wrote test by test, a journal that is whole, a
-store that equals it, what never ran, reports in every format, and the word for it all. The run without a daemon writes to the same state
-directory, so the daemon takes it from there.
+store that equals it, what never ran, reports in every format, and the word for it all. The run without a daemon writes to
+the same state directory, so the daemon takes it from there.
 """
 
 from __future__ import annotations
