@@ -324,7 +324,11 @@ def odd_tests(archive: Archive, run_ids: Collection[str]) -> set[int] | None:
 
 def _of_row(row: tuple[Any, ...]) -> Result:
     nodeid, seq, status, phase, started, duration, worker, text = row
-    return Result(nodeid, seq, status, phase or "", started, duration or 0.0, worker, json.loads(text) if text else {})
+    if type(started) is not float:
+        started = started if isinstance(started, int) else None
+    if type(duration) is not float:
+        duration = float(duration) if isinstance(duration, int) else 0.0
+    return Result(nodeid, seq, status, phase or "", started, duration, worker, json.loads(text) if text else {})
 
 
 def _of_payload(seq: int, payload: Payload) -> Result:

@@ -7,13 +7,13 @@ The names of classes are those of pytest's own `--junitxml`, so that a history g
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final, NamedTuple, TextIO
 from xml.sax.saxutils import escape
 
 from threepio_client.cli.output import inert
 from threepio_client.line import clip
-from threepio_client.report.entries import Entries, Entry, Kind, sums, verdict_text
+from threepio_client.report.entries import PASSED, Entries, Entry, Kind, sums, verdict_text
 from threepio_client.report.model import Case, Report
 from threepio_client.report.texts import inert_lines, iso_time
 from threepio_client.results import Result
@@ -36,13 +36,11 @@ _TYPE_OF: Final = {"skipped": "pytest.skip", "xfailed": "pytest.xfail", "subtest
 
 
 class _Suite(NamedTuple):
-    """A file, and the entries of each of its tests."""
+    """A file, the entries of each of its tests, and how many of each kind these are."""
 
     name: str
     tests: list[tuple[Case, list[Entry]]]
-
-    def entries(self) -> Iterator[Entry]:
-        return (entry for _, entries in self.tests for entry in entries)
+    found: dict[Kind, int]
 
 
 def write(report: Report, out: TextIO) -> None:
@@ -53,9 +51,12 @@ def write(report: Report, out: TextIO) -> None:
         out: a text file whose encoding is UTF-8.
     """
     made = Entries(report)
-    suites = [_Suite(file, [(case, made.of(case)) for case in cases]) for file, cases in report.files.items()]
+    suites = []
+    for file, cases in report.files.items():
+        tests = [(case, made.of(case)) for case in cases]
+        suites.append(_Suite(file, tests, sums(entry for _, entries in tests for entry in entries)))
     verdict = made.verdict
-    found = sums(entry for suite in suites for entry in suite.entries())
+    found = {kind: sum(suite.found[kind] for suite in suites) for kind in Kind}
     found[Kind.ERROR] += verdict is not None
     out.write('<?xml version="1.0" encoding="utf-8"?>\n')
     name = f"run {report.view['run_id']}"
@@ -101,7 +102,7 @@ def _write_run(report: Report, verdict: Entry | None, out: TextIO) -> None:
 def _write_suite(suite: _Suite, report: Report, out: TextIO) -> None:
     seconds = sum(case.duration_ms for case, _ in suite.tests) / 1000
     started = min((case.started for case, _ in suite.tests if case.started is not None), default=0.0)
-    out.write(_suite_tag(suite.name, sums(suite.entries()), seconds, started or report.view["started"], report))
+    out.write(_suite_tag(suite.name, suite.found, seconds, started or report.view["started"], report))
     file = _attributes(file=suite.name)
     classes: dict[tuple[str, ...], str] = {}
     for case, entries in suite.tests:
@@ -110,6 +111,9 @@ def _write_suite(suite: _Suite, report: Report, out: TextIO) -> None:
         place = classes.get(key)
         if place is None:
             place = classes[key] = f"<testcase {_attributes(classname=_classname(key))} {file}"
+        if entries is PASSED and case.worker is None:
+            out.write(f'{place} {_attributes(name=name)} time="{case.duration_ms / 1000:.3f}"/>\n')
+            continue
         for entry in entries:
             _write_case(
                 case, entry, f"{place} {_attributes(name=f'{name} {entry.label}' if entry.label else name)}", out
@@ -121,11 +125,8 @@ def _write_case(case: Case, entry: Entry, tag: str, out: TextIO) -> None:
     """Write a test, whose tag was begun."""
     result = entry.result
     out.write(f'{tag} time="{(case.duration_ms if result is None else result.duration_ms) / 1000:.3f}"')
-    worker = case.worker if result is None else result.worker
-    if entry.kind is Kind.PASSED and result is None and not worker:
-        out.write("/>\n")
-        return
     out.write(">")
+    worker = case.worker if result is None else result.worker
     if worker:
         _write_properties({"worker": worker}, out)
     _write_outcome(entry, out)

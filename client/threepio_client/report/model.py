@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from threepio_client.archive import Archive
@@ -128,13 +129,15 @@ def _not_collected(bad: list[dict[str, Any]]) -> Iterator[Result]:
 def _by_test(*found: Iterable[Result]) -> dict[str, list[Result]]:
     """Return the results of each test, without those whose status is not known here: no count has them either."""
     several: dict[str, list[Result]] = {}
-    for some in found:
-        for result in some:
-            if result.counted is not None:
-                # Of most results there is nothing to be kept beside their columns.
-                is_plain = result.status == Status.PASS and "subtest" not in result.details
-                listed = several.setdefault(result.nodeid, [])
-                listed.append(result._replace(details=_kept(result)) if is_plain else result)
+    for result in chain.from_iterable(found):
+        if result.status == Status.PASS and "subtest" not in result.details:
+            # Of most results there is nothing to be kept beside their columns.
+            kept = result._replace(details=_kept(result)) if result.details else result
+        elif result.counted is not None:
+            kept = result
+        else:
+            continue
+        several.setdefault(result.nodeid, []).append(kept)
     return several
 
 
@@ -150,10 +153,12 @@ def _tests(several: dict[str, list[Result]], named: dict[str, None], in_flight: 
     over, at_work, left = [], [], []
     for nodeid, listed in several.items():
         last = listed[-1]
+        if len(listed) == 1 and last.status == Status.PASS and not last.details:  # as most are
+            over.append(Case(nodeid, last.status, 1, last.started, last.duration_ms, last.worker, ()))
+            continue
         outcome = outcomes(listed)[nodeid]
         started = next((result.started for result in reversed(listed) if result.started is not None), None)
-        said = () if len(listed) == 1 and last.status == Status.PASS and not last.details else tuple(listed)
-        case = Case(nodeid, outcome.status, outcome.attempts, started, outcome.duration_ms, last.worker, said)
+        case = Case(nodeid, outcome.status, outcome.attempts, started, outcome.duration_ms, last.worker, tuple(listed))
         slot = begun.get(nodeid)
         if _has_outcome(listed):
             over.append(case)

@@ -12,17 +12,16 @@ from typing import Final
 
 from threepio_client.cli.output import inert
 
+_ODD: Final = re.compile(r"[^\n\t -~]")
 _COMMAND: Final = re.compile(r"^([^\S\n]*)(?=::)|(?<=#)(?=#\[)", re.M)
 """Before what GitHub's runner reads as a command of a workflow, in each of its two forms."""
 
 
 def inert_lines(text: str) -> str:
     """Return a text of several lines with all but newlines and tabs inert."""
-    if "\r" in text:
-        text = text.replace("\r\n", "\n")
-    if text.isascii() and text.isprintable():
+    if _ODD.search(text) is None:
         return text
-    return "\n".join("\t".join(map(inert, line.split("\t"))) for line in text.split("\n"))
+    return "\n".join("\t".join(map(inert, line.split("\t"))) for line in text.replace("\r\n", "\n").split("\n"))
 
 
 def iso_time(seconds: float) -> str:
