@@ -1,4 +1,4 @@
-"""The vocabulary: names of events, statuses and phases, and the limits of what one event may carry.
+"""The vocabulary: names of events, statuses and phases, the parts of a node id, and the limits of one event.
 
 Not here: how an event is encoded (`line.py`) and what a sequence of events means (`runstate.py`).
 The names are 3pio's, so that its readers still understand a journal; `docs/protocol.md` lists what was added.
@@ -85,3 +85,17 @@ class Phase(StrEnum):
     CALL = "call"
     TEARDOWN = "teardown"
     SESSION_END = "session end"
+
+
+def split_nodeid(nodeid: str) -> tuple[list[str], str]:
+    """Return (names of the parents, own name) of a node id where the node itself is in another process.
+
+    Parameters stand in the last bracket and may hold `::` themselves, so the split ends at the first bracket that
+    follows the file.
+    """
+    file, found, rest = nodeid.partition("::")
+    if not found:
+        return [], nodeid
+    head, bracket, parameters = rest.partition("[")
+    *classes, name = head.split("::")
+    return [file, *classes], name + bracket + parameters

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from threepio_client.archive import Archive
 from threepio_client.events import EventType, Payload, Phase, Status
+from threepio_client.runstate import count_of
 
 BAD: Final = frozenset({Status.FAIL, Status.ERROR})
 _DECIDING: Final = frozenset({Phase.SETUP, Phase.CALL, Phase.COLLECT})
@@ -38,6 +39,44 @@ class Result(NamedTuple):
     duration_ms: float
     worker: str | None
     details: Payload
+
+    # A foreign writer may have put anything into the details.
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The error, empty where there is none: docs/json.md, `failures`."""
+        found = self.details.get("error")
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def output(self) -> list[tuple[str, str]]:
+        """Captured output: title and text."""
+        found = self.details.get("output")
+        pairs = found if isinstance(found, list) else []
+        return [(str(pair[0]), str(pair[1])) for pair in pairs if isinstance(pair, list) and len(pair) == 2]
+
+    @property
+    def reason(self) -> str:
+        """Why it was skipped or is expected to fail, empty where nobody said."""
+        return str(self.details.get("skipReason") or self.details.get("xfailReason") or "")
+
+    @property
+    def attempt(self) -> int:
+        """1, or more after reruns."""
+        found = self.details.get("attempt")
+        return found if type(found) is int else 1
+
+    @property
+    def subtest(self) -> dict[str, Any] | None:
+        """Which subtest it is about: docs/json.md, `failures`; None where it is about its test."""
+        found = self.details.get("subtest")
+        return (found if isinstance(found, dict) else {}) if "subtest" in self.details else None
+
+    @property
+    def counted(self) -> str | None:
+        """Name of the count that it belongs to, one of `COUNTS`; None where its status is not known here."""
+        counted_as = self.details.get("countedAs")
+        return count_of(self.status, counted_as if isinstance(counted_as, str) else "")
 
 
 class Outcome(NamedTuple):
@@ -285,7 +324,11 @@ def odd_tests(archive: Archive, run_ids: Collection[str]) -> set[int] | None:
 
 def _of_row(row: tuple[Any, ...]) -> Result:
     nodeid, seq, status, phase, started, duration, worker, text = row
-    return Result(nodeid, seq, status, phase or "", started, duration or 0.0, worker, json.loads(text) if text else {})
+    if type(started) is not float:
+        started = started if isinstance(started, int) else None
+    if type(duration) is not float:
+        duration = float(duration) if isinstance(duration, int) else 0.0
+    return Result(nodeid, seq, status, phase or "", started, duration, worker, json.loads(text) if text else {})
 
 
 def _of_payload(seq: int, payload: Payload) -> Result:

@@ -262,8 +262,8 @@ class RunState:
     def _fold_test_case(self, payload: Payload) -> None:
         # A foreign writer may have put anything there: only texts are looked up.
         status, phase, counted_as = (_text(payload.get(key)) for key in ("status", "phase", "countedAs"))
-        name = counted_as or _COUNT_OF.get(status)
-        if name not in self.counts:
+        name = count_of(status, counted_as)
+        if name is None:
             self.unknown += 1
             return
         self.counts[name] += 1
@@ -404,6 +404,17 @@ def _number(value: object) -> int:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
+
+
+def count_of(status: str, counted_as: str = "") -> str | None:
+    """Return the count that a testCase belongs to; None where its writer knows one that we do not.
+
+    Args:
+        status: its status.
+        counted_as: what it says that it counts as, where that is not its status' own.
+    """
+    name = counted_as or _COUNT_OF.get(status)
+    return name if name in COUNTS else None
 
 
 def manner_of_death(exit_code: int | None, exit_signal: str | None, out_of_memory: bool) -> str:

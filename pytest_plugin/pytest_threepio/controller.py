@@ -10,7 +10,7 @@ from pytest_threepio import payloads
 from pytest_threepio.reporter import PHASES, SLOW_TEARDOWN_MS, Reporter, guarded
 from pytest_threepio.workers import Workers
 from threepio_client import clock
-from threepio_client.events import EventType, Phase
+from threepio_client.events import EventType, Phase, split_nodeid
 from threepio_client.settings import Settings
 
 
@@ -66,9 +66,7 @@ class Controller(Reporter):
             started = clock.WALL_AT_ZERO + now - duration / 1000
             if is_passed and node is not None and self.emit_passed(report, started, duration, node.gateway.id):
                 return
-            self.emit_outcome(
-                report, payloads.split_nodeid(report.nodeid), self._phase_of(report, node), started, duration
-            )
+            self.emit_outcome(report, split_nodeid(report.nodeid), self._phase_of(report, node), started, duration)
         except Exception as error:  # noqa: BLE001 - see reporter.guarded
             self.failed("pytest_runtest_logreport", error)
 

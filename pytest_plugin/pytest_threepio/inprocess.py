@@ -14,7 +14,7 @@ from pytest_threepio import payloads
 from pytest_threepio.inflight import InFlight, SessionEnd
 from pytest_threepio.reporter import PHASES, SLOW_TEARDOWN_MS, Reporter, guarded
 from threepio_client import clock
-from threepio_client.events import EventType, Phase
+from threepio_client.events import EventType, Phase, split_nodeid
 from threepio_client.settings import Settings
 
 
@@ -119,7 +119,7 @@ class InProcess(Reporter):
 
     def _take_outcome(self, report: pytest.TestReport, duration: float) -> None:
         nodeid = report.nodeid
-        names = self._odd_names.get(nodeid) or payloads.split_nodeid(nodeid)
+        names = self._odd_names.get(nodeid) or split_nodeid(nodeid)
         if report.when == "call":
             duration += self._before_call_ms
         phase = report.when if report.when in PHASES else Phase.CALL
@@ -140,7 +140,7 @@ class InProcess(Reporter):
             if item.parent is not parent or type(item) is not pytest.Function:
                 parent = item.parent if type(item) is pytest.Function else None
                 names = names_by_chain(item)
-                is_odd = payloads.split_nodeid(item.nodeid) != names
+                is_odd = split_nodeid(item.nodeid) != names
             if is_odd:
                 self._odd_names[item.nodeid] = names_by_chain(item)
 

@@ -130,20 +130,6 @@ def milliseconds(seconds: Any) -> float:
     return 0.0
 
 
-def split_nodeid(nodeid: str) -> tuple[list[str], str]:
-    """Return (names of the parents, own name) of a node id where the node itself is in another process.
-
-    Parameters stand in the last bracket and may hold `::` themselves, so the split ends at the first bracket that
-    follows the file.
-    """
-    file, found, rest = nodeid.partition("::")
-    if not found:
-        return [], nodeid
-    head, bracket, parameters = rest.partition("[")
-    *classes, name = head.split("::")
-    return [file, *classes], name + bracket + parameters
-
-
 def _subtest_of(context: Any, clip: Clip) -> Payload:
     message = getattr(context, "msg", None)
     parameters = getattr(context, "kwargs", None) or {}

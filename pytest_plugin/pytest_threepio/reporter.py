@@ -24,7 +24,7 @@ from pytest_threepio.circumstances import ci_marks, command_of, plugins_of
 from pytest_threepio.groups import Group, Groups
 from threepio_client import __version__
 from threepio_client.adapter import Adapter
-from threepio_client.events import COLLECTED_CHUNK, EventType, Payload, Phase, Status
+from threepio_client.events import COLLECTED_CHUNK, EventType, Payload, Phase, Status, split_nodeid
 from threepio_client.line import clip, encode_names, encode_passed
 from threepio_client.settings import Settings
 from threepio_client.vcs import git_head
@@ -137,7 +137,7 @@ class Reporter:
             error = payloads.error_of(report.longrepr, self._clip)
             self._adapter.emit(EventType.COLLECTION_ERROR, {"nodeid": report.nodeid, "error": error})
             return
-        parents, name = payloads.split_nodeid(report.nodeid)
+        parents, name = split_nodeid(report.nodeid)
         self._adapter.emit(
             EventType.TEST_CASE,
             {

@@ -96,6 +96,9 @@ ALONE: Final[dict[tuple[str, int], list[list[str]]]] = {
     ("prune", 0): [["--older-than", "1d", "--dry-run"], ["live"]],
     ("prune", 4): [["nothing"]],
     ("prune", 5): [["two"]],
+    ("report", 0): [[run_id, "--format", "junit"] for run_id in ("green", "two", "dead", "live")],
+    ("report", 1): [["green", "--format", "junit", "--output", "/nowhere/at all"]],
+    ("report", 4): [["nothing", "--format", "junit"]],
     ("verify", 1): [["two"], ["--all"]],
     ("verify", 4): [["nothing"]],
 }
@@ -190,7 +193,7 @@ def test_wrong_usage(alone: Place, call: Call, command: str) -> None:
 @pytest.mark.parametrize("command", [name for name in commands() if name not in ("threepiod status", "run", "doctor")])
 def test_a_setting_that_cannot_be_used(alone: Place, call: Call, command: str) -> None:
     program, _, name = command.rpartition(" ")
-    words = {"show": ["x"], "history": ["x"], "prune": ["two"]}.get(name, [])
+    words = {"show": ["x"], "history": ["x"], "prune": ["two"], "report": ["--format", "junit"]}.get(name, [])
     if program:
         assert alone.threepiod(name, *words, THREEPIO_SYNC="soon").returncode == 2
     else:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_threepio import payloads
-from threepio_client.events import FIELD_LIMIT, Status
+from threepio_client.events import FIELD_LIMIT, Status, split_nodeid
 
 
 def report(outcome: str, when: str = "call", **more: Any) -> SimpleNamespace:
@@ -64,7 +64,7 @@ def test_the_status_is_what_pytest_counted(found: Any, category: str | None, sta
     ],
 )
 def test_a_node_id_is_split_before_its_parameters(nodeid: str, parents: list[str], name: str) -> None:
-    assert payloads.split_nodeid(nodeid) == (parents, name)
+    assert split_nodeid(nodeid) == (parents, name)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 `Checker.check` is the one checker of every suite in these tests: same exit code, same output but for the plugin's own lines,
 counts that equal pytest's last line, outcomes that equal what reportlog wrote test by test, a journal that is whole, a
-store that equals it, what never ran, and the word for it all. The run without a daemon writes to the same state
-directory, so the daemon takes it from there.
+store that equals it, what never ran, reports in every format, and the word for it all. The run without a daemon writes to
+the same state directory, so the daemon takes it from there.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final
 
+from tests import reports
 from tests.place import COMMAND_TIMEOUT_S, Place, wait_until
 from tests.suites import interpreter, truth
 from tests.suites.output import comparable, last_line_counts, summary
@@ -85,6 +86,20 @@ class Compared:
         found: dict[str, list[str]] = {}
         for payload in self.of_type("testCase"):
             found.setdefault(payload["nodeid"], []).append(payload["status"])
+        return found
+
+    def collected(self) -> list[str]:
+        """Return the node ids that were collected."""
+        return [nodeid for payload in self.of_type("testsCollected") for nodeid in payload["nodeids"]]
+
+    def over(self) -> set[str]:
+        """Return the node ids that have an outcome, or were not collected."""
+        found = {str(payload["nodeid"]) for payload in self.of_type("collectionError")}
+        for payload in self.of_type("testCase"):
+            if payload["status"] == "RERUN":
+                found.discard(payload["nodeid"])
+            elif payload["phase"] != "teardown" and "subtest" not in payload:
+                found.add(payload["nodeid"])
         return found
 
     def case(self, name: str) -> dict[str, Any]:
@@ -279,6 +294,7 @@ class Checker:
             self._check_counts(variant, result, printed)
             self._check_outcomes(variant, result, log)
             self._check_never_ran(result)
+            self._check_reports(result)
             self._check_end(variant, result)
         if variant.check is not None:
             variant.check(result)
@@ -354,18 +370,20 @@ class Checker:
 
     def _check_never_ran(self, result: Compared) -> None:
         """Compare what `threepio never-ran` says with the journal's own events."""
-        collected = [nodeid for payload in result.of_type("testsCollected") for nodeid in payload["nodeids"]]
-        over: set[str] = set()
-        for payload in result.of_type("testCase"):
-            if payload["status"] == "RERUN":
-                over.discard(payload["nodeid"])
-            elif payload["phase"] != "teardown" and "subtest" not in payload:
-                over.add(payload["nodeid"])
+        collected = result.collected()
+        over = result.over()
         found = select(self.place.state_dir, result.run_id)
         named = {nodeid for nodeid in (*found.never_ran, *found.suspects) if nodeid in set(collected)} - over
         assert named == set(collected) - over, f"{result.name}: never ran: {named}"
         if len(set(collected)) == len(collected):
             assert result.status["never_ran"] == len(named), f"{result.name}: {result.status['never_ran']} never ran"
+
+    def _check_reports(self, result: Compared) -> None:
+        """Have every format written, and compare its sums with the status answer and with the journal's own events."""
+        try:
+            reports.check(Archive(self.place.state_dir), result.run_id, result.over(), result.collected())
+        except AssertionError as error:
+            raise AssertionError(f"{result.name}: report: {error}") from error
 
     def _check_end(self, variant: Variant, result: Compared) -> None:
         ends = result.of_type("runComplete")

@@ -29,6 +29,7 @@ COMMANDS: Final = (
     "rerun",
     "stacks",
     "prune",
+    "report",
     "verify",
     "doctor",
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import typer
 
 from threepio_client import answers
@@ -67,17 +69,16 @@ def _find(source: Source, run_id: str, part: str) -> str:
 
 
 def _row(result: Result) -> answers.ShownResult:
-    details = result.details
     return {
         "status": result.status,
         "phase": result.phase,
-        "attempt": details.get("attempt", 1),
+        "attempt": result.attempt,
         "duration_s": round(result.duration_ms / 1000, 6),
         "worker": result.worker,
-        "subtest": details.get("subtest"),
-        "error": details.get("error") or {},
-        "output": details.get("output", []),
-        "reason": details.get("skipReason") or details.get("xfailReason"),
+        "subtest": cast("answers.Subtest | None", result.subtest),
+        "error": cast("answers.Error", result.error),
+        "output": [[title, text] for title, text in result.output],
+        "reason": result.reason or None,
     }
 
 

@@ -1,0 +1,57 @@
+"""Texts of a test made harmless for a file that a program or a browser reads.
+
+Every character that a reader could act on becomes its backslash escape, as on the terminal (`cli/output.py`); the formats
+add what their own syntax needs.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from typing import Final
+
+from threepio_client.cli.output import inert
+
+_ODD: Final = re.compile(r"[^\n\t -~]")
+_COMMAND: Final = re.compile(r"^([^\S\n]*)(?=::)|(?<=#)(?=#\[)", re.M)
+"""Before what GitHub's runner reads as a command of a workflow, in each of its two forms."""
+
+
+def inert_lines(text: str) -> str:
+    """Return a text of several lines with all but newlines and tabs inert."""
+    if _ODD.search(text) is None:
+        return text
+    return "\n".join("\t".join(map(inert, line.split("\t"))) for line in text.replace("\r\n", "\n").split("\n"))
+
+
+def iso_time(seconds: float) -> str:
+    """Return seconds since the epoch as ISO 8601 in UTC; the epoch where a foreign writer had no idea of the time."""
+    try:
+        at = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    except (ValueError, OverflowError, OSError):
+        at = datetime.datetime.fromtimestamp(0, datetime.UTC)
+    return at.isoformat(timespec="seconds")
+
+
+def no_commands(text: str) -> str:
+    """Return a text in which a CI system's log reader finds no command (`::error::`, `##[error]`) at any line."""
+    return _COMMAND.sub(lambda found: f"{found[0]}\\", text)
+
+
+def code(text: str) -> str:
+    """Return one line as Markdown shows code: inert, whatever is in it."""
+    shown = no_commands(inert(text))
+    ticks = "`" * (_longest_run_of_ticks(shown) + 1)
+    pad = " " if shown.startswith("`") or shown.endswith("`") or not shown else ""
+    return f"{ticks}{pad}{shown}{pad}{ticks}"
+
+
+def fenced(text: str) -> str:
+    """Return lines as a block of code in Markdown, inert."""
+    shown = no_commands(inert_lines(text)).strip("\n")
+    fence = "`" * max(3, _longest_run_of_ticks(shown) + 1)
+    return f"{fence}text\n{shown}\n{fence}"
+
+
+def _longest_run_of_ticks(text: str) -> int:
+    return max((len(run) for run in re.findall("`+", text)), default=0)
