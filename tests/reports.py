@@ -19,7 +19,7 @@ from tests import ctrf
 from threepio_client.archive import Archive
 from threepio_client.report import github
 from threepio_client.report.formats import FORMATS
-from threepio_client.report.model import Report, load
+from threepio_client.report.model import Report, read
 
 QUIET: Final = frozenset({"passed", "tests-failed", "collect-only"})
 """Verdicts that the tests tell themselves: docs/reports.md."""
@@ -27,7 +27,7 @@ QUIET: Final = frozenset({"passed", "tests-failed", "collect-only"})
 
 def loaded(archive: Archive, run_id: str) -> Report:
     """Return the report of a run."""
-    return load(archive, archive.view(run_id))
+    return read(archive, run_id)
 
 
 def written(report: Report, name: str) -> str:

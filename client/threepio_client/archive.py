@@ -283,7 +283,7 @@ class Archive:
                 )
                 for nodeid, seq, status, phase, duration, worker, details in rows:
                     shown = json.loads(details) if details else {}
-                    found[seq] = _bad_result(nodeid, seq, status, phase, duration, worker, shown)
+                    found[seq] = bad_result(nodeid, seq, status, phase, duration, worker, shown)
                 collection = store.execute(
                     "SELECT seq, payload FROM events WHERE run = ? AND type = ?",
                     (stored.key, EventType.COLLECTION_ERROR),
@@ -424,12 +424,13 @@ def _bad_results_of(event: Event) -> list[dict[str, Any]]:
         return []
     nodeid, status = str(payload.get("nodeid")), payload["status"]
     phase, duration, worker = payload.get("phase"), payload.get("duration"), payload.get("worker")
-    return [_bad_result(nodeid, event.seq, status, phase, duration, worker, payload)]
+    return [bad_result(nodeid, event.seq, status, phase, duration, worker, payload)]
 
 
-def _bad_result(
+def bad_result(
     nodeid: str, seq: int, status: str, phase: Any, duration: Any, worker: Any, details: dict[str, Any]
 ) -> dict[str, Any]:
+    """Return what an event tells of a failure: docs/json.md, `failures`; `duration` in milliseconds."""
     error = details.get("error")
     answer: answers.BadResult = {
         "nodeid": nodeid,
@@ -447,4 +448,4 @@ def _bad_result(
 
 
 def _collection_error(seq: int, payload: dict[str, Any]) -> dict[str, Any]:
-    return _bad_result(str(payload.get("nodeid")), seq, Status.ERROR, Phase.COLLECT, 0.0, None, payload)
+    return bad_result(str(payload.get("nodeid")), seq, Status.ERROR, Phase.COLLECT, 0.0, None, payload)

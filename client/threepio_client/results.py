@@ -8,13 +8,14 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from threepio_client.archive import Archive
+from threepio_client.archive import Archive, StoredRun
 from threepio_client.events import EventType, Payload, Phase, Status
+from threepio_client.line import Event
 from threepio_client.runstate import count_of
 
 BAD: Final = frozenset({Status.FAIL, Status.ERROR})
 _DECIDING: Final = frozenset({Phase.SETUP, Phase.CALL, Phase.COLLECT})
-_COLUMNS: Final = "t.nodeid, r.seq, r.status, r.phase, r.started, r.duration, r.worker"
+COLUMNS: Final = "t.nodeid, r.seq, r.status, r.phase, r.started, r.duration, r.worker"
 
 
 class Result(NamedTuple):
@@ -123,33 +124,71 @@ def results(
         details: which are wanted; in what lies beyond the store they are always there.
     """
     stored = archive.stored(run_id)
-    columns = f"{_COLUMNS}, {details}"
     if stored is not None:
-        with archive.reading() as store:
-            if store is not None:
-                where, values = ("AND t.nodeid = ?", (nodeid,)) if nodeid is not None else ("", ())
-                if tests is not None:
-                    where, values = "AND r.test IN (SELECT value FROM json_each(?))", (json.dumps([*tests]),)
-                source = f"results r JOIN tests t ON t.id = r.test WHERE r.run = ? {where} ORDER BY r.seq"
-                query = f"SELECT {columns} FROM {source}"
-                yield from map(_of_row, store.execute(query, (stored.key, *values)))
+        where, values = ("AND t.nodeid = ?", (nodeid,)) if nodeid is not None else ("", ())
+        if tests is not None:
+            where, values = "AND r.test IN (SELECT value FROM json_each(?))", (json.dumps([*tests]),)
+        yield from _of_store(archive, stored, details, where, values)
     for event in archive.beyond(run_id, stored, nodeid or ""):
         if event.type == EventType.TEST_CASE and nodeid in (None, event.payload.get("nodeid")):
             yield _of_payload(event.seq, event.payload)
 
 
+def stored_results(archive: Archive, stored: StoredRun | None, details: Details, up_to: int) -> Iterator[Result]:
+    """Yield the outcomes that the store has of a run, collection errors first, up to the event of this number."""
+    if stored is not None:
+        for seq, payload in _stored_events(archive, stored, EventType.COLLECTION_ERROR):
+            if seq <= up_to:
+                yield _not_collected(seq, payload)
+        yield from _of_store(archive, stored, details, "AND r.seq <= ?", (up_to,))
+
+
+def result_of(event: Event) -> Result | None:
+    """Return what an event tells of a test, or of what could not be collected; None where it tells nothing."""
+    if event.type == EventType.TEST_CASE:
+        return _of_payload(event.seq, event.payload)
+    return _not_collected(event.seq, event.payload) if event.type == EventType.COLLECTION_ERROR else None
+
+
+def _of_store(
+    archive: Archive, stored: StoredRun, details: Details, where: str, values: tuple[Any, ...]
+) -> Iterator[Result]:
+    with archive.reading() as store:
+        if store is not None:
+            source = f"results r JOIN tests t ON t.id = r.test WHERE r.run = ? {where} ORDER BY r.seq"
+            yield from map(of_row, store.execute(f"SELECT {COLUMNS}, {details} FROM {source}", (stored.key, *values)))
+
+
+def _stored_events(archive: Archive, stored: StoredRun, event_type: EventType) -> Iterator[tuple[int, Payload]]:
+    with archive.reading() as store:
+        if store is not None:
+            question = "SELECT seq, payload FROM events WHERE run = ? AND type = ? ORDER BY seq"
+            for seq, payload in store.execute(question, (stored.key, event_type)):
+                yield seq, json.loads(payload)
+
+
+def _not_collected(seq: int, payload: Payload) -> Result:
+    return Result(str(payload.get("nodeid")), seq, Status.ERROR, Phase.COLLECT, None, 0.0, None, payload)
+
+
 def collected(archive: Archive, run_id: str) -> Iterator[str]:
     """Yield the node ids that a run collected and did not deselect."""
     stored = archive.stored(run_id)
-    if stored is not None:
-        with archive.reading() as store:
-            if store is not None:
-                question = "SELECT payload FROM events WHERE run = ? AND type = ? ORDER BY seq"
-                for (payload,) in store.execute(question, (stored.key, EventType.TESTS_COLLECTED)):
-                    yield from json.loads(payload).get("nodeids", [])
+    yield from stored_names(archive, stored)
     for event in archive.beyond(run_id, stored):
-        if event.type == EventType.TESTS_COLLECTED:
-            yield from event.payload.get("nodeids", [])
+        yield from names_of(event)
+
+
+def stored_names(archive: Archive, stored: StoredRun | None) -> Iterator[str]:
+    """Yield those of which the store knows; `stored` is what it has of the run."""
+    for _, payload in _stored_events(archive, stored, EventType.TESTS_COLLECTED) if stored is not None else ():
+        yield from payload.get("nodeids", [])
+
+
+def names_of(event: Event) -> list[str]:
+    """Return the node ids that an event says were collected."""
+    names: list[str] = event.payload.get("nodeids", []) if event.type == EventType.TESTS_COLLECTED else []
+    return names
 
 
 def outcomes(found: Iterable[Result]) -> dict[str, Outcome]:
@@ -214,7 +253,7 @@ def _entries_of_runs_over(archive: Archive, nodeid: str, run_ids: list[str]) -> 
             for run_id, started, commit, seq, *columns in rows:
                 known[run_id] = (started, str(commit or ""))
                 if seq is not None:
-                    listed.setdefault(run_id, []).append(_of_row((nodeid, seq, *columns, None)))
+                    listed.setdefault(run_id, []).append(of_row((nodeid, seq, *columns, None)))
     return {
         run_id: _made_entry(run_id, nodeid, listed.get(run_id, []), started, commit)
         for run_id, (started, commit) in known.items()
@@ -322,7 +361,8 @@ def odd_tests(archive: Archive, run_ids: Collection[str]) -> set[int] | None:
         return {test for key in keys for (test,) in store.execute(query, (key,))}
 
 
-def _of_row(row: tuple[Any, ...]) -> Result:
+def of_row(row: tuple[Any, ...]) -> Result:
+    """Return the event of a row: the columns of `COLUMNS`, and its details or None."""
     nodeid, seq, status, phase, started, duration, worker, text = row
     if type(started) is not float:
         started = started if isinstance(started, int) else None

@@ -14,7 +14,7 @@ from threepio_client.cli.output import say
 from threepio_client.cli.source import open_source
 from threepio_client.report import github
 from threepio_client.report.formats import FORMATS, Format, Write
-from threepio_client.report.model import Report, load
+from threepio_client.report.model import Report, read
 from threepio_client.report.writing import NotWritten, append_to_file, to_file, to_stdout
 
 EXAMPLE = "Example: threepio report latest --format junit --output junit.xml"
@@ -61,7 +61,7 @@ def report(
         archive, run_id = source.archive, source.find(run)
         try:
             # By store and journals themselves: of a run that goes on, the daemon may know another moment than they do.
-            found = load(archive, archive.view(run_id))
+            found = read(archive, run_id)
         except OSError as error:
             raise NotWritten(f"the journal of run {run_id} cannot be read: {error.strerror or error}") from error
     is_named = bool(output)

@@ -5,15 +5,16 @@ Every format is written from a `Report`, so that none can say something else tha
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
-from threepio_client.archive import Archive
+from threepio_client.archive import Archive, bad_result
 from threepio_client.causes import Cause, group
-from threepio_client.events import Phase, Status, split_nodeid
-from threepio_client.results import Details, Result, collected, outcomes, results
+from threepio_client.events import Status, split_nodeid
+from threepio_client.line import Event
+from threepio_client.results import BAD, Details, Result, names_of, outcomes, result_of, stored_names, stored_results
 from threepio_client.runstate import LIVE_STATES, State
 
 IN_FLIGHT: Final = "IN_FLIGHT"
@@ -105,50 +106,91 @@ def load(archive: Archive, view: dict[str, Any]) -> Report:
 
     Args:
         archive: where the run is.
-        view: its status answer, by the daemon or by `Archive.view`; by the latter its counts are exactly those of the
-            tests, of a running run too.
+        view: its status answer, by the daemon or by `Archive.view`.
 
     Raises:
         OSError: its journal cannot be read.
     """
-    run_id, until = view["run_id"], view["events"]["journaled"]
-    bad = [item for item in archive.bad_results(run_id) if item["seq"] <= until]
-    told = (result for result in results(archive, run_id, details=Details.ALL) if result.seq <= until)
-    named = dict.fromkeys(collected(archive, run_id))
-    tests = _tests(_by_test(_not_collected(bad), told), named, view["in_flight"])
-    return Report(view=view, start=archive.beginning(run_id).start, tests=tests, causes=group(bad))
+    run_id = view["run_id"]
+    found = _Beyond()
+    for event in archive.beyond(run_id, archive.stored(run_id)):
+        if event.seq > view["events"]["journaled"]:
+            break
+        found.take(event)
+    return found.report(archive, view)
 
 
-def _not_collected(bad: list[dict[str, Any]]) -> Iterator[Result]:
-    for item in bad:
-        if item["phase"] == Phase.COLLECT:
-            details = {"error": item["error"]}
-            yield Result(item["nodeid"], item["seq"], Status.ERROR, Phase.COLLECT, None, 0.0, None, details)
+def read(archive: Archive, run_id: str) -> Report:
+    """Return the report of a run as it is now: its counts are exactly those of the tests, also while it runs.
+
+    Raises:
+        OSError: its journal cannot be read.
+    """
+    found = _Beyond()
+    return found.report(archive, archive.view(run_id, also=found.take))
 
 
-def _by_test(*found: Iterable[Result]) -> dict[str, list[Result]]:
+class _Beyond:
+    """What lies beyond the store of a run, which is asked last: so that none is in neither, and none in both."""
+
+    def __init__(self) -> None:
+        self._first = 0
+        self._results: list[Result] = []
+        self._named: list[str] = []
+
+    def take(self, event: Event) -> None:
+        """Take in the next event."""
+        self._first = self._first or event.seq
+        result = result_of(event)
+        if result is not None:
+            self._results.append(_slim(result))
+        else:
+            self._named += names_of(event)
+
+    def report(self, archive: Archive, view: dict[str, Any]) -> Report:
+        """Return the report, with what the store has of what came before."""
+        run_id = view["run_id"]
+        stored = archive.stored(run_id)
+        up_to = self._first - 1 if self._first else view["events"]["journaled"]
+        several = by_test(map(_slim, stored_results(archive, stored, Details.ALL, up_to)), self._results)
+        named = dict.fromkeys([*stored_names(archive, stored), *self._named])
+        tests = tests_of(several, named, view["in_flight"])
+        bad = [result for test in tests for result in test.results if result.status in BAD]
+        causes = group(_failure(result) for result in sorted(bad, key=lambda result: result.seq))
+        return Report(view=view, start=archive.beginning(run_id).start, tests=tests, causes=causes)
+
+
+def _failure(result: Result) -> dict[str, Any]:
+    return bad_result(
+        result.nodeid, result.seq, result.status, result.phase, result.duration_ms, result.worker, result.details
+    )
+
+
+def by_test(*found: Iterable[Result]) -> dict[str, list[Result]]:
     """Return the results of each test, without those whose status is not known here: no count has them either."""
     several: dict[str, list[Result]] = {}
     for result in chain.from_iterable(found):
-        if result.status == Status.PASS and "subtest" not in result.details:
-            # Of most results there is nothing to be kept beside their columns.
-            kept = result._replace(details=_kept(result)) if result.details else result
-        elif result.counted is not None:
-            kept = result
-        else:
-            continue
-        several.setdefault(result.nodeid, []).append(kept)
+        if result.status == Status.PASS or result.counted is not None:
+            several.setdefault(result.nodeid, []).append(result)
     return several
 
 
-def _kept(result: Result) -> dict[str, Any]:
-    """Return what is to be kept of the details of a test that passed."""
-    return {
-        name: result.details[name] for name in ("attempt", "takenBack", "countedAs", "output") if name in result.details
-    }
+def _slim(result: Result) -> Result:
+    """Return a result without what need not be kept: of most results there is nothing to be said."""
+    if result.status != Status.PASS or not result.details or "subtest" in result.details:
+        return result
+    kept = ("attempt", "takenBack", "countedAs", "output")
+    return result._replace(details={name: result.details[name] for name in kept if name in result.details})
 
 
-def _tests(several: dict[str, list[Result]], named: dict[str, None], in_flight: list[dict[str, Any]]) -> list[Case]:
+def tests_of(several: dict[str, list[Result]], named: dict[str, None], in_flight: list[dict[str, Any]]) -> list[Case]:
+    """Return the tests that have these results, that were collected, or that are in flight: `Report.tests`.
+
+    Args:
+        several: the results of each test, as `by_test` returns them.
+        named: node ids that were collected.
+        in_flight: as in the status answer.
+    """
     begun = _begun(in_flight, several.keys() | named.keys())
     over, at_work, left = [], [], []
     for nodeid, listed in several.items():
