@@ -6,18 +6,22 @@ Every format is written from a `Report`, so that none can say something else tha
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from threepio_client.archive import Archive
+from threepio_client.archive import Archive, latest_first
 from threepio_client.causes import Cause, group
 from threepio_client.events import Phase, Status
 from threepio_client.results import Details, Result, collected, outcomes, results
+from threepio_client.views import run_row
 
 IN_FLIGHT: Final = "IN_FLIGHT"
 """Standing of a test that was begun and has no outcome: it runs, or was running when its process died."""
 NEVER_RAN: Final = "NEVER_RAN"
 """Standing of a test that was collected and has not been begun."""
+
+LOOKED_AT: Final = 500
+"""Runs that are looked at for those of one rootdir: each costs a look into the store."""
 
 
 class Case(NamedTuple):
@@ -55,11 +59,13 @@ class Report:
         view: the status answer: docs/json.md, `status`.
         tests: in the order in which they came to their outcomes, then what is in flight, then what never ran.
         causes: what failed or broke, grouped; the most frequent first.
+        history: rows of `threepio runs`: earlier runs of the same rootdir, the latest first; empty if not asked for.
     """
 
     view: dict[str, Any]
     tests: list[Case]
     causes: list[Cause]
+    history: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def files(self) -> dict[str, list[Case]]:
@@ -70,12 +76,13 @@ class Report:
         return found
 
 
-def load(archive: Archive, view: dict[str, Any]) -> Report:
+def load(archive: Archive, view: dict[str, Any], *, history: int = 0) -> Report:
     """Return the report of a run.
 
     Args:
         archive: where the run is.
         view: its status answer, by the daemon or by `Archive.view`.
+        history: how many earlier runs of the same rootdir are wanted.
 
     Raises:
         OSError: its journal cannot be read.
@@ -83,7 +90,34 @@ def load(archive: Archive, view: dict[str, Any]) -> Report:
     run_id = view["run_id"]
     bad = archive.bad_results(run_id)
     found = [*_not_collected(bad), *results(archive, run_id, details=Details.ALL)]
-    return Report(view=view, tests=_tests(found, collected(archive, run_id), view["in_flight"]), causes=group(bad))
+    return Report(
+        view=view,
+        tests=_tests(found, collected(archive, run_id), view["in_flight"]),
+        causes=group(bad),
+        history=earlier(archive, view, history),
+    )
+
+
+def earlier(archive: Archive, view: dict[str, Any], limit: int) -> list[dict[str, Any]]:
+    """Return the rows of up to `limit` runs of the same rootdir that began before this one, the latest first.
+
+    Runs that were started inside a test, and those that run again what another left, are no measure and not among them.
+
+    Raises:
+        OSError: a journal cannot be read.
+    """
+    if not limit:
+        return []
+    found: list[dict[str, Any]] = []
+    started = {run_id: at for run_id, at in archive.started().items() if at < view["started"]}
+    for run_id in latest_first(started)[:LOOKED_AT]:
+        start = archive.beginning(run_id).start
+        if start.get("rootdir") != view["rootdir"] or start.get("parentRunId") or start.get("rerunOf"):
+            continue
+        found.append(run_row(archive.view(run_id)))
+        if len(found) == limit:
+            break
+    return found
 
 
 def _not_collected(bad: list[dict[str, Any]]) -> list[Result]:
