@@ -1,7 +1,7 @@
 """A run as one HTML file that needs no network: its data compressed within it, decoded by the page's own script.
 
 Owned here: which data the page gets, and in which form. What is done with them is in `page/`: `data.js` reads and
-searches, `timeline.js` draws, `page.js` does all else. The verdict alone is in the page without a script.
+searches, `timeline.js` draws, the other scripts say and show. The verdict alone is in the page without a script.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from importlib.resources import files
+from itertools import groupby, pairwise
 from string import Template
 from typing import Any, Final, TextIO
 
@@ -57,7 +58,7 @@ SYMBOLS: Final = {"passed": "✓", "failed": "✗", "crashed": "✗", "interrupt
 """Beside the word for a run's state, so that it is not told by colour alone; a run that lives has `▶`."""
 COLOURS: Final = {"passed": "#1a7f37", "running": "#0b62c4", "detached": "#0b62c4"}
 """Of the icon; all other states are red."""
-SCRIPTS: Final = ("data.js", "timeline.js", "page.js")
+SCRIPTS: Final = ("data.js", "timeline.js", "words.js", "parts.js", "tests.js", "page.js")
 
 
 def write(report: Report, out: TextIO) -> None:
@@ -84,13 +85,13 @@ def write(report: Report, out: TextIO) -> None:
         "scripts": "\n".join(f"<script>{script}</script>" for script in scripts),
     }
     out.write(Template(head).substitute(fields))
-    index = _index(report)
+    named = _Named(report.tests)
     texts = _Texts()
     for cause in report.causes:  # these first, as long as there is room for whole texts
         texts.number(cause.example["error"].get("stack", ""))
-    _write_block(out, "run", [_json(_run(report, index))])
-    _write_block(out, "names", _names(report.tests))
-    _write_block(out, "details", [_json(_details(report.tests, texts))])
+    _write_block(out, "run", [_json(_run(report, named))])
+    _write_block(out, "names", named.lines())
+    _write_block(out, "details", [_json(_details(named, texts, view["rootdir"]))])
     out.write(Template(tail).substitute(fields))
 
 
@@ -149,33 +150,55 @@ def _json(value: object) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
-def _names(tests: list[Case]) -> Iterator[str]:
-    """Yield the node ids, a line each; `inert` leaves no other newline."""
-    for first in range(0, len(tests), NAMES_AT_ONCE):
-        names = [inert(test.nodeid) for test in tests[first : first + NAMES_AT_ONCE]]
-        yield ("\n" if first else "") + "\n".join(names)
+class _Named:
+    """The tests with the numbers that they have in the page: by name, so that names that are alike stand together.
+
+    In the order of a run, shuffled or of several workers, they would take five times as much.
+
+    Attributes:
+        tests: in the order of the run.
+        numbers: of each of them, its number.
+        names: by number.
+    """
+
+    def __init__(self, tests: list[Case]) -> None:
+        self.tests = tests
+        shown = [inert(test.nodeid) for test in tests]
+        order = sorted(range(len(tests)), key=shown.__getitem__)
+        self.names = [shown[place] for place in order]
+        self.numbers = [0] * len(tests)
+        for number, place in enumerate(order):
+            self.numbers[place] = number
+
+    def lines(self) -> Iterator[str]:
+        """Yield the names, a line each; `inert` leaves no other newline."""
+        for first in range(0, len(self.names), NAMES_AT_ONCE):
+            yield ("\n" if first else "") + "\n".join(self.names[first : first + NAMES_AT_ONCE])
+
+    def alike(self) -> list[int]:
+        """Return how many names follow one another that differ only from their bracket on."""
+        return [len(list(names)) for _, names in groupby(name.partition("[")[0] for name in self.names)]
+
+    def __iter__(self) -> Iterator[tuple[int, Case]]:
+        return zip(self.numbers, self.tests, strict=True)
 
 
-def _index(report: Report) -> dict[str, int]:
-    """Return the places of the tests that failed."""
-    bad = {failure["nodeid"] for cause in report.causes for failure in cause.failures}
-    return {test.nodeid: number for number, test in enumerate(report.tests) if test.nodeid in bad}
-
-
-def _run(report: Report, index: dict[str, int]) -> dict[str, Any]:
+def _run(report: Report, named: _Named) -> dict[str, Any]:
     view = report.view
+    bad = {failure["nodeid"] for cause in report.causes for failure in cause.failures}
+    found = {test.nodeid: (number, test) for number, test in named if test.nodeid in bad}
     return {
         "view": _inert({name: view[name] for name in SHOWN_OF_VIEW}),
         "units": UNITS_PER_S,
-        "columns": _columns(report),
-        "causes": [_cause(cause, view["rootdir"], index, report.tests) for cause in report.causes],
-        "reasons": _reasons(report.tests),
+        "columns": _columns(report, named),
+        "causes": [_cause(cause, view["rootdir"], found) for cause in report.causes],
+        "reasons": _reasons(named),
         "history": _inert(report.history),
     }
 
 
-def _columns(report: Report) -> dict[str, Any]:
-    """Return what there is of every test, a column each; what is like its neighbours takes next to nothing."""
+def _columns(report: Report, named: _Named) -> dict[str, Any]:
+    """Return what there is of every test, a column each, in the order of the run: there neighbours are alike."""
     standings = {str(standing): number for number, standing in enumerate(STANDINGS)}
     column_of_standings = [standings.setdefault(test.standing, len(standings)) for test in report.tests]
     workers: dict[str | None, int] = {}
@@ -197,11 +220,13 @@ def _columns(report: Report) -> dict[str, Any]:
     return {
         "standings": [inert(standing) for standing in standings],
         "standing": column_of_standings,
+        "alike": named.alike(),
+        "step": [number - before for before, number in pairwise([-1, *named.numbers])],
         "workers": list(workers),
         "worker": column_of_workers,
         "duration": durations,
         "gap": gaps,
-        "attempts": {number: test.attempts for number, test in enumerate(report.tests) if test.attempts > 1},
+        "attempts": {number: test.attempts for number, test in named if test.attempts > 1},
     }
 
 
@@ -209,10 +234,10 @@ def _units(seconds: float) -> int:
     return round(min(max(seconds * UNITS_PER_S, -MOST_UNITS), MOST_UNITS))
 
 
-def _cause(cause: Cause, rootdir: str, index: dict[str, int], tests: list[Case]) -> dict[str, Any]:
+def _cause(cause: Cause, rootdir: str, found: dict[str, tuple[int, Case]]) -> dict[str, Any]:
     example = cause.example
-    found = dict.fromkeys(index[failure["nodeid"]] for failure in cause.failures if failure["nodeid"] in index)
-    results = tests[index[example["nodeid"]]].results if example["nodeid"] in index else ()
+    numbers = [found[failure["nodeid"]][0] for failure in cause.failures if failure["nodeid"] in found]
+    results = found[example["nodeid"]][1].results if example["nodeid"] in found else ()
     return {
         "name": cause.fingerprint,
         "type": inert(cause.error_type),
@@ -220,15 +245,15 @@ def _cause(cause: Cause, rootdir: str, index: dict[str, int], tests: list[Case])
         "place": inert(relative(cause.place, rootdir)),
         "count": cause.count,
         "phase": inert(str(example["phase"])),
-        "tests": list(found),
+        "tests": list(dict.fromkeys(numbers)),
         "example": next((number for number, result in enumerate(results) if result.seq == example["seq"]), 0),
     }
 
 
-def _reasons(tests: list[Case]) -> list[dict[str, Any]]:
+def _reasons(named: _Named) -> list[dict[str, Any]]:
     """Return why tests were skipped or expected to fail, the most frequent reason first."""
     found: dict[tuple[str, str], list[int]] = {}
-    for number, test in enumerate(tests):
+    for number, test in named:
         if test.results and test.standing in (Status.SKIP, Status.XFAIL, Status.XPASS):
             found.setdefault((test.standing, _reason(test.results[-1])), []).append(number)
     listed = [{"standing": key[0], "reason": inert(key[1]), "tests": places} for key, places in found.items()]
@@ -240,35 +265,51 @@ def _reason(result: Result) -> str:
 
 
 class _Texts:
-    """Texts, each kept once; the page refers to them by number."""
+    """Texts, and the lines that they are made of, each kept once: tracebacks of one cause differ in a few lines.
+
+    Attributes:
+        kept: the numbers of each text's lines.
+        lines: by number; without what a terminal or a browser could act on.
+        cut: how many texts are not whole.
+    """
 
     def __init__(self) -> None:
-        self.kept: dict[str, int] = {}
+        self.kept: list[list[int]] = []
+        self.lines: dict[str, int] = {}
         self.cut = 0
+        self._numbers: dict[str, int] = {}
         self._room = TEXTS_LIMIT
 
     def number(self, value: object) -> int:
-        """Return the number of a text: without what a terminal or browser could act on, cut where there is no room."""
+        """Return the number of a text, which is cut where there is no more room."""
         text = str(value)
-        if text in self.kept:
-            return self.kept[text]
-        if len(text) > max(self._room, CUT_TO):
-            self.cut += 1
-            text = clip(text, CUT_TO)
-        if text not in self.kept:
-            self._room -= len(text)
-        return self.kept.setdefault(text, len(self.kept))
+        if text not in self._numbers:
+            lines = text.split("\n")
+            cost = len(lines) + sum(len(line) for line in {*lines} - self.lines.keys())
+            if cost > max(self._room, CUT_TO):
+                self.cut += 1
+                lines = clip(text, CUT_TO).split("\n")
+                cost = CUT_TO
+            self._room -= cost
+            self._numbers[text] = len(self.kept)
+            self.kept.append([self.lines.setdefault(_tabbed(line), len(self.lines)) for line in lines])
+        return self._numbers[text]
 
 
-def _details(tests: list[Case], texts: _Texts) -> dict[str, Any]:
+def _tabbed(line: str) -> str:
+    """Return a line with all but its tabs made harmless."""
+    return "\t".join(map(inert, line.split("\t"))) if "\t" in line else inert(line)
+
+
+def _details(named: _Named, texts: _Texts, rootdir: str) -> dict[str, Any]:
     """Return what was reported of the tests that have more to say than that they passed."""
     told = {
-        number: [_told(result, texts) for result in test.results] for number, test in enumerate(tests) if test.results
+        number: [_told(result, texts, rootdir) for result in test.results] for number, test in named if test.results
     }
-    return {"results": told, "texts": [_lines(text) for text in texts.kept], "cut": texts.cut}
+    return {"results": told, "texts": texts.kept, "lines": list(texts.lines), "cut": texts.cut}
 
 
-def _told(result: Result, texts: _Texts) -> dict[str, Any]:
+def _told(result: Result, texts: _Texts, rootdir: str) -> dict[str, Any]:
     """Return one result; texts by number, and nothing that it does not have."""
     details = result.details
     error = details.get("error")
@@ -287,19 +328,14 @@ def _told(result: Result, texts: _Texts) -> dict[str, Any]:
         found["subtest"] = texts.number(" ".join([str(subtest.get("message", "")), *shown]).strip())
     if reason := _reason(result):
         found["reason"] = texts.number(reason)
-    for name in ("message", "stack", "errorType", "location"):
+    for name in ("message", "stack", "errorType"):
         if error.get(name):
             found[name] = texts.number(error[name])
+    if error.get("location"):
+        found["location"] = texts.number(relative(str(error["location"]), rootdir))
     if output := details.get("output"):
         found["output"] = [[texts.number(part) for part in pair] for pair in output]
     return found
-
-
-def _lines(text: str) -> str:
-    """Return a text of several lines with all but its newlines and tabs made harmless."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "\n".join("\t".join(map(inert, line.split("\t"))) for line in text.split("\n"))
 
 
 def _inert(value: Any) -> Any:

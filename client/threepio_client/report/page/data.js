@@ -1,13 +1,19 @@
 "use strict";
 // The data of the page: reading them, and finding tests by their names. Not here: what they look like.
 
+const FEW = 20000; // names: to look into them one by one takes less time than to look through all
+
 /** Return the text of one of the page's blocks: base64, then deflate. */
 async function readBlock(id) {
   const packed = atob(document.getElementById(id).textContent);
   const bytes = new Uint8Array(packed.length);
   for (let i = 0; i < packed.length; i++) bytes[i] = packed.charCodeAt(i);
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return new Response(stream).text();
+  try {
+    return await new Response(stream).text();
+  } catch {
+    throw new Error(`its block ${id} cannot be unpacked`);
+  }
 }
 
 /** Return the text in lower case, each character still at its place. */
@@ -16,28 +22,45 @@ function fold(text) {
   return lower.length === text.length ? lower : text.replace(/[A-Z]+/g, (some) => some.toLowerCase());
 }
 
-/** The tests of the run: a column each, by the number of the test. */
+/** Return the words of what is looked for. */
+function wordsOf(text) {
+  return fold(text).split(/\s+/).filter(Boolean);
+}
+
+/** The tests of the run: a column each, by the number of the test. Numbers are in the order of the names. */
 class Tests {
   constructor(columns, units, names) {
     this.count = columns.standing.length;
     this.standings = columns.standings;
-    this.standing = Uint8Array.from(columns.standing);
+    this.standing = new Uint8Array(this.count);
     this.workers = columns.workers;
-    this.worker = Uint32Array.from(columns.worker);
+    this.worker = new Uint32Array(this.count);
     this.duration = new Float64Array(this.count); // milliseconds
     this.start = new Float64Array(this.count); // seconds since the run began; NaN where that is not known
     this.attempts = columns.attempts;
     this.marks = new Map();
+    this.all = new Uint32Array(this.count); // in the order of the run
     this.names = names;
     this.folded = fold(names);
     this.lines = new Uint32Array(this.count + 1); // where each name begins
     let at = 0;
     for (let i = 1; i < this.count; i++) this.lines[i] = at = names.indexOf("\n", at) + 1;
     this.lines[this.count] = names.length + 1;
+    // Names that follow one another and differ only from their bracket on: where such a row of names ends.
+    this.until = new Uint32Array(this.count);
+    let first = 0;
+    for (const length of columns.alike) {
+      this.until.fill(first + length, first, first + length);
+      first += length;
+    }
     const ends = new Float64Array(this.workers.length);
-    for (let i = 0; i < this.count; i++) {
-      const gap = columns.gap[i];
-      const lasted = columns.duration[i];
+    let i = -1;
+    for (let k = 0; k < this.count; k++) {
+      const gap = columns.gap[k];
+      const lasted = columns.duration[k];
+      this.all[k] = i += columns.step[k];
+      this.standing[i] = columns.standing[k];
+      this.worker[i] = columns.worker[k];
       this.duration[i] = (lasted * 1000) / units;
       if (gap === null) {
         this.start[i] = NaN;
@@ -87,7 +110,10 @@ class Tests {
     let row = 0;
     for (let at = this.folded.indexOf(word); at >= 0; at = this.folded.indexOf(word, this.lines[row])) {
       while (this.lines[row + 1] <= at) row++;
-      marks[row++] = 1;
+      const bracket = this.names.indexOf("[", this.lines[row]);
+      const next = bracket < 0 || at + word.length <= bracket ? this.until[row] : row + 1;
+      marks.fill(1, row, next);
+      row = next;
       if (row === this.count) break;
     }
     if (this.marks.size > 16) this.marks.clear();
@@ -97,23 +123,24 @@ class Tests {
 
   /** Return the numbers of the tests that have all words of a text in their names, and one of some standings if any are given. */
   search(text, standings, slowestFirst) {
-    const words = [...new Set(fold(text).split(/\s+/).filter(Boolean))].map((word) => this.having(word));
     const wanted = this.standings.map((standing) => !standings.size || standings.has(standing));
-    const order = slowestFirst ? this.slowest() : null;
-    const found = new Uint32Array(this.count);
-    let number = 0;
-    next: for (let k = 0; k < this.count; k++) {
-      const i = order ? order[k] : k;
-      if (!wanted[this.standing[i]]) continue;
-      for (const marks of words) if (!marks[i]) continue next;
-      found[number++] = i;
+    let found = slowestFirst ? this.slowest() : this.all;
+    if (standings.size) found = found.filter((i) => wanted[this.standing[i]]);
+    // A long word is in few names; then the other words are looked for in these alone.
+    for (const word of [...new Set(wordsOf(text))].sort((a, b) => b.length - a.length)) {
+      if (found.length > FEW) {
+        const marks = this.having(word);
+        found = found.filter((i) => marks[i]);
+      } else {
+        found = found.filter((i) => this.folded.slice(this.lines[i], this.lines[i + 1]).includes(word));
+      }
     }
-    return found.subarray(0, number);
+    return found;
   }
 
   /** Return all tests, the slowest first. */
   slowest() {
-    if (!this.bySlow) this.bySlow = Uint32Array.from(this.duration.keys()).sort((a, b) => this.duration[b] - this.duration[a] || a - b);
+    if (!this.bySlow) this.bySlow = this.all.slice().sort((a, b) => this.duration[b] - this.duration[a] || a - b);
     return this.bySlow;
   }
 }
