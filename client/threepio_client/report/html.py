@@ -32,7 +32,7 @@ UNITS_PER_S: Final = 100_000
 MOST_UNITS: Final = 2**48
 """A foreign writer may have put any number into a journal; the page's script adds them, exactly up to 2**53."""
 TEXTS_LIMIT: Final = 32 * 1024 * 1024
-"""Characters of tracebacks and output that are kept whole; 944 pandas failures have 5 million."""
+"""Characters of different lines of tracebacks, output and reasons that are kept; pandas, 1,675 failures, has 0.9 million."""
 CUT_TO: Final = 2000
 """Characters that are left of each text beyond that."""
 NAMES_AT_ONCE: Final = 4096
@@ -81,7 +81,7 @@ def write(report: Report, out: TextIO) -> None:
         "state": _escaped(state),
         "symbol": symbol,
         "run": _escaped(view["run_id"]),
-        "verdict": _escaped(view["verdict"]["text"]),
+        "verdict": _escaped(view["verdict"]["text"] if view["verdict"]["text"] != state else ""),
         "scripts": "\n".join(f"<script>{script}</script>" for script in scripts),
     }
     out.write(Template(head).substitute(fields))
@@ -220,6 +220,7 @@ def _columns(report: Report, named: _Named) -> dict[str, Any]:
     return {
         "standings": [inert(standing) for standing in standings],
         "standing": column_of_standings,
+        "files": sum("::" not in name for name in named.names),
         "alike": named.alike(),
         "step": [number - before for before, number in pairwise([-1, *named.numbers])],
         "workers": list(workers),

@@ -38,6 +38,7 @@ class Tests {
     this.duration = new Float64Array(this.count); // milliseconds
     this.start = new Float64Array(this.count); // seconds since the run began; NaN where that is not known
     this.attempts = columns.attempts;
+    this.files = columns.files; // among them: what was skipped or broke as a whole
     this.marks = new Map();
     this.all = new Uint32Array(this.count); // in the order of the run
     this.names = names;

@@ -2,7 +2,7 @@
 // The parts of the page that tell of the run: summary, failures, timeline, slowest, reasons, last runs. Not here: the list of all tests.
 
 const CAUSES = 20;
-const TESTS_OF_CAUSE = 20;
+const TESTS_OF_CAUSE = 10;
 const TOP = 20;
 const COUNTS = "passed failed errors skipped xfailed xpassed rerun deselected warnings".split(" ");
 

@@ -12,8 +12,8 @@ function list() {
   rows = 0;
   $("list").replaceChildren();
   moreRows();
-  $("found").textContent = found.length === tests.count ? plural(tests.count, "test")
-    : `${number.format(found.length)} of ${plural(tests.count, "test")}`;
+  const all = plural(tests.count - tests.files, "test") + (tests.files ? ` and ${plural(tests.files, "whole file")}` : "");
+  $("found").textContent = found.length === tests.count ? all : `${number.format(found.length)} of ${all}`;
 }
 
 function moreRows() {
