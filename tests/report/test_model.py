@@ -14,7 +14,7 @@ from threepio_client.archive import Archive
 from threepio_client.events import EventType, Phase
 from threepio_client.nowpage import NowPage
 from threepio_client.process import ProcessIdentity
-from threepio_client.report.model import IN_FLIGHT, NEVER_RAN, Report, load
+from threepio_client.report.model import IN_FLIGHT, NEVER_RAN, Report
 
 ERROR = {"message": "ValueError: no", "errorType": "ValueError", "location": "/r/a.py:7", "stack": "E no"}
 Cases = list[tuple[str, str, dict[str, Any]]]
@@ -264,20 +264,6 @@ def test_what_a_foreign_writer_says_is_taken_as_far_as_it_is_understood(place: P
     (result,) = one.results
     assert (result.error, result.output, result.subtest, result.attempt) == ({}, [("three", "4")], {}, 1)
     assert one.started is None
-
-
-def test_events_after_the_status_answer_are_left_to_the_next_report(place: Place) -> None:
-    write_run(place, ["a.py::one", "a.py::two"], [("a.py::one", "PASS", {})], exit_code=None, identity=living())
-    archive = Archive(place.state_dir)
-    view = archive.view("run")
-    later = [case(5, "a.py::two", "FAIL", error=ERROR)]
-
-    write_journal(place.state_dir, "run", later)
-    report = load(archive, view)
-
-    assert standings(report) == [("one", "PASS", 1), ("two", NEVER_RAN, 0)]
-    assert report.causes == []
-    assert standings(loaded(archive, "run")) == [("one", "PASS", 1), ("two", "FAIL", 1)]
 
 
 @pytest.mark.parametrize("with_daemon", [False, True], ids=["journal", "store"])

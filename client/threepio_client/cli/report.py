@@ -61,7 +61,7 @@ def report(
         archive, run_id = source.archive, source.find(run)
         try:
             # By store and journals themselves: of a run that goes on, the daemon may know another moment than they do.
-            found = read(archive, run_id)
+            found = read(archive, run_id, history=output_format.history)
         except OSError as error:
             raise NotWritten(f"the journal of run {run_id} cannot be read: {error.strerror or error}") from error
     is_named = bool(output)

@@ -23,12 +23,14 @@ class Format(NamedTuple):
         ending: of the names of its files.
         meaning: one line.
         needs_file: it is no text for a terminal: without --output it is written to a file of its own.
+        history: earlier runs that it shows.
     """
 
     module: str
     ending: str
     meaning: str
     needs_file: bool = False
+    history: int = 0
 
     def writer(self) -> Write:
         """Return what writes it."""
@@ -36,6 +38,9 @@ class Format(NamedTuple):
 
 
 FORMATS: Final = {
+    "html": Format(
+        "html", "html", "one HTML file for a browser, with all of the run in it", needs_file=True, history=20
+    ),
     "junit": Format("junit", "xml", "JUnit XML, for Jenkins, GitLab and the like"),
     "ctrf": Format("ctrf", "json", "CTRF JSON (ctrf.io)"),
     "github": Format("github", "md", "summary and annotations of a step of GitHub Actions"),

@@ -6,21 +6,24 @@ Every format is written from a `Report`, so that none can say something else tha
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
-from threepio_client.archive import Archive, bad_result
+from threepio_client.archive import Archive, bad_result, latest_first
 from threepio_client.causes import Cause, group
 from threepio_client.events import Status, split_nodeid
 from threepio_client.line import Event
 from threepio_client.results import BAD, Details, Result, names_of, outcomes, result_of, stored_names, stored_results
 from threepio_client.runstate import LIVE_STATES, State
+from threepio_client.views import run_row
 
 IN_FLIGHT: Final = "IN_FLIGHT"
 """Standing of a test that was begun and has no outcome: it runs, or was running when its process died."""
 NEVER_RAN: Final = "NEVER_RAN"
 """Standing of a test that was collected and has no outcome, and is not in flight."""
+LOOKED_AT: Final = 500
+"""Runs that are looked at for those of one rootdir: each costs a look into the store."""
 
 
 class Case(NamedTuple):
@@ -65,12 +68,14 @@ class Report:
         start: payload of runStart: host, Python, runner and its plugins; empty before it.
         tests: in the order in which they came to their outcomes, then what is in flight, then what never ran.
         causes: what failed or broke, grouped; the most frequent first.
+        history: rows of `threepio runs`: earlier runs of the same rootdir, the latest first; empty if not asked for.
     """
 
     view: dict[str, Any]
     start: dict[str, Any]
     tests: list[Case]
     causes: list[Cause]
+    history: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def is_live(self) -> bool:
@@ -101,33 +106,42 @@ class Report:
         return bool(self.view["state"] == State.CRASHED)
 
 
-def load(archive: Archive, view: dict[str, Any]) -> Report:
-    """Return the report of a run, as of the moment of its status answer.
+def read(archive: Archive, run_id: str, *, history: int = 0) -> Report:
+    """Return the report of a run as it is now: its counts are exactly those of the tests, also while it runs.
 
     Args:
         archive: where the run is.
-        view: its status answer, by the daemon or by `Archive.view`.
+        run_id: the run.
+        history: how many earlier runs of the same rootdir are wanted at most.
 
     Raises:
         OSError: its journal cannot be read.
     """
-    run_id = view["run_id"]
     found = _Beyond()
-    for event in archive.beyond(run_id, archive.stored(run_id)):
-        if event.seq > view["events"]["journaled"]:
+    report = found.report(archive, archive.view(run_id, also=found.take))
+    return replace(report, history=earlier(archive, report.view, history))
+
+
+def earlier(archive: Archive, view: dict[str, Any], limit: int) -> list[dict[str, Any]]:
+    """Return the rows of up to `limit` runs of the same rootdir that began before this one, the latest first.
+
+    Runs that were started inside a test, and those that run again what another left, are no measure and not among them.
+
+    Raises:
+        OSError: a journal cannot be read.
+    """
+    if not limit:
+        return []
+    found: list[dict[str, Any]] = []
+    started = {run_id: at for run_id, at in archive.started().items() if at < view["started"]}
+    for run_id in latest_first(started)[:LOOKED_AT]:
+        start = archive.beginning(run_id).start
+        if start.get("rootdir") != view["rootdir"] or start.get("parentRunId") or start.get("rerunOf"):
+            continue
+        found.append(run_row(archive.view(run_id)))
+        if len(found) == limit:
             break
-        found.take(event)
-    return found.report(archive, view)
-
-
-def read(archive: Archive, run_id: str) -> Report:
-    """Return the report of a run as it is now: its counts are exactly those of the tests, also while it runs.
-
-    Raises:
-        OSError: its journal cannot be read.
-    """
-    found = _Beyond()
-    return found.report(archive, archive.view(run_id, also=found.take))
+    return found
 
 
 class _Beyond:
