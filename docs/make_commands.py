@@ -56,7 +56,7 @@ def _names(param: Any) -> str:
 
 def _meaning(param: Any) -> str:
     default = param.default
-    shown = isinstance(default, str | int) and not isinstance(default, bool)
+    shown = isinstance(default, str | int) and not isinstance(default, bool) and default != ""
     return str(param.help or "") + (f" Default: {default}." if shown else "")
 
 
