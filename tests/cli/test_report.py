@@ -16,12 +16,15 @@ import pytest
 from tests.commands import Call
 from tests.place import COMMAND_TIMEOUT_S, Place, wait_until
 from tests.report.test_model import ERROR, write_page, write_run
+from tests.reports import check
 from tests.scripted import living
 from tests.two_runs import write_two_runs
+from threepio_client.archive import Archive
 from threepio_client.cli import report
 from threepio_client.events import Phase
 from threepio_client.report import github, junit
 from threepio_client.report.formats import FORMATS
+from threepio_client.report.model import IN_FLIGHT
 
 TO_STDOUT = [name for name, found in FORMATS.items() if not found.needs_file and name != "github"]
 
@@ -64,6 +67,27 @@ def test_a_report_is_written_whatever_became_of_the_run(place: Place, call: Call
         "failures": "1",
         "errors": "2",
     }
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["alone", "with workers"])
+def test_a_run_whose_process_was_killed_is_red_in_every_format(place: Place, call: Call, workers: list[str]) -> None:
+    # A worker that lives on ends its session, and then its test is in flight no more.
+    kill = "os.kill(os.getppid(), 9); " * bool(workers) + "os.kill(os.getpid(), 9)"
+    place.suite(f"import os\ndef test_one(): pass\ndef test_kills(): {kill}\ndef test_three(): pass\n")
+    place.pytest("-q", *workers, "test_it.py", THREEPIO_RUN_ID="dead")
+
+    found = check(Archive(place.state_dir), "dead")
+
+    assert found.view["state"] == "crashed"
+    assert ("test_it.py::test_kills", IN_FLIGHT) in [(test.nodeid, test.standing) for test in found.tests]
+    root = ElementTree.fromstring(call(place, "report", "dead", "--format", "junit").stdout)
+    bad = {case.attrib["name"] for case in root.iter("testcase") if case.find("error") is not None}
+    assert {"the whole run", "test_kills"} <= bad
+    tests = json.loads(call(place, "report", "dead", "--format", "ctrf").stdout)["results"]["tests"]
+    assert {"the whole run", "test_kills"} <= {test["name"] for test in tests if test["status"] == "failed"}
+    printed = call(place, "report", "dead", "--format", "github", GITHUB_STEP_SUMMARY="").stdout
+    assert printed.startswith("::error title=Run dead is crashed::")
+    assert "test_kills" in printed
 
 
 def test_a_running_run_is_reported_while_a_daemon_takes_its_events(place: Place, call: Call) -> None:

@@ -185,9 +185,9 @@ def _crashed(place: Place) -> None:
 
 
 def _crashed_with_workers(place: Place) -> None:
-    write_page(place, ("a.py::two", Phase.CALL, "gw0"), ("a.py::three", Phase.SETUP, "gw1"))
-    write_run(place, [f"a.py::{name}" for name in ("one", "two", "three", "four")],
-              [("a.py::one", "PASS", {"worker": "gw0"})], exit_code=None)  # fmt: skip
+    names = [f"a.py::test_{number}" for number in range(7)]
+    write_page(place, *[(name, Phase.CALL, f"gw{number}") for number, name in enumerate(names[1:6])])
+    write_run(place, names, [(names[0], "PASS", {"worker": "gw0"})], exit_code=None)
 
 
 def _running(place: Place) -> None:
@@ -227,7 +227,7 @@ def _not_collected(place: Place) -> None:
     ("write", "says", "numbers"),
     [
         (_crashed, "crashed: the process", (1, 0, 2, 1)),
-        (_crashed_with_workers, "crashed: the process", (1, 0, 3, 1)),
+        (_crashed_with_workers, "crashed: the process", (1, 0, 6, 1)),
         (_running, "it was running when this report was written", (1, 0, 1, 2)),
         (_interrupted, "interrupted: stopped: KeyboardInterrupt at a.py:1; 1 of 2", (1, 0, 1, 1)),
         (_incomplete, "incomplete: ended with exit code 0, but 1 of 2", (1, 0, 1, 1)),
@@ -342,6 +342,20 @@ def test_errors_are_annotated_by_cause_the_most_frequent_first(place: Place) -> 
     assert len(lines) == 10
     assert lines[0].startswith("::error file=13.py,line=14,title=assert xxxxxxxxxxxxx (14 failures)::a.py::t13_0%0A")
     assert lines[-1].endswith("%0Aand 10 failures of 4 rarer causes")
+
+
+def test_how_the_run_ended_is_one_of_the_errors_that_are_shown(place: Place) -> None:
+    cases: Cases = []
+    for cause in range(12):
+        error = {"message": "no", "location": f"/r/{cause}.py:1"}
+        cases.append((f"a.py::t{cause}", "FAIL", {"error": error}))
+    write_run(place, [*names_of(cases), "a.py::never"], cases, exit_code=1)
+
+    lines = [*github.commands(check(Archive(place.state_dir), "run"))]
+
+    assert len(lines) == 10
+    assert lines[0].startswith("::error title=Run run is incomplete::")
+    assert lines[-1].endswith("%0Aand 3 failures of 3 rarer causes")
 
 
 def test_an_error_outside_the_checkout_is_annotated_at_its_test(place: Place) -> None:

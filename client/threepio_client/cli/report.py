@@ -53,9 +53,9 @@ def report(
 ) -> None:
     """Write a report of a run: of one that is over, one that runs and one that crashed.
 
-    Exit code 0 when it is written, whatever became of the run: ask threepio status for that. Exit code 1, and no file,
-    where it cannot be written. With --format github the annotations go to stdout, and the summary to $GITHUB_STEP_SUMMARY
-    unless --output says where.
+    Exit code 0 when it is written, whatever became of the run; 1, and no file, where it cannot be.
+
+    With --format github the annotations go to stdout, the summary to $GITHUB_STEP_SUMMARY or to --output.
     """
     with open_source() as source:
         archive, run_id = source.archive, source.find(run)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
-from threepio_client.cli.text import status_lines
+from threepio_client.cli.text import IN_FLIGHT_SHOWN, status_lines
 from threepio_client.events import Phase, Status
 from threepio_client.report.model import IN_FLIGHT, NEVER_RAN, Case, Report
 from threepio_client.results import Result
@@ -116,7 +116,8 @@ def verdict_text(report: Report) -> str:
     """Return what is to be said of a run as a whole, in several lines."""
     view = report.view
     lines = status_lines(view)
-    lines += [f"  in flight: {slot['nodeid'] or 'the session'} ({slot['phase']})" for slot in view["in_flight"]]
+    more = view["in_flight"][IN_FLIGHT_SHOWN:]  # those before are among the lines
+    lines += [f"  and {slot['nodeid'] or 'the session'} ({slot['phase']})" for slot in more]
     trace = (view["death"] or {}).get("trace")
     return "\n".join([*lines, trace] if trace else lines)
 

@@ -82,7 +82,7 @@ def _blocks(report: Report) -> Iterator[str]:
     counted = counts_text(view["counts"]) or "nothing counted"
     yield f"{counted}; {view['finished']} of {_known(view['collected'])} tests finished in {duration(view['duration_s'])}.\n"
     if Entries(report).verdict is not None:
-        yield f"**The run did not end by itself.**\n\n{fenced(chr(10).join(status_lines(view)))}\n"
+        yield f"**The run did not end well.**\n\n{fenced(chr(10).join(status_lines(view)))}\n"
     rows = [f"| {name.replace('_', ' ')} | {view['counts'][name]} |" for name in COUNTS if view["counts"][name]]
     if rows:
         yield "\n".join(["| | |", "|---|---:|", *rows, ""])

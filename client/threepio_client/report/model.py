@@ -184,7 +184,7 @@ def by_test(*found: Iterable[Result]) -> dict[str, list[Result]]:
     """Return the results of each test, without those whose status is not known here: no count has them either."""
     several: dict[str, list[Result]] = {}
     for result in chain.from_iterable(found):
-        if result.status == Status.PASS or result.counted is not None:
+        if (result.status == Status.PASS and not result.details) or result.counted is not None:  # as most are
             several.setdefault(result.nodeid, []).append(result)
     return several
 
