@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 import traceback
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -47,29 +48,28 @@ def main() -> int:
         return _missing("there is no Chromium: apt install chromium, or name one with --chromium PATH")
     if not options.axe.is_file():
         return _missing(f"there is no {options.axe}: npm install axe-core, or name its axe.min.js with --axe PATH")
-    try:
-        with tempfile.TemporaryDirectory(prefix="3p-") as directory, started(options.chromium) as browser:
-            print(f"Chromium {browser.version}", flush=True)
-            place = Place(Path(directory))
-            pages = make_pages(place)
-            pages["big"] = big_page(place.path / "big.html", Archive(place.state_dir).view("green"))
-            if options.state is not None:
-                pages["recorded"] = page_of(StateDir(options.state.absolute()), "latest", place.path / "recorded.html")
-            tried = Tried(browser=browser, pages=pages, axe=options.axe.read_text())
-            failed = 0
-            for check in wanted:
-                began = time.monotonic()
-                try:
-                    seen, is_fine = check(tried), True
-                except Exception:  # noqa: BLE001 - Playwright's own errors too: each is a check that failed, and said
-                    seen, is_fine = traceback.format_exc(), False
-                failed += not is_fine
-                word = "OK" if is_fine else "NOT OK"
-                print(f"{check.__name__:<11} {word:<7} {time.monotonic() - began:5.1f} s  {seen}", flush=True)
-            if options.screens is not None:
-                take(tried, options.screens)
-    except ImportError:
+    if find_spec("playwright") is None:
         return _missing("there is no Playwright: pip install playwright")
+    with tempfile.TemporaryDirectory(prefix="3p-") as directory, started(options.chromium) as browser:
+        print(f"Chromium {browser.version}", flush=True)
+        place = Place(Path(directory))
+        pages = make_pages(place)
+        pages["big"] = big_page(place.path / "big.html", Archive(place.state_dir).view("green"))
+        if options.state is not None:
+            pages["recorded"] = page_of(StateDir(options.state.absolute()), "latest", place.path / "recorded.html")
+        tried = Tried(browser=browser, pages=pages, axe=options.axe.read_text())
+        failed = 0
+        for check in wanted:
+            began = time.monotonic()
+            try:
+                seen, is_fine = check(tried), True
+            except Exception:  # noqa: BLE001 - Playwright's own errors too: each is a check that failed, and said
+                seen, is_fine = traceback.format_exc(), False
+            failed += not is_fine
+            word = "OK" if is_fine else "NOT OK"
+            print(f"{check.__name__:<11} {word:<7} {time.monotonic() - began:5.1f} s  {seen}", flush=True)
+        if options.screens is not None:
+            take(tried, options.screens)
     return 1 if failed else 0
 
 

@@ -72,11 +72,7 @@ class Browser:
 
 @contextmanager
 def started(chromium: str) -> Iterator[Browser]:
-    """Give a running browser.
-
-    Raises:
-        ImportError: Playwright is not installed.
-    """
+    """Give a running browser; Playwright must be there."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import statistics
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -319,7 +321,7 @@ def sizes(tried: Tried) -> str:
 
 def accessible(tried: Tried) -> str:
     """axe-core finds nothing serious: every page, light and dark, all opened, with a test and without."""
-    found: list[str] = []
+    seen: list[str] = []
     looks = 0
     for name, path in tried.pages.items():
         for colours in ("light", "dark"):
@@ -329,14 +331,14 @@ def accessible(tried: Tried) -> str:
                     open_all(tab)
                     if tab.locator("#search").count():
                         tab.fill("#search", "test")
-                    found += [f"{name} {colours} {size[0]}: {text}" for text in _violations(tab)]
+                    seen += [f"{name} {colours} {size[0]}: {text}" for text in _violations(tab)]
                     looks += 1
                     if tab.locator("#list a").count():
                         tab.locator("#list a").first.click()
                         tab.wait_for_selector("dialog[open]")
-                        found += [f"{name} {colours} {size[0]}, one test: {text}" for text in _violations(tab)]
+                        seen += [f"{name} {colours} {size[0]}, one test: {text}" for text in _violations(tab)]
                         looks += 1
-    assert not found, "\n".join(found)
+    assert not seen, "\n".join(seen)
     return f"{looks} looks"
 
 
@@ -387,6 +389,22 @@ def unfit(tried: Tried) -> str:
         return str(tab.locator("#message").inner_text())
 
 
+def found(tried: Tried) -> str:
+    """Of 216,078 tests exactly those are found that Python finds."""
+    path = tried.pages["recorded" if "recorded" in tried.pages else "big"]
+    (packed,) = re.findall('id="names">([^<]*)<', path.read_text())
+    names = zlib.decompress(base64.b64decode(packed)).decode().lower().split("\n")
+    numbers = {}
+    with tried.browser.page(path) as tab:
+        for text in (*SEARCHES, "SERIES", "[1", "0[0-", "10[", "-index", "1]", "test_something_10[ true"):
+            tab.fill("#search", text)
+            said = tab.locator("#found").inner_text()
+            expected = sum(all(word in name for word in text.lower().split()) for name in names)
+            numbers[text] = len(names) if " of " not in said else int(said.split()[0].replace(",", ""))
+            assert numbers[text] == expected, f"{text!r}: {said}, not {expected}"
+    return ", ".join(f"{text!r} {number}" for text, number in numbers.items())
+
+
 def speed(tried: Tried) -> str:
     """216,078 tests: size of the page, from navigation until it is painted, answers to a search."""
     name = "recorded" if "recorded" in tried.pages else "big"
@@ -414,11 +432,11 @@ def speed(tried: Tried) -> str:
                     )
                 )
             total = tab.locator("#found").inner_text()
-    each = {text: statistics.median(found) for text, found in times.items()}
+    each = {text: statistics.median(taken) for text, taken in times.items()}
     said = (
         f"{name}: {path.stat().st_size / 2**20:.2f} MiB, "
         f"open in {statistics.median(opened):.0f} ms (at worst {max(opened):.0f}), "
-        f"search in {statistics.median(each.values()):.0f} ms (at worst {max(max(found) for found in times.values()):.0f}; "
+        f"search in {statistics.median(each.values()):.0f} ms (at worst {max(max(taken) for taken in times.values()):.0f}; "
         f"{max(each, key=lambda text: each[text])!r} {max(each.values()):.0f}); last found {total}"
     )
     assert path.stat().st_size <= PAGE_LIMIT, said
@@ -447,6 +465,7 @@ CHECKS: Final[tuple[Callable[[Tried], str], ...]] = (
     accessible,
     colours,
     unfit,
+    found,
     speed,
     silence,
 )
