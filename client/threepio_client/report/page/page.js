@@ -158,7 +158,7 @@ async function start() {
 start().catch((error) => {
   const message = $("message") || make("p", { id: "message", role: "alert" });
   message.className = "bad";
-  message.textContent = `The page could not be shown (${error.message}). Either the browser is too old - it needs DecompressionStream, which Chrome has `
-    + "since version 80, Safari since 16.4 and Firefox since 113 - or the file is not whole: write it again with threepio report.";
+  message.textContent = `The page could not be shown (${error.message}). Either the browser is too old - it must be Chrome 85, Safari 16.4, `
+    + "Firefox 113 or newer - or the file is not whole: write it again with threepio report.";
   document.querySelector("header").append(message);
 });
