@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -18,6 +18,8 @@ from threepio_client.events import Phase
 from threepio_client.nowpage import NowPage
 from threepio_client.settings import Settings
 
+_getppid: Final = os.getppid  # a test may replace what `os` holds while we run
+
 
 class InFlight:
     """Writes one slot of the now page."""
@@ -25,6 +27,7 @@ class InFlight:
     def __init__(self, page: NowPage, worker: str = "") -> None:
         self._page = page
         self._worker = worker
+        self._controller = _getppid()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collectstart(self, collector: pytest.Collector) -> None:
@@ -38,11 +41,18 @@ class InFlight:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        self._page.set(nodeid, Phase.SETUP, clock.wall(), worker=self._worker)
+        if not self._is_orphan:
+            self._page.set(nodeid, Phase.SETUP, clock.wall(), worker=self._worker)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self.reported(report, clock.wall())
+        if not self._is_orphan:
+            self.reported(report, clock.wall())
+
+    @property
+    def _is_orphan(self) -> bool:
+        """Whether this is a worker whose controller is gone: nobody takes what it does now, so what was in flight stays."""
+        return bool(self._worker) and _getppid() != self._controller
 
     def reported(self, report: pytest.TestReport, since: float) -> None:
         """State the phase that follows a report; `since` in seconds since the epoch."""
@@ -57,11 +67,13 @@ class InFlight:
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logfinish(self) -> None:
-        self._page.clear()
+        if not self._is_orphan:
+            self._page.clear()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
-        self._page.set("", Phase.SESSION_END, clock.wall(), is_test=False, worker=self._worker)
+        if not self._is_orphan:
+            self._page.set("", Phase.SESSION_END, clock.wall(), is_test=False, worker=self._worker)
 
 
 class SessionEnd:

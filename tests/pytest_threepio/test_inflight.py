@@ -5,12 +5,13 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
 import pytest
 
-from tests.place import wait_until
+from tests.place import Place, wait_until
 from tests.suites.checker import SUITE, Checker
 
 GATE = """
@@ -145,6 +146,39 @@ def test_each_worker_has_a_slot(compare: Checker) -> None:
         wait_until(lambda: it.status()["state"] == "crashed")
 
         assert set(it.in_flight()) == set(slots)
+
+
+GOES_ON = """
+import os, time
+import pytest
+@pytest.mark.parametrize("n", range(6))
+def test_it(n):
+    controller = os.getppid()
+    with open(f"at-{os.environ['PYTEST_XDIST_WORKER']}", "w") as file:
+        file.write(str(os.getpid()))
+    while os.getppid() == controller:
+        time.sleep(0.01)
+    time.sleep(0.1)
+"""
+
+
+def test_what_orphaned_workers_do_to_their_end_is_not_taken_for_what_was_in_flight(place: Place) -> None:
+    place.suite(GOES_ON)
+    process = place.start_pytest("-n", "2", THREEPIO_RUN_ID="orphans")
+    try:
+        begun = [place.path / f"at-{worker}" for worker in ("gw0", "gw1")]
+        wait_until(lambda: all(file.exists() and file.read_text() for file in begun))
+    finally:
+        process.kill()
+        process.communicate()
+    wait_until(lambda: not any(Path(f"/proc/{file.read_text()}").exists() for file in begun))
+
+    slots = place.status("orphans")["in_flight"]
+
+    assert {(slot["nodeid"].partition("[")[0], slot["phase"], slot["worker"]) for slot in slots} == {
+        (f"{SUITE}::test_it", "call", "gw0"),
+        (f"{SUITE}::test_it", "call", "gw1"),
+    }
 
 
 def test_a_worker_that_died_is_not_in_flight_any_more(compare: Checker) -> None:
