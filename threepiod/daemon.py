@@ -73,6 +73,7 @@ class Daemon:
         trouble: str = "",
         limits: DaemonSettings = KEEP_ALL,
         service: Service | None = None,
+        has_place: Callable[[], bool] = lambda: True,
     ) -> None:
         """Prepare to serve.
 
@@ -82,6 +83,7 @@ class Daemon:
             trouble: what was wrong with it, if anything was.
             limits: how long runs are kept, and how long the daemon stays where it has nothing to do.
             service: the service manager; None for none.
+            has_place: whether the state directory is still the one that is locked.
         """
         self.runs: dict[str, Run] = {}
         self._settings = settings
@@ -91,6 +93,7 @@ class Daemon:
         self._admission = Admission()
         self._housekeeping = Housekeeping(self, self._state_dir, self._committer, limits.keep_s)
         self._service = service or Service({})
+        self._has_place = has_place
         self._idle_exit_s = math.inf if limits.idle_exit_s is None else limits.idle_exit_s
         self._started = self._busy_at = self._ticked_at = self._progressed_at = clock.monotonic()
         self._pulse = 0
@@ -287,6 +290,13 @@ class Daemon:
             self._taken_before = taken
             self._ticked_at = clock.monotonic()
             self._stop_if_idle(self._ticked_at)
+            if not self._has_place() and not self._stop_asked.is_set():
+                # What is stored there nobody finds again: no ack is to be given for it.
+                self._note_error(
+                    f"the state directory {self._state_dir.path} was removed or replaced: threepiod ends, "
+                    "and the next one begins with what is there"
+                )
+                self.stop()
 
     async def _log_now_and_then(self) -> None:
         while True:

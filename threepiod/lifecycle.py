@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -25,7 +26,7 @@ from threepio_client.files import open_own
 from threepio_client.paths import make_private_dir
 from threepio_client.query import QueryClient
 from threepio_client.settings import Settings, check_socket_path
-from threepiod.listener import AlreadyRunning, listen, take_lock
+from threepiod.listener import AlreadyRunning, is_still, listen, take_lock
 from threepiod.service import Service
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ def run_daemon(settings: Settings, ready: Callable[[], None], *, to_stderr: bool
         log.info("the store was brought to the form of this version; as it was it is kept as %s", store.kept)
 
     try:
-        trio.run(Daemon(settings, store, trouble, limits, service).serve, listener, ready)
+        has_place = partial(is_still, state_dir.lock, locks[0])
+        trio.run(Daemon(settings, store, trouble, limits, service, has_place).serve, listener, ready)
     finally:
         if own_socket is not None:
             own_socket.unlink(missing_ok=True)

@@ -60,6 +60,14 @@ def take_lock(path: Path) -> int:
     return fd
 
 
+def is_still(path: Path, fd: int) -> bool:
+    """Return whether a path names the file that this descriptor has open."""
+    try:
+        return os.path.samestat(os.lstat(path), os.fstat(fd))
+    except OSError:
+        return False
+
+
 def listen(path: Path) -> socket.socket:
     """Return a socket that listens at the path, mode 0600; a stale socket is replaced. The caller holds its lock.
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -267,3 +268,20 @@ def test_everything_that_a_daemon_makes_is_private(place: Place) -> None:
     names = {path.name for path in made}
     assert {"store.sqlite3", "threepiod.log", "daemon.lock", "run.jsonl"} <= names
     assert [str(path) for path in made if path.stat().st_mode & 0o077] == []
+
+
+@pytest.mark.parametrize("is_there_again", [False, True], ids=["removed", "replaced"])
+def test_a_state_directory_that_is_removed_ends_it_and_the_next_one_works(served: Place, is_there_again: bool) -> None:
+    pid = served.daemon_pid()
+    log = open(served.state_dir.daemon_log)  # noqa: SIM115 - it is gone with its directory
+    shutil.rmtree(served.state_dir.path)
+    if is_there_again:
+        served.pytest("-q", THREEPIO_RUN_ID="before")
+    wait_until(lambda: not is_running(pid))
+
+    with log:
+        assert f"the state directory {served.state_dir.path} was removed or replaced" in log.read()
+    served.start_daemon()
+    served.suite("def test_it(): pass")
+    assert served.pytest("-q", THREEPIO_RUN_ID="after").returncode == 0
+    assert served.verify("after")["whole"]
