@@ -124,18 +124,23 @@ class Tests {
 
   /** Return the numbers of the tests that have all words of a text in their names, and one of some standings if any are given. */
   search(text, standings, slowestFirst) {
-    const wanted = this.standings.map((standing) => !standings.size || standings.has(standing));
-    let found = slowestFirst ? this.slowest() : this.all;
-    if (standings.size) found = found.filter((i) => wanted[this.standing[i]]);
+    const wanted = this.standings.map((standing) => Number(!standings.size || standings.has(standing)));
+    const marks = new Uint8Array(this.count);
+    let left = 0;
+    for (let i = 0; i < this.count; i++) left += marks[i] = wanted[this.standing[i]];
     // A long word is in few names; then the other words are looked for in these alone.
     for (const word of [...new Set(wordsOf(text))].sort((a, b) => b.length - a.length)) {
-      if (found.length > FEW) {
-        const marks = this.having(word);
-        found = found.filter((i) => marks[i]);
-      } else {
-        found = found.filter((i) => this.folded.slice(this.lines[i], this.lines[i + 1]).includes(word));
+      const has = left > FEW ? this.having(word) : null;
+      for (let i = 0; i < this.count; i++) {
+        if (marks[i] && !(has ? has[i] : this.folded.slice(this.lines[i], this.lines[i + 1]).includes(word))) {
+          marks[i] = 0;
+          left--;
+        }
       }
     }
+    const found = new Uint32Array(left);
+    let at = 0;
+    for (const i of slowestFirst ? this.slowest() : this.all) if (marks[i]) found[at++] = i;
     return found;
   }
 
