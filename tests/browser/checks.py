@@ -29,7 +29,6 @@ SEARCHES: Final = (
     "test_something_10",
     "pandas tests index float64",
 )
-"""Place in every four of HOSTILE of one that passed: nothing more is told of it."""
 RED: Final = "test_checkout.py::test_pay[0]"
 
 
