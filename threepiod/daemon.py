@@ -36,6 +36,7 @@ from threepiod.committer import Committer
 from threepiod.connection import ClientConnection
 from threepiod.housekeeping import Housekeeping
 from threepiod.queries import Queries
+from threepiod.reports import Reports
 from threepiod.run import TOTALS, Run
 from threepiod.runids import changed_at
 from threepiod.service import Service
@@ -91,6 +92,7 @@ class Daemon:
         self._committer = Committer(store, self._note_error)
         self._queries = Queries(self, Archive(self._state_dir))
         self._admission = Admission()
+        self._reports = Reports(self, self._state_dir, limits.reports, self._note_error)
         self._housekeeping = Housekeeping(self, self._state_dir, self._committer, limits.keep_s)
         self._service = service or Service({})
         self._has_place = has_place
@@ -118,6 +120,7 @@ class Daemon:
         async with trio.open_nursery() as work:
             self._work = work
             work.start_soon(self._committer.serve)
+            work.start_soon(self._reports.serve)
             async with trio.open_nursery() as front:
                 front.start_soon(self._stop_on_signal)
                 listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(listener))]
@@ -137,7 +140,9 @@ class Daemon:
             with trio.move_on_after(STOP_PATIENCE_S):
                 for run in list(self.runs.values()):
                     await run.settle()
+                await self._reports.settle()
             work.cancel_scope.cancel()
+        self._reports.close()
         self._log_statistics()
 
     def stop(self) -> None:
@@ -152,6 +157,14 @@ class Daemon:
     def works_on(self, run_id: str) -> bool:
         """Return whether a run is not over, or was found to have more."""
         return run_id in self.runs
+
+    async def remove_report(self, run_id: str) -> None:
+        """Remove the report tree of a run.
+
+        Raises:
+            OSError: something of it cannot be removed.
+        """
+        await self._reports.remove(run_id)
 
     def forget(self, run_id: str) -> None:
         """Know no more of a run that was removed: its id is free."""
@@ -248,11 +261,12 @@ class Daemon:
             except StoreError as error:
                 self._note_error(str(error))
                 raise RemoteProtocolError("store-trouble", str(error)) from error
-            run = Run(found, self._state_dir, self._committer, self._note_error)
+            run = Run(found, self._state_dir, self._committer, self._note_error, self._reports.take)
             return self._begin(run) if run.producer_id == producer_id else run
 
     def _begin(self, run: Run) -> Run:
         assert self._work is not None
+        self._reports.begin(run.run_id, run.stored)
         self.runs[run.run_id] = run
         self._work.start_soon(self._serve_run, run)
         return run
@@ -269,6 +283,7 @@ class Daemon:
             log.exception("run %s: the work on it ended by an error", run.run_id)
         if self.runs.get(run.run_id) is run:
             del self.runs[run.run_id]
+        self._reports.over(run.run_id)
         self._ended.update(run.totals)
         verdict = run.state.verdict()
         log.info("run %s: over, %s: %s; stored up to %d", run.run_id, verdict.state, verdict.text, run.stored)

@@ -49,6 +49,9 @@ class Daemon(Protocol):
     def works_on(self, run_id: str) -> bool:
         """Return whether a run is being worked on."""
 
+    async def remove_report(self, run_id: str) -> None:
+        """Remove the report tree of a run."""
+
     def forget(self, run_id: str) -> None:
         """Know no more of a run that was removed."""
 
@@ -126,6 +129,10 @@ class Housekeeping:
                 await trio.to_thread.run_sync(pack, path, _Pause(self._daemon))
 
     async def _remove(self, run: OverRun, files: dict[int, Path], why: str) -> None:
+        try:
+            await self._daemon.remove_report(run.run_id)
+        except OSError as error:  # its place may be gone for good, or another's by now: no reason to keep the run
+            self._say(f"run {run.run_id}: its report cannot be removed: {error}")
         await trio.to_thread.run_sync(self._remove_files, run.run_id, files)
         rows = STEP_ROWS // 10
         while True:

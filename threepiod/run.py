@@ -92,6 +92,7 @@ class Run:
         state_dir: StateDir,
         committer: Committer,
         report: Callable[[str], None] = log.error,
+        told: Callable[[str, Batch], None] | None = None,
     ) -> None:
         """Begin where the store stands.
 
@@ -100,6 +101,7 @@ class Run:
             state_dir: where its journal is.
             committer: the way into the store.
             report: is told of every error that is survived, once for each cause.
+            told: is given the run's id and every batch that was stored.
         """
         self.run_id = found.run_id
         self.producer_id = found.producer_id
@@ -118,6 +120,7 @@ class Run:
         self._state_dir = state_dir
         self._committer = committer
         self._report = report
+        self._told = told
         self._batch = Batch(key=found.key)
         self._keeper = Keeper(state_dir, self.journal)
         self._checksums = Checksums(found.seq)
@@ -530,6 +533,8 @@ class Run:
         self.totals["stored"] += batch.seq - self.stored
         self.stored = batch.seq
         self.is_over = final
+        if self._told is not None:
+            self._told(self.run_id, batch)
         self._committer.release(batch.size)
         for connection in list(self._connections):
             connection.ack(self.stored)

@@ -342,8 +342,12 @@ class Archive:
                 state.observe(Event(1, ObservationType.PROCESS_GONE, payload, state.updated, 0))
 
     @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection | None]:
-        """Open the store for reading; None where there is none, or where `trouble` says why it cannot be read."""
+    def reading(self, *, in_any_thread: bool = False) -> Iterator[sqlite3.Connection | None]:
+        """Open the store for reading; None where there is none, or where `trouble` says why it cannot be read.
+
+        Args:
+            in_any_thread: the connection may be used in several threads, in one at a time.
+        """
         path = self.state_dir.store
         if not path.exists():
             yield None
@@ -353,7 +357,9 @@ class Archive:
             yield None
             return
         try:
-            store = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
+            store = sqlite3.connect(
+                f"{path.as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S, check_same_thread=not in_any_thread
+            )
             store.execute("SELECT offsets FROM runs LIMIT 1").fetchone()  # also: is it of this version?
         except (sqlite3.Error, UnicodeError) as error:  # the latter: a message that quotes damaged text
             is_older = str(error).startswith(("no such column", "no such table: runs"))

@@ -64,6 +64,11 @@ class StateDir(NamedTuple):
     def adapter_log(self) -> Path:
         return self.logs / "adapter.log"
 
+    @property
+    def reports(self) -> Path:
+        """Which runs have a report tree, and the trees that can be nowhere else."""
+        return self.path / "reports"
+
     def journal(self, run_id: str, number: int = 0) -> Path:
         """Return a file of a run's journal: the first one, or the `number`th continuation."""
         directory = self.journals if number < SPARE_FROM or self.spare is None else self.spare

@@ -87,6 +87,11 @@ class Settings(NamedTuple):
         return StateDir(self.state_dir, self.socket.with_name(f"{self.socket.name}.{owner:08x}.journals"))
 
 
+BESIDE: Final = "beside"
+OFF: Final = "off"
+ReportPlace = Path | str
+
+
 class DaemonSettings(NamedTuple):
     """The settings that only the daemon reads.
 
@@ -94,14 +99,16 @@ class DaemonSettings(NamedTuple):
         keep_s: seconds for which a run that is over is kept; may be infinite.
         idle_exit_s: seconds without a run or a client after which the daemon ends; may be infinite. None: it depends on who
             started it.
+        reports: where report trees are written: BESIDE, OFF, or an absolute path of a directory.
     """
 
     keep_s: float
     idle_exit_s: float | None
+    reports: ReportPlace
 
 
-KEEP_ALL: Final = DaemonSettings(keep_s=math.inf, idle_exit_s=math.inf)
-"""Nothing is removed, and the daemon stays."""
+KEEP_ALL: Final = DaemonSettings(keep_s=math.inf, idle_exit_s=math.inf, reports=OFF)
+"""Nothing is removed, the daemon stays, and no report is written."""
 
 
 def load(
@@ -148,7 +155,9 @@ def load_daemons(environ: Mapping[str, str] | None = None) -> DaemonSettings:
     """
     source = _Source(environ, None, None)
     return DaemonSettings(
-        keep_s=source.get(BY_KEY["keep_days"]).value * 86_400, idle_exit_s=source.get(BY_KEY["idle_exit"]).value
+        keep_s=source.get(BY_KEY["keep_days"]).value * 86_400,
+        idle_exit_s=source.get(BY_KEY["idle_exit"]).value,
+        reports=source.get(BY_KEY["reports"]).value,
     )
 
 
@@ -212,6 +221,14 @@ def _absolute(text: str) -> Path:
     if "\0" in text:
         raise ValueError("a path cannot hold NUL")
     return Path(os.path.abspath(os.path.expanduser(text)))  # not resolve(): a link stays a link
+
+
+def _report_place(text: str) -> ReportPlace:
+    if text.lower() in (BESIDE, OFF):
+        return text.lower()
+    if not text.startswith(("/", "~/")):
+        raise ValueError("must be beside, off, or a directory that begins with / or ~/")
+    return _absolute(text)
 
 
 def _run_id(text: str) -> str:
@@ -401,6 +418,13 @@ SETTINGS: Final = (
         _idle_time,
         "how long the daemon stays without a run or a client before it ends: 90s, 30m, 2h, inf",
         "for ever; where systemd listens for it and starts it again, 1h",
+        is_daemons=True,
+    ),
+    Setting(
+        "THREEPIO_REPORTS",
+        BESIDE,
+        _report_place,
+        "where the daemon writes report trees: beside (`.threepio/` in the rootdir of the tests), a directory, or off",
         is_daemons=True,
     ),
     Setting(

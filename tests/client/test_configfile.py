@@ -14,7 +14,17 @@ from tests.place import Place
 from threepio_client import settings
 from threepio_client.configfile import FILE_LIMIT, Problem, read
 from threepio_client.errors import SettingsError
-from threepio_client.settings import BY_KEY, SETTINGS, Mode, SyncPolicy, config_path, explain, load, load_daemons
+from threepio_client.settings import (
+    BY_KEY,
+    SETTINGS,
+    DaemonSettings,
+    Mode,
+    SyncPolicy,
+    config_path,
+    explain,
+    load,
+    load_daemons,
+)
 
 EVERY = """
 mode = "off"
@@ -29,6 +39,7 @@ nested = true
 stacks = false
 autostart = true
 idle_exit = "30m"
+reports = "/var/reports"
 mask_env = ["*_TOKEN", "DB_PASSWORD"]
 mask = '''
 sk-[a-z]+
@@ -59,7 +70,7 @@ def test_every_setting_but_the_run_id_can_stand_in_the_file(place: Place, monkey
         mask_env=("*_TOKEN", "DB_PASSWORD"),
         mask=("sk-[a-z]+", "[0-9]{16}"),
     )
-    assert load_daemons(environ) == (2 * 86_400, 1800.0)
+    assert load_daemons(environ) == DaemonSettings(2 * 86_400, 1800.0, Path("/var/reports"))
     assert set(read(path)[0]) == set(BY_KEY) - {"run_id"}
 
 

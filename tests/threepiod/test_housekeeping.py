@@ -42,6 +42,10 @@ class Daemon:
     def __init__(self) -> None:
         self.works: set[str] = set()
         self.forgotten: list[str] = []
+        self.without_report: list[str] = []
+
+    async def remove_report(self, run_id: str) -> None:
+        self.without_report.append(run_id)
 
     def works_on(self, run_id: str) -> bool:
         return run_id in self.works

@@ -12,16 +12,17 @@ from typing import Final
 
 from threepio_client.cli.output import inert
 
-_ODD: Final = re.compile(r"[^\n\t -~]")
 _COMMAND: Final = re.compile(r"^([^\S\n]*)(?=::)|(?<=#)(?=#\[)", re.M)
 """Before what GitHub's runner reads as a command of a workflow, in each of its two forms."""
 
 
 def inert_lines(text: str) -> str:
     """Return a text of several lines with all but newlines and tabs inert."""
-    if _ODD.search(text) is None:
+    if "\r" in text:
+        text = text.replace("\r\n", "\n")
+    if text.replace("\n", "").replace("\t", "").isprintable():
         return text
-    return "\n".join("\t".join(map(inert, line.split("\t"))) for line in text.replace("\r\n", "\n").split("\n"))
+    return "\n".join("\t".join(map(inert, line.split("\t"))) for line in text.split("\n"))
 
 
 def iso_time(seconds: float) -> str:
@@ -35,12 +36,16 @@ def iso_time(seconds: float) -> str:
 
 def no_commands(text: str) -> str:
     """Return a text in which a CI system's log reader finds no command (`::error::`, `##[error]`) at any line."""
+    if "::" not in text and "##[" not in text:
+        return text
     return _COMMAND.sub(lambda found: f"{found[0]}\\", text)
 
 
 def code(text: str) -> str:
     """Return one line as Markdown shows code: inert, whatever is in it."""
     shown = no_commands(inert(text))
+    if shown and "`" not in shown:
+        return f"`{shown}`"
     ticks = "`" * (_longest_run_of_ticks(shown) + 1)
     pad = " " if shown.startswith("`") or shown.endswith("`") or not shown else ""
     return f"{ticks}{pad}{shown}{pad}{ticks}"
@@ -54,4 +59,4 @@ def fenced(text: str) -> str:
 
 
 def _longest_run_of_ticks(text: str) -> int:
-    return max((len(run) for run in re.findall("`+", text)), default=0)
+    return max((len(run) for run in re.findall("`+", text)), default=0) if "`" in text else 0

@@ -1,0 +1,846 @@
+"""Pages: a run as the pages of its report tree, a step at a time, in the same memory whatever the run's size.
+
+A page is made of the rows of its group, sorted by node id: those that were stored while the group was at work, as long as
+they are few enough to be kept, else those of the store. Nearly all tests just passed, so that is done in the shortest way.
+What is known of a run's pages lies in temporary tables of the reading connection: each group's row, each cause, what never
+ran.
+
+Blocking, and used in one thread at a time. Not here: when it is done (`reports.py`), how a page looks and what it is named
+(`threepio_client.report`).
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from heapq import merge
+from itertools import chain
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Any, Final, NamedTuple
+
+from threepio_client.causes import fingerprint, message_of
+from threepio_client.errors import ThreepioError
+from threepio_client.events import EventType, Payload, Phase, Status
+from threepio_client.report.markdown import (
+    BAD,
+    EXAMPLES_SHOWN,
+    LONGEST_MS,
+    RESULTS_SHOWN,
+    SYMBOLS,
+    Group,
+    Told,
+    case_lines,
+    group_page,
+    group_row,
+    microseconds,
+    run_page,
+    section_head,
+    shown_ms,
+    standing_of,
+)
+from threepio_client.report.model import IN_FLIGHT, NEVER_RAN, Case, by_test, tests_of
+from threepio_client.report.tree import RUN_PAGE, Folder, back_from, page_of
+from threepio_client.results import Result, of_row
+
+STEP_S: Final = 0.030
+"""How long a step takes, as long as a page takes no longer."""
+SPOOL_SIZE: Final = 512 * 1024
+"""Characters of one section of a page that are kept in memory."""
+READ_SIZE: Final = 64 * 1024
+LINES: Final = 500
+"""Lines of a page that are looked at and written together: less than the allocator gives back each time."""
+KEPT_ROWS: Final = 24_000
+"""Rows of groups at work that are kept, 350 bytes each; of a group that is let go the store is asked."""
+KEPT_DETAILS: Final = 500
+"""Characters of details that are kept with a row; longer ones are asked for."""
+ROWS: Final = 500
+"""Rows of a table that are written together."""
+FAILURES: Final = 50
+"""Failures that are taken in together."""
+FINGERPRINTS: Final = 16
+"""Messages, of up to 64 KiB, whose cause is known without looking again."""
+
+_TABLES: Final = """
+    CREATE TEMP TABLE IF NOT EXISTS pages (
+        run INTEGER, name TEXT, due INTEGER NOT NULL, results INTEGER NOT NULL DEFAULT 0, ran INTEGER NOT NULL DEFAULT 0,
+        counts TEXT NOT NULL DEFAULT '{}', spent INTEGER NOT NULL DEFAULT 0, bad INTEGER NOT NULL DEFAULT 0, row TEXT,
+        written REAL NOT NULL DEFAULT 0.0, kept INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (run, name)) WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS temp.due_pages ON pages (run) WHERE due;
+    CREATE TEMP TABLE IF NOT EXISTS causes (
+        run INTEGER, fingerprint TEXT, first INTEGER, count INTEGER, error_type TEXT, place TEXT, message TEXT,
+        examples TEXT, PRIMARY KEY (run, fingerprint)) WITHOUT ROWID;
+    CREATE TEMP TABLE IF NOT EXISTS never_ran (
+        run INTEGER, name TEXT, nodeid TEXT, PRIMARY KEY (run, name, nodeid)) WITHOUT ROWID;
+    CREATE TEMP TABLE IF NOT EXISTS broken (run INTEGER, name TEXT, seq INTEGER, PRIMARY KEY (run, seq)) WITHOUT ROWID;
+"""
+_TABLE_NAMES: Final = ("pages", "causes", "never_ran", "broken")
+
+_STORED: Final = """
+    SELECT t.nodeid, r.seq, r.status, r.phase, r.started, r.duration, r.worker, r.crc, r.details
+    FROM tests t CROSS JOIN results r ON r.run = ?1 AND r.test = t.id
+    WHERE t.nodeid {} ORDER BY t.nodeid, r.seq"""
+_SHORT_US: Final = 99_900
+_SHOWN: Final = [shown_ms(us) for us in range(0, _SHORT_US + 100, 100)]
+"""Most durations, as they are shown."""
+_PLAIN_SYMBOLS: Final = {str(standing): SYMBOLS[standing] for standing in (Status.PASS, Status.SKIP)}
+"""By texts that know their hash."""
+_DUE: Final = "due"
+_ASK: Final = "?"
+"""In the place of details that are not kept."""
+_REASON: Final = ('{"skipReason":"', '"}')
+"""What stands before and behind the reason of a test that was skipped, in the JSON of its details, if that is all of it."""
+_TO_ESCAPE: Final = ("``", "`::", "` ::", "`  ", "##[")
+"""What `texts.code` would not show as it is."""
+Row = tuple[Any, ...]
+"""(node id, seq, started, duration, worker, crc) of a test that passed, or (node id, seq, status, phase, started, duration,
+worker, crc, details): `Batch.passed` and `Batch.results`."""
+
+_GROUP_EVENTS: Final = (str(EventType.GROUP_START), str(EventType.GROUP_RESULT), str(EventType.COLLECTION_ERROR))
+
+
+class _Kept(NamedTuple):
+    """Rows of a group that is at work: of tests that passed, and others."""
+
+    passed: list[Row]
+    results: list[Row]
+
+    @property
+    def size(self) -> int:
+        return len(self.passed) + len(self.results)
+
+    def are_apart(self) -> bool:
+        """Return whether each test that passed has one row, and none that passed is among the others."""
+        names = {row[0] for row in self.passed}
+        return len(names) == len(self.passed) and not any(
+            row[0] in names or row[2] == Status.PASS for row in self.results
+        )
+
+
+class _Slot(NamedTuple):
+    """What was in flight when the run ended: its node id, whether it has results, and how the status answer tells it."""
+
+    group: str
+    nodeid: str
+    has_results: bool
+    told: dict[str, Any]
+
+
+def prepare(store: sqlite3.Connection) -> None:
+    """Make the temporary tables of a connection, which `Pages` share."""
+    store.isolation_level = None
+    store.executescript(f"PRAGMA temp.journal_mode = OFF; {_TABLES}")
+
+
+class Pages:
+    """The pages of one run.
+
+    Attributes:
+        is_complete: whether all of them are written, after the run was over.
+    """
+
+    def __init__(
+        self, store: sqlite3.Connection, key: int, run_id: str, folder: Folder, spool_dir: Path, note: str = ""
+    ) -> None:
+        """Begin with no page.
+
+        Args:
+            store: a prepared connection.
+            key: the run's number in the store.
+            run_id: the run.
+            folder: where the pages go.
+            spool_dir: where a part of a large page may wait.
+            note: why they are not where they are wanted; empty if they are.
+        """
+        self._note = note
+        self._kept: dict[str, _Kept] = {}
+        self._kept_rows = 0
+        self._since = 0
+        self._store = store
+        self._key = key
+        self._run_id = run_id
+        self._folder = folder
+        self._spool_dir = spool_dir
+        self._begin()
+
+    def _begin(self) -> None:
+        self._forget()
+        self.is_complete = False
+        self._seq = 0
+        self._bad_seq = 0
+        self._counts: Counter[str] = Counter()
+        self._fingerprints: dict[tuple[str, ...], str] = {}
+        self._more: Counter[str] = Counter()
+        self._results = 0
+        self._has_broken = self._has_never_ran = False
+        self._in_flight: list[dict[str, Any]] | None = None
+        self._slots: list[_Slot] = []
+        self._stages: list[Callable[[dict[str, Any]], object]] = [
+            self._mark_open,
+            self._mark_skipped,
+            self._mark_behind,
+            self._take_ends,
+        ]
+
+    def take(self, passed: list[Row], results: list[Row]) -> None:
+        """Take the rows of a batch that was stored, the next after those that were taken before."""
+        begin = "\0"
+        for row in passed:
+            if not row[0].startswith(begin):
+                begin, group = self._group(row[0])
+                rows = group.passed
+            rows.append(row)
+        for row in results:
+            _, group = self._group(row[0])
+            is_long = row[8] is not None and len(row[8]) > KEPT_DETAILS
+            group.results.append((*row[:8], _ASK) if is_long else row)
+        self._kept_rows += len(passed) + len(results)
+        while self._kept_rows > KEPT_ROWS:
+            self._let_go(max(self._kept, key=lambda name: self._kept[name].size))
+
+    def _group(self, nodeid: str) -> tuple[str, _Kept]:
+        name = nodeid.partition("::")[0]
+        group = self._kept.get(name)
+        if group is None:
+            group = self._kept[name] = _Kept([], [])
+        return f"{name}::", group
+
+    def keep_from(self, seq: int) -> None:
+        """Know that the rows that are taken from now on are those after this line; what lies before is in the store."""
+        self._since = seq
+        for name in list(self._kept):
+            self._let_go(name)
+        self._store.execute("UPDATE pages SET kept = 0 WHERE run = ?", (self._key,))
+
+    def _let_go(self, name: str) -> None:
+        self._drop(name)
+        self._store.execute("UPDATE pages SET kept = -1 WHERE run = ? AND name = ?", (self._key, name))
+
+    def _drop(self, name: str) -> None:
+        group = self._kept.pop(name, None)
+        self._kept_rows -= 0 if group is None else group.size
+
+    def close(self) -> None:
+        """Write no more; the files stay."""
+        self._folder.close()
+        self._forget()
+
+    def _forget(self) -> None:
+        for table in _TABLE_NAMES:
+            self._store.execute(f"DELETE FROM temp.{table} WHERE run = ?", (self._key,))
+
+    # While the run goes on
+
+    def advance(self, seq: int) -> bool:
+        """Take in what is new, and write pages of groups that are over; return whether there is more to do at once.
+
+        Args:
+            seq: the last line of which the rows were taken, or of a run that is over.
+
+        Raises:
+            OSError: a page cannot be written.
+        """
+        until = time.monotonic() + STEP_S
+        self._look(seq)
+        while self._fold_failures():
+            if time.monotonic() > until:
+                return True
+        while self._write_next(_DUE):
+            if time.monotonic() > until:
+                return True
+        return False
+
+    def refresh(self, view: dict[str, Any], output: Path | None) -> None:
+        """Write the page of the run, and the page of a group that goes on: the one that was not for longest.
+
+        Raises:
+            OSError: a page cannot be written.
+        """
+        self._write_next("NOT due AND written >= 0 ORDER BY written")
+        self.write_run(view, output)
+
+    # When the run is over
+
+    def finish(self, view: dict[str, Any], seq: int, output: Path | None) -> bool:
+        """Do a step of what is to be done when the run is over; return whether there is more.
+
+        Called again after it was complete, it writes what may have changed by an observation that came later.
+
+        Raises:
+            OSError: a page cannot be written.
+            ThreepioError: the pages do not have what the store has.
+        """
+        if self._in_flight is not None and self._in_flight != view["in_flight"]:
+            self._begin()
+        if self.advance(seq):
+            return True
+        if not self.is_complete and self._stages:
+            self._stages.pop(0)(view)
+            return True
+        if self._lacks_results():
+            raise ThreepioError(f"run {self._run_id}: its report has not all results of the store")
+        self._folder.remove_others(self._is_page())
+        self.write_run(view, output)
+        self.is_complete = True
+        return False
+
+    def write_run(self, view: dict[str, Any], output: Path | None) -> None:
+        """Write the page of the run.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        (spent,) = self._one("SELECT ifnull(sum(spent), 0) FROM pages WHERE run = ?", self._key)
+        totals = Group("", self._counts, spent)
+        parts = run_page(view, totals, self._causes(), self._rows(), link=page_of, output=output, note=self._note)
+        self._folder.write(RUN_PAGE, parts)
+
+    def _look(self, until: int) -> None:
+        """Take in which groups began, are over, or could not be collected, up to a line."""
+        if until <= self._seq:
+            return
+        query = (
+            f"SELECT seq, type, payload FROM events WHERE run = ? AND seq > ? AND seq <= ? AND type IN {_GROUP_EVENTS}"
+        )
+        for seq, kind, text in self._store.execute(query, (self._key, self._seq, until)).fetchall():
+            payload = json.loads(text)
+            if kind == EventType.COLLECTION_ERROR:
+                name = str(payload.get("nodeid")).partition("::")[0]
+                self._store.execute("INSERT OR IGNORE INTO broken VALUES (?, ?, ?)", (self._key, name, seq))
+                self._has_broken = True
+            else:
+                name = str(payload.get("groupName"))
+            self._mark(name, is_due=kind != EventType.GROUP_START, is_kept=seq > self._since)
+        self._seq = until
+
+    def _mark(self, name: str, *, is_due: bool, is_kept: bool = False) -> None:
+        """Know of a group; its rows are all kept only if it was not known when they began to be taken."""
+        self._store.execute(
+            "INSERT INTO pages (run, name, due, kept) VALUES (?, ?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET due = max(due, excluded.due)",
+            (self._key, name, is_due, is_kept),
+        )
+
+    def _fold_failures(self) -> bool:
+        """Take in some failures; return whether there were any."""
+        rows = self._store.execute(
+            "SELECT r.seq, r.phase, r.details, t.nodeid FROM results r CROSS JOIN tests t ON t.id = r.test "
+            "WHERE r.run = ? AND r.seq > ? AND r.seq <= ? AND r.status IN ('FAIL', 'ERROR') ORDER BY r.seq LIMIT ?",
+            (self._key, self._bad_seq, self._seq, FAILURES),
+        ).fetchall()
+        until = rows[-1][0] if len(rows) == FAILURES else self._seq
+        if self._has_broken:
+            found = self._store.execute(
+                "SELECT e.seq, 'collect', e.payload, NULL FROM broken b CROSS JOIN events e "
+                "ON e.run = b.run AND e.seq = b.seq WHERE b.run = ? AND b.seq > ? AND b.seq <= ?",
+                (self._key, self._bad_seq, until),
+            )
+            rows = sorted([*rows, *found])
+        for seq, phase, text, nodeid in rows:
+            details = json.loads(text) if text else {}
+            self._fold_failure(seq, details.get("error"), str(phase), str(nodeid or details.get("nodeid")))
+        self._bad_seq = until
+        return bool(rows)
+
+    def _fold_failure(self, seq: int, error: object, phase: str, nodeid: str) -> None:
+        found: dict[str, Any] = error if isinstance(error, dict) else {}
+        # Most failures look exactly like one before.
+        texts = tuple(str(found.get(key, "")) for key in ("errorType", "location", "message"))
+        name = self._fingerprints.get(texts)
+        if name is not None and name in self._more:
+            self._more[name] += 1
+            return
+        if name is None:
+            if len(self._fingerprints) >= FINGERPRINTS:
+                self._add_up()
+                self._fingerprints.clear()
+            name = self._fingerprints[texts] = fingerprint(found)
+        known = self._one("SELECT count, examples FROM causes WHERE run = ? AND fingerprint = ?", self._key, name)
+        if known is None:
+            self._store.execute(
+                "INSERT INTO causes VALUES (?, ?, ?, 1, ?, ?, ?, ?)",
+                (self._key, name, seq, texts[0], texts[1], message_of(found), json.dumps([[phase, nodeid]])),
+            )
+        elif known[0] < EXAMPLES_SHOWN:
+            examples = json.dumps([*json.loads(known[1]), [phase, nodeid]])
+            query = "UPDATE causes SET count = count + 1, examples = ? WHERE run = ? AND fingerprint = ?"
+            self._store.execute(query, (examples, self._key, name))
+        else:
+            self._more[name] += 1
+
+    def _add_up(self) -> None:
+        """Write down how many failures more the causes have whose examples are all known."""
+        query = "UPDATE causes SET count = count + ? WHERE run = ? AND fingerprint = ?"
+        self._store.executemany(query, [(count, self._key, name) for name, count in self._more.items()])
+        self._more.clear()
+
+    def _causes(self) -> list[Told]:
+        self._add_up()
+        query = (
+            "SELECT fingerprint, count, error_type, place, message, examples FROM causes WHERE run = ? "
+            "ORDER BY count DESC, first"
+        )
+        return [
+            Told(name, count, error_type, place, message, [(phase, nodeid) for phase, nodeid in json.loads(examples)])
+            for name, count, error_type, place, message, examples in self._store.execute(query, (self._key,))
+        ]
+
+    def _rows(self) -> Iterator[str]:
+        for bad in (1, 0):
+            last = ""
+            while True:
+                query = (
+                    "SELECT max(name), group_concat(row, '') FROM (SELECT name, row FROM pages WHERE run = ? AND bad = ? "
+                    "AND row IS NOT NULL AND name >= ? ORDER BY name LIMIT ?)"
+                )
+                name, text = self._one(query, self._key, bad, last, ROWS)
+                if name is None:
+                    break
+                yield text
+                last = name + "\0"
+
+    def _is_page(self) -> Any:
+        pages = set()
+        for (name,) in self._store.execute("SELECT name FROM pages WHERE run = ? AND row IS NOT NULL", (self._key,)):
+            pages.add(page_of(name))
+        return pages.__contains__
+
+    # What no event of a group tells
+
+    def _mark_open(self, _view: dict[str, Any]) -> None:
+        """Mark groups that have no result: they were written while they went on, if they were."""
+        (self._results,) = self._one("SELECT count(*) FROM results WHERE run = ?", self._key)
+        self._store.execute("UPDATE pages SET due = 1 WHERE run = ? AND written >= 0", (self._key,))
+
+    def _lacks_results(self) -> bool:
+        """Return whether the store has results that no page has: each has one place, so their numbers tell."""
+        (told,) = self._one("SELECT total(results) FROM pages WHERE run = ?", self._key)
+        return bool(self._results != told)
+
+    def _mark_skipped(self, _view: dict[str, Any]) -> None:
+        """Mark files that were skipped as a whole: they are no groups of tests."""
+        if self._lacks_results():
+            query = (
+                "SELECT t.nodeid FROM results r JOIN tests t ON t.id = r.test WHERE r.run = ? AND r.phase = 'collect'"
+            )
+            for (nodeid,) in self._store.execute(query, (self._key,)).fetchall():
+                self._mark(nodeid.partition("::")[0], is_due=True)
+
+    def _mark_behind(self, _view: dict[str, Any]) -> None:
+        """Mark groups whose pages do not have all results, whatever their events said."""
+        if self._lacks_results():
+            query = (
+                "SELECT f.name FROM (SELECT CAST(CASE at WHEN 0 THEN blob ELSE substr(blob, 1, at - 1) END AS TEXT) "
+                "AS name, count(*) AS n FROM (SELECT CAST(t.nodeid AS BLOB) AS blob, "
+                "instr(CAST(t.nodeid AS BLOB), CAST('::' AS BLOB)) AS at "
+                "FROM results r JOIN tests t ON t.id = r.test WHERE r.run = ?1) GROUP BY 1) f "
+                "LEFT JOIN pages p ON p.run = ?1 AND p.name = f.name WHERE f.n IS NOT p.results"
+            )
+            for (name,) in self._store.execute(query, (self._key,)).fetchall():
+                self._mark(name, is_due=True)
+
+    # What has no outcome
+
+    def _take_ends(self, view: dict[str, Any]) -> None:
+        """Take in what is in flight for ever, and what never ran."""
+        self._in_flight = view["in_flight"]
+        (ran,) = self._one("SELECT total(ran) FROM pages WHERE run = ?", self._key)
+        slots = [slot for slot in view["in_flight"] if slot["nodeid"]]
+        if slots or ran != (view["collected"] or 0):
+            self._find_never_ran()
+        for slot in slots:
+            nodeid = self._whole_name(slot["nodeid"])
+            if nodeid is not None:
+                name = nodeid.partition("::")[0]
+                query = "SELECT 1 FROM tests t JOIN results r ON r.run = ? AND r.test = t.id WHERE t.nodeid = ?"
+                has_results = self._one(query, self._key, nodeid) is not None
+                self._slots.append(_Slot(name, nodeid, has_results, {**slot, "nodeid": nodeid}))
+                query = "DELETE FROM never_ran WHERE run = ? AND name = ? AND nodeid = ?"
+                self._store.execute(query, (self._key, name, nodeid))
+                self._mark(name, is_due=True)
+        query = "SELECT DISTINCT name FROM never_ran WHERE run = ?"
+        for (name,) in self._store.execute(query, (self._key,)).fetchall():
+            self._mark(name, is_due=True)
+
+    def _find_never_ran(self) -> None:
+        self._has_never_ran = True
+        query = "SELECT payload FROM events WHERE run = ? AND type = ? ORDER BY seq"
+        for (text,) in self._store.execute(query, (self._key, EventType.TESTS_COLLECTED)):
+            nodeids = [str(nodeid) for nodeid in json.loads(text).get("nodeids", [])]
+            self._store.executemany(
+                "INSERT OR IGNORE INTO never_ran VALUES (?, ?, ?)",
+                [(self._key, nodeid.partition("::")[0], nodeid) for nodeid in nodeids],
+            )
+        self._store.execute(
+            "DELETE FROM never_ran WHERE run = ?1 AND EXISTS "
+            "(SELECT 1 FROM tests t JOIN results r ON r.run = ?1 AND r.test = t.id WHERE t.nodeid = never_ran.nodeid)",
+            (self._key,),
+        )
+
+    def _whole_name(self, nodeid: str) -> str | None:
+        """Return the node id that a name in a now page stands for, which cuts long ones; None where several are meant."""
+        if "::" not in nodeid:
+            return nodeid
+        # The highest character is in no name that is text.
+        rows = self._store.execute(
+            "SELECT nodeid FROM never_ran WHERE run = ?1 AND name = ?2 AND nodeid >= ?3 AND nodeid < ?4 UNION "
+            "SELECT t.nodeid FROM tests t JOIN results r ON r.run = ?1 AND r.test = t.id "
+            "WHERE t.nodeid >= ?3 AND t.nodeid < ?4 ORDER BY 1 LIMIT 2",
+            (self._key, nodeid.partition("::")[0], nodeid, nodeid + "\U0010ffff"),
+        ).fetchall()
+        found = [name for (name,) in rows]
+        if nodeid in found or not found:
+            return nodeid
+        return found[0] if len(found) == 1 else None
+
+    # A page
+
+    def _write_next(self, which: str) -> bool:
+        """Write the page of a group; return whether there was one to be written."""
+        found = self._one(f"SELECT name, kept, counts FROM pages WHERE run = ? AND {which} LIMIT 1", self._key)
+        if found is None:
+            return False
+        name, kept, before = found
+        with ExitStack() as stack:
+            page = _Page(name, stack, self._spool_dir)
+            self._tell(page, self._kept.get(name) if kept > 0 else None)
+            group = Group(name, page.counts, page.spent)
+            path = page_of(name)
+            if page.counts:
+                self._folder.write(path, group_page(self._run_id, group, page.sections(), back_from(path)))
+        self._counts.subtract(json.loads(before))
+        self._counts.update(page.counts)
+        self._store.execute(
+            "UPDATE pages SET due = 0, results = ?, ran = ?, counts = ?, spent = ?, bad = ?, row = ?, written = ?, kept = ? "
+            "WHERE run = ? AND name = ?",
+            (
+                page.results,
+                page.ran,
+                json.dumps(page.counts),
+                page.spent,
+                group.is_bad,
+                group_row(group, path) if page.counts else None,
+                # Of a group that is over nothing more is expected.
+                -1.0 if which == _DUE else time.monotonic(),
+                -1 if which == _DUE else kept,
+                self._key,
+                name,
+            ),
+        )
+        if which == _DUE:
+            self._drop(name)
+        return True
+
+    def _tell(self, page: _Page, kept: _Kept | None) -> None:
+        """Tell the tests of a group, sorted by node id."""
+        name = page.name
+        rows: Iterable[Row]
+        if kept is not None and kept.are_apart():
+            if kept.passed:
+                page.add_passed(sorted(kept.passed))
+            rows = sorted(kept.results)
+        elif kept is not None:
+            rows = sorted([*kept.passed, *kept.results])
+        else:
+            alone = self._store.execute(_STORED.format("= ?2"), (self._key, name)).fetchall()
+            below = self._store.execute(
+                _STORED.format(">= ?2 AND t.nodeid < ?3"), (self._key, f"{name}::", f"{name}:;")
+            )
+            rows = chain(alone, below)
+        if self._has_broken and (broken := self._broken(name)):
+            rows = merge(rows, broken)
+        rows = iter(rows)
+        first = next(rows, None)
+        while first is not None:
+            following = next(rows, None)
+            if following is not None and following[0] == first[0]:
+                several = _Several(first[0])
+                several.add(self._result(first), first)
+                while following is not None and following[0] == first[0]:
+                    several.add(self._result(following), following)
+                    following = next(rows, None)
+                self._tell_one(page, several)
+            elif not page.add_plain(first):
+                several = _Several(first[0])
+                several.add(self._result(first), first)
+                self._tell_one(page, several)
+            first = following
+        for slot in self._slots:
+            if slot.group == name and not slot.has_results:
+                for case in tests_of({}, {}, [slot.told]):
+                    page.add(case)
+        page.add_rest(self._never_ran(name) if self._has_never_ran else ())
+
+    def _never_ran(self, name: str) -> Iterator[Case]:
+        query = "SELECT nodeid FROM never_ran WHERE run = ? AND name = ? ORDER BY nodeid"
+        for (nodeid,) in self._store.execute(query, (self._key, name)):
+            yield Case(nodeid, NEVER_RAN, 0, None, 0.0, None, ())
+
+    def _tell_one(self, page: _Page, several: _Several) -> None:
+        page.results += several.stored
+        page.ran += bool(several.stored) and several.nodeid != page.name
+        slots = [slot.told for slot in self._slots if slot.nodeid == several.nodeid]
+        found = by_test([*several.results, *several.deciding])
+        for case in tests_of(found, {}, slots if found else []):
+            page.add(case._replace(results=case.results[:RESULTS_SHOWN]), several.left_out)
+
+    def _result(self, row: Row) -> Result:
+        if len(row) == 6:
+            nodeid, seq, started, duration, worker, _ = row
+            return Result(nodeid, seq, Status.PASS, Phase.CALL, started, duration or 0.0, worker, {})
+        nodeid, seq, status, phase, started, duration, worker, _, details = row
+        if details == _ASK:
+            (details,) = self._one(
+                "SELECT r.details FROM tests t JOIN results r ON r.run = ? AND r.test = t.id "
+                "WHERE t.nodeid = ? AND r.seq = ?",
+                self._key,
+                nodeid,
+                seq,
+            )
+        return of_row((nodeid, seq, status, phase, started, duration, worker, details))
+
+    def _broken(self, name: str) -> list[Row]:
+        """Return what could not be collected of a group, as rows that no result has: without a checksum."""
+        query = (
+            "SELECT e.seq, e.payload FROM broken b CROSS JOIN events e ON e.run = b.run AND e.seq = b.seq "
+            "WHERE b.run = ? AND b.name = ?"
+        )
+        found: list[Row] = []
+        for seq, text in self._store.execute(query, (self._key, name)):
+            payload = json.loads(text)
+            details = json.dumps({"error": payload.get("error")})
+            found.append((str(payload.get("nodeid")), seq, Status.ERROR, Phase.COLLECT, None, 0.0, None, None, details))
+        return sorted(found)
+
+    def _one(self, query: str, *values: Any) -> Any:
+        return self._store.execute(query, values).fetchone()
+
+
+class _Several:
+    """The results of one test: as many as are told, and of the others those that decide what became of it.
+
+    Attributes:
+        nodeid: the test.
+        results: the first ones.
+        deciding: of those that are not told.
+        left_out: how many are not told.
+        stored: how many there are; what could not be collected is none.
+    """
+
+    def __init__(self, nodeid: str) -> None:
+        self.nodeid = nodeid
+        self.results: list[Result] = []
+        self.deciding: list[Result] = []
+        self.left_out = 0
+        self.stored = 0
+        self._is_bad = self._is_decided = self._is_passing_by = False
+
+    def add(self, result: Result, row: Row) -> None:
+        """Add the next one, made of this row."""
+        self.stored += len(row) == 6 or row[7] is not None
+        if len(self.results) < RESULTS_SHOWN:
+            self.results.append(result)
+            return
+        self.left_out += 1
+        # `results.outcomes` asks for attempts, what was bad first in the last one, what came before that, and the last.
+        is_rerun, is_bad = result.status == Status.RERUN, result.status in BAD
+        decides = is_rerun or (is_bad and not self._is_bad) or (result.subtest is None and not self._is_decided)
+        if self._is_passing_by and not decides:
+            self.deciding.pop()
+        kept: Payload = {name: result.details[name] for name in ("subtest", "countedAs") if name in result.details}
+        self.deciding.append(result._replace(details=kept))
+        self._is_passing_by = not decides
+        self._is_bad = not is_rerun and (self._is_bad or is_bad)
+        self._is_decided = not is_rerun and (self._is_decided or result.subtest is None)
+
+
+class _Page:
+    """The sections of a page, as they grow.
+
+    Attributes:
+        name: the group.
+        counts: how many tests have each standing.
+        spent: sum of the tests' durations, microseconds.
+        results: how many results they have.
+        ran: tests that have any.
+    """
+
+    def __init__(self, name: str, stack: ExitStack, spool_dir: Path) -> None:
+        self.name = name
+        self.counts: Counter[str] = Counter()
+        self.spent = 0
+        self.results = 0
+        self.ran = 0
+        self._stack = stack
+        self._spool_dir = spool_dir
+        self._begin = f"{name}::"
+        self._at = len(self._begin)
+        self._sections: dict[str, _Section] = {}
+        self._lines: dict[str, list[str]] = {standing: [] for standing in _PLAIN_SYMBOLS}
+        self._rows: dict[str, list[Row]] = {standing: [] for standing in _PLAIN_SYMBOLS}
+        self._without_outcome: list[Case] = []
+
+    def add_passed(self, rows: list[Row]) -> None:
+        """Add tests of `Batch.passed`, sorted; this runs for nearly every test.
+
+        Their names are ASCII without control characters other than DEL, their durations are not negative: `line.Passed`.
+        """
+        at, sign = self._at, f"- {SYMBOLS[Status.PASS]} `"
+        workers = {row[4] for row in rows}
+        # They are sorted: if the first name begins with a letter, all do, and none with what `texts.code` looks for.
+        are_usual = all(worker is None or _is_plain_word(worker) for worker in workers) and rows[0][0][at:] >= "A"
+        for first in range(0, len(rows), LINES):
+            some = rows[first : first + LINES]
+            spent = [int(row[3] * 1000 + 0.5) for row in some]
+            if workers == {None} and max(spent) < _SHORT_US:
+                lines = [
+                    f"{sign}{row[0][at:]}` {_SHOWN[(us + 50) // 100]}\n" for row, us in zip(some, spent, strict=True)
+                ]
+            else:
+                spent = [microseconds(row[3]) for row in some]
+                lines = [
+                    f"{sign}{row[0][at:]}` {shown_ms(us)}{f' on {row[4]}' if row[4] else ''}\n"
+                    for row, us in zip(some, spent, strict=True)
+                ]
+            text = "".join(lines)
+            is_inert = are_usual and text.count("`") == 2 * len(some) and "\x7f" not in text and "##[" not in text
+            self._section(Status.PASS).write(text if is_inert else "".join(map(self._escaped, some)))
+            self.spent += sum(spent)
+        self.counts[Status.PASS] += len(rows)
+        self.results += len(rows)
+        self.ran += len(rows)
+
+    def add_plain(self, row: Row) -> bool:
+        """Add a test that has only this result, if that is told by a line alone; return whether it is."""
+        reason = ""
+        if len(row) == 6:
+            nodeid, _, _, duration, worker, _ = row
+            standing = Status.PASS
+        else:
+            nodeid, _, standing, _, _, duration, worker, crc, details = row
+            if standing == Status.SKIP and details is not None and crc is not None:
+                reason = details[len(_REASON[0]) : -len(_REASON[1])]
+                if details != reason.join(_REASON) or not reason or '"' in reason or "\\" in reason:
+                    return False  # there is more in it, or it is not as it stands there
+            elif standing != Status.PASS or details is not None:
+                return False
+        if type(duration) is not float or not nodeid.startswith(self._begin):
+            return False
+        if worker is not None and not _is_plain_word(worker):
+            return False
+        spent = int(duration * 1000 + 0.5) if 0 <= duration < LONGEST_MS else microseconds(duration)
+        took = _SHOWN[(spent + 50) // 100] if spent < _SHORT_US else shown_ms(spent)
+        told = f"{took} on {worker}" if worker else took
+        lines = self._lines[standing]
+        begin = f"- {_PLAIN_SYMBOLS[standing]} `{nodeid[self._at :]}` {told}"
+        lines.append(f"{begin}: `{reason}`\n" if reason else f"{begin}\n")
+        self._rows[standing].append(row)
+        self.results += 1
+        self.ran += 1
+        self.spent += spent
+        if len(lines) >= LINES:
+            self._write_lines(standing)
+        return True
+
+    def _write_lines(self, standing: str) -> None:
+        lines, rows = self._lines[standing], self._rows[standing]
+        if lines:
+            self._write_text(standing, "".join(lines), rows)
+            lines.clear()
+            rows.clear()
+
+    def _write_text(self, standing: str, text: str, rows: list[Row]) -> None:
+        """Write the lines of plain tests; where something is to be escaped, each is made anew."""
+        ticks = 2 if standing == Status.PASS else 4
+        is_inert = (
+            text.count("\n") == len(rows)
+            and text.count("`") == ticks * len(rows)
+            and text.replace("\n", "").isprintable()
+            and not any(found in text for found in _TO_ESCAPE)
+        )
+        self._section(standing).write(text if is_inert else "".join(map(self._escaped, rows)))
+        self.counts[standing] += len(rows)
+
+    def _escaped(self, row: Row) -> str:
+        if len(row) == 6:
+            nodeid, seq, _, duration, worker, _ = row
+            return case_lines(self.name, Case(nodeid, Status.PASS, 1, None, duration, worker, ()))
+        nodeid, seq, standing, phase, _, duration, worker, _, details = row
+        said = (of_row((nodeid, seq, standing, phase, None, duration, worker, details)),) if details else ()
+        return case_lines(self.name, Case(nodeid, standing, 1, None, duration, worker, said))
+
+    def add(self, case: Case, left_out: int = 0) -> None:
+        """Add a test that is told at length, or has no outcome; `left_out` of its results are not in it."""
+        if case.standing in (IN_FLIGHT, NEVER_RAN):
+            self._without_outcome.append(case)
+        else:
+            self._add(case, left_out)
+
+    def add_rest(self, never_ran: Iterable[Case]) -> None:
+        """Add the tests without an outcome: those that were given before, and these, which are sorted."""
+        for standing in self._lines:
+            self._write_lines(standing)
+        for case in merge(sorted(self._without_outcome), never_ran):
+            self._add(case)
+
+    def sections(self) -> Iterator[str]:
+        """Yield the sections."""
+        for standing in SYMBOLS:
+            section = self._sections.get(standing)
+            if section is not None:
+                yield section_head(standing, self.counts[standing])
+                yield from section.read()
+
+    def _add(self, case: Case, left_out: int = 0) -> None:
+        standing = standing_of(case)
+        if standing in self._lines:
+            self._write_lines(standing)  # those before it
+        self._section(standing).write(case_lines(self.name, case, left_out))
+        self.counts[standing] += 1
+        self.spent += microseconds(case.duration_ms)
+
+    def _section(self, standing: str) -> _Section:
+        section = self._sections.get(standing)
+        if section is None:
+            section = self._sections[standing] = _Section(self._stack, self._spool_dir)
+        return section
+
+
+class _Section:
+    """The text of a section: in memory as long as it is small, then in a file that has no name."""
+
+    def __init__(self, stack: ExitStack, spool_dir: Path) -> None:
+        self._stack = stack
+        self._spool_dir = spool_dir
+        self._parts: list[str] = []
+        self._size = 0
+        self._file: IO[str] | None = None
+
+    def write(self, text: str) -> None:
+        """Add to it."""
+        self._parts.append(text)
+        self._size += len(text)
+        if self._size > SPOOL_SIZE:
+            if self._file is None:
+                self._file = TemporaryFile(  # noqa: SIM115 - it is closed with the page
+                    "w+", encoding="utf-8", errors="backslashreplace", newline="\n", dir=self._spool_dir
+                )
+                self._stack.enter_context(self._file)
+            self._file.writelines(self._parts)
+            self._parts, self._size = [], 0
+
+    def read(self) -> Iterator[str]:
+        """Yield it, once."""
+        if self._file is not None:
+            self._file.seek(0)
+            while text := self._file.read(READ_SIZE):
+                yield text
+        yield from self._parts
+
+
+def _is_plain_word(worker: object) -> bool:
+    return isinstance(worker, str) and worker.isascii() and worker.isalnum()
