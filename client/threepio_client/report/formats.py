@@ -41,6 +41,7 @@ FORMATS: Final = {
     "html": Format(
         "html", "html", "one HTML file for a browser, with all of the run in it", needs_file=True, history=20
     ),
+    "md": Format("markdown", "md", "one Markdown document"),
     "junit": Format("junit", "xml", "JUnit XML, for Jenkins, GitLab and the like"),
     "ctrf": Format("ctrf", "json", "CTRF JSON (ctrf.io)"),
     "github": Format("github", "md", "summary and annotations of a step of GitHub Actions"),
