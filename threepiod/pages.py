@@ -100,6 +100,8 @@ Row = tuple[Any, ...]
 """(node id, seq, started, duration, worker, crc) of a test that passed, or (node id, seq, status, phase, started, duration,
 worker, crc, details): `Batch.passed` and `Batch.results`."""
 
+_STATUSES: Final = tuple(map(str, Status))
+"""Those that are known: a result with another one is no outcome, unless it says what it counts as."""
 _GROUP_EVENTS: Final = (str(EventType.GROUP_START), str(EventType.GROUP_RESULT), str(EventType.COLLECTION_ERROR))
 
 
@@ -477,7 +479,8 @@ class Pages:
             )
         self._store.execute(
             "DELETE FROM never_ran WHERE run = ?1 AND EXISTS "
-            "(SELECT 1 FROM tests t JOIN results r ON r.run = ?1 AND r.test = t.id WHERE t.nodeid = never_ran.nodeid)",
+            "(SELECT 1 FROM tests t JOIN results r ON r.run = ?1 AND r.test = t.id WHERE t.nodeid = never_ran.nodeid "
+            f"AND (r.status IN {_STATUSES} OR r.details LIKE '%\"countedAs\"%'))",
             (self._key,),
         )
 
@@ -582,9 +585,9 @@ class Pages:
 
     def _tell_one(self, page: _Page, several: _Several) -> None:
         page.results += several.stored
-        page.ran += bool(several.stored) and several.nodeid != page.name
         slots = [slot.told for slot in self._slots if slot.nodeid == several.nodeid]
         found = by_test([*several.results, *several.deciding])
+        page.ran += bool(found and several.stored) and several.nodeid != page.name
         for case in tests_of(found, {}, slots if found else []):
             page.add(case._replace(results=case.results[:RESULTS_SHOWN]), several.left_out)
 

@@ -46,7 +46,7 @@ LOOK_S: Final = 1.0
 """How often pages are made of what was stored."""
 REFRESH_S: Final = 2.0
 """How often, at most, the page of a run that goes on is written."""
-SHARE: Final = 0.005
+SHARE: Final = 0.002
 """Of the time, for what is not due yet: pages that will be written again."""
 QUEUE_BYTES: Final = 2 * 1024 * 1024
 """Bytes of lines whose rows wait to be taken; the store is asked for the rest."""
@@ -164,6 +164,7 @@ class Reports:
         if self._setting == OFF:
             return
         self._queues[run_id] = _Queue(stored)
+        self._wake.set()
         if os.path.lexists(self._mark(run_id, _WRITTEN)):
             return
         try:
@@ -340,7 +341,7 @@ class Reports:
 
     def _wanted(self, rootdir: object) -> Path:
         if isinstance(self._setting, Path):
-            self._setting.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._setting.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             return self._setting
         if not isinstance(rootdir, str) or not os.path.isabs(rootdir) or "\0" in rootdir:
             raise FileNotFoundError(errno.ENOENT, "its rootdir is not known")

@@ -2,8 +2,8 @@
 
 `Checker.check` is the one checker of every suite in these tests: same exit code, same output but for the plugin's own lines,
 counts that equal pytest's last line, outcomes that equal what reportlog wrote test by test, a journal that is whole, a
-store that equals it, what never ran, reports in every format, and the word for it all. The run without a daemon writes to
-the same state directory, so the daemon takes it from there.
+store that equals it, what never ran, reports in every format, the report tree, and the word for it all. The run without a
+daemon writes to the same state directory, so the daemon takes it from there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final
 
-from tests import reports
+from tests import reports, trees
 from tests.place import COMMAND_TIMEOUT_S, Place, wait_until
 from tests.suites import interpreter, truth
 from tests.suites.output import comparable, last_line_counts, summary
@@ -379,11 +379,13 @@ class Checker:
             assert result.status["never_ran"] == len(named), f"{result.name}: {result.status['never_ran']} never ran"
 
     def _check_reports(self, result: Compared, *, loses: bool) -> None:
-        """Have every format written, and compare its sums with the status answer and with the journal's own events."""
+        """Have every format written, compare its sums with the status answer and with the journal's own events, and check
+        the tree that the daemon wrote."""
         archive = Archive(self.place.state_dir)
         try:
             if not loses:
                 reports.check(archive, result.run_id, result.over(), result.collected())
+                trees.check(self.place.state_dir, result.run_id)
             elif result.run_id in archive.run_ids():
                 reports.check_form(reports.loaded(archive, result.run_id))
         except AssertionError as error:

@@ -35,7 +35,7 @@ _DEPTH: Final = 24
 """Directories of a group's name that a page has, too."""
 _SHOWN: Final = 60
 """Characters that a name which is not plain has in common with what it stands for."""
-_WRITE_SIZE: Final = 64 * 1024
+_WRITE_SIZE: Final = 32 * 1024
 """Characters that are written at once."""
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 

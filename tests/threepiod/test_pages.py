@@ -1,0 +1,202 @@
+"""Pages of a stored run: whatever they are made of, they are those that a report of the run has."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import trees
+from tests.place import Place
+from tests.report.test_model import ERROR, Cases, write_run
+from threepio_client.archive import Archive
+from threepio_client.events import EventType
+from threepio_client.report import tree
+from threepio_client.report.markdown import RESULTS_SHOWN
+from threepio_client.report.model import read
+from threepiod import pages
+from threepiod.pages import Pages, Row, prepare
+from threepiod.rebuild import rebuild
+
+NAMES = [
+    *(f"a.py::test_{number}" for number in range(30)),
+    "a.py::TestIt::test_x[`tick`]",
+    "a.py::test_x[a|b]",
+    "a.py::test_x[\0nul]",
+    "a.py::test_x[new\nline]",
+    "a.py::test_x[\x7f]",
+    "a.py:: ::test_blank",
+    "a.py::::error::x",
+    "a.py::",
+    "a.py::test_##[error]",
+    "b/ü.py::test_é",
+    "../up.py::test_one",
+    "::test_of_nothing",
+]
+OTHERS: Cases = [
+    ("a.py::test_3b", "FAIL", {"error": ERROR, "output": [["Captured stdout call", "x" * 2_000]]}),
+    ("a.py::test_4b", "SKIP", {"skipReason": "no need", "phase": "setup"}),
+    ("a.py::test_4c", "SKIP", {"skipReason": 'a "reason"\nof two lines'}),
+    ("a.py::test_4d", "SKIP", {"skipReason": ""}),
+    ("a.py::test_4e", "SKIP", {"skipReason": "`tick`"}),
+    ("a.py::test_5b", "XFAIL", {"xfailReason": "known", "error": ERROR}),
+    ("a.py::test_6b", "RERUN", {"error": ERROR}),
+    ("a.py::test_6b", "PASS", {"attempt": 2}),
+    ("a.py::test_7", "ERROR", {"phase": "teardown", "error": ERROR}),
+    ("a.py::test_8", "PASS", {}),
+    ("a.py::test_9b", "PASS", {"worker": "gw1"}),
+    ("a.py::test_9c", "PASS", {"worker": "`gw` 1"}),
+    ("a.py::test_9d", "PASS", {"duration": "soon"}),
+    ("a.py::test_9e", "PASS", {"duration": 1e300}),
+    ("a.py::test_9f", "UNKNOWN", {}),
+    ("a.py::test_9g", "RERUN", {"error": ERROR}),
+    ("c.py", "SKIP", {"skipReason": "the whole file", "phase": "collect", "duration": None}),
+    *[
+        ("d.py::test_many", "FAIL" if number == RESULTS_SHOWN + 3 else "PASS", {"subtest": {"message": str(number)}})
+        for number in range(RESULTS_SHOWN + 9)
+    ],
+    ("d.py::test_many", "FAIL", {"error": ERROR}),
+]
+GROUPS = ["a.py", "b/ü.py", "../up.py", "", "d.py"]
+
+
+def write_all(place: Place, *, exit_code: int | None = 1, with_groups: bool = True) -> None:
+    """Write a run with everything that can become of a test."""
+    cases: Cases = [(name, "PASS", {}) for name in NAMES] + OTHERS
+    before: list[tuple[str, dict[str, Any]]] = [
+        (EventType.COLLECTION_ERROR, {"nodeid": name, "error": ERROR}) for name in ("e.py", "a.py", "a.py::Broken")
+    ]
+    if with_groups:
+        before += [(EventType.GROUP_START, {"groupName": name, "parentNames": []}) for name in GROUPS]
+    collected = [*dict.fromkeys(name for name, _, _ in cases), "a.py::test_left", "f.py::test_left[\n]"]
+    write_run(place, collected, cases, exit_code=exit_code, before=before)
+    rebuild(place.state_dir)
+
+
+@contextmanager
+def written(place: Place) -> Iterator[tuple[Pages, Path]]:
+    archive = Archive(place.state_dir)
+    with archive.reading() as store:
+        assert store is not None
+        prepare(store)
+        stored = archive.stored("run")
+        assert stored is not None
+        base = place.path / "base"
+        found = Pages(store, stored.key, "run", tree.open_run(base, "run"), place.path)
+        yield found, base / "runs/run"
+        found.close()
+
+
+def finish(place: Place, found: Pages) -> None:
+    archive = Archive(place.state_dir)
+    stored = archive.stored("run")
+    assert stored is not None
+    while found.finish(archive.view("run"), stored.seq, None):
+        pass
+
+
+def is_as_reported(place: Place, folder: Path) -> None:
+    archive = Archive(place.state_dir)
+    report = read(archive, "run")
+    tree.write(report, place.path / "reported")
+    assert trees.same(folder, place.path / "reported") == []
+    trees.check_folder(folder, report)
+
+
+def rows_of(place: Place) -> list[tuple[list[Row], list[Row]]]:
+    """Return the rows of the store as batches of three."""
+    with Archive(place.state_dir).reading() as store:
+        assert store is not None
+        rows = store.execute(
+            "SELECT t.nodeid, r.seq, r.status, r.phase, r.started, r.duration, r.worker, r.crc, r.details FROM results r "
+            "JOIN tests t ON t.id = r.test ORDER BY r.seq"
+        ).fetchall()
+    batches = []
+    for at in range(0, len(rows), 3):
+        passed: list[Row] = []
+        others: list[Row] = []
+        for row in rows[at : at + 3]:
+            is_usual = row[2] == "PASS" and row[8] is None and row[0].isascii() and row[0].isprintable()
+            if is_usual and isinstance(row[5], float) and row[5] < 1e15 and row[0].rpartition("::")[2]:
+                passed.append((row[0], row[1], row[4], row[5], row[6], row[7]))
+            else:
+                others.append(row)
+        batches.append((passed, others))
+    return batches
+
+
+@pytest.mark.parametrize("exit_code", [1, None])
+@pytest.mark.parametrize("with_groups", [True, False])
+def test_a_run_in_the_store_is_told_as_a_report_tells_it(
+    place: Place, exit_code: int | None, with_groups: bool
+) -> None:
+    write_all(place, exit_code=exit_code, with_groups=with_groups)
+
+    with written(place) as (found, folder):
+        finish(place, found)
+        is_as_reported(place, folder)
+
+
+@pytest.mark.parametrize("kept", [100_000, 20])
+def test_rows_that_were_kept_are_told_as_those_of_the_store(
+    place: Place, monkeypatch: pytest.MonkeyPatch, kept: int
+) -> None:
+    monkeypatch.setattr(pages, "KEPT_ROWS", kept)
+    monkeypatch.setattr(pages, "LINES", 4)
+    monkeypatch.setattr(pages, "SPOOL_SIZE", 100)
+    write_all(place)
+
+    with written(place) as (found, folder):
+        found.keep_from(0)
+        for passed, others in rows_of(place):
+            found.take(passed, others)
+            found.advance((passed or others)[-1][1])
+        finish(place, found)
+        is_as_reported(place, folder)
+
+
+def test_rows_that_come_late_are_of_no_harm(place: Place) -> None:
+    write_all(place)
+    batches = rows_of(place)
+
+    with written(place) as (found, folder):
+        found.keep_from(batches[5][0][-1][1])
+        for passed, others in batches[6:]:
+            found.take(passed, others)
+        finish(place, found)
+        is_as_reported(place, folder)
+
+
+def test_what_was_observed_later_is_told_then(place: Place) -> None:
+    write_all(place)
+
+    with written(place) as (found, folder):
+        finish(place, found)
+        page = folder / "groups/a.py.md"
+        before = page.stat().st_mtime_ns
+        archive = Archive(place.state_dir)
+        view = archive.view("run")
+        view["verdict"]["text"] += "; afterwards the process was killed by SIGSEGV"
+        assert not found.finish(view, 10_000, None)
+
+        assert "killed by SIGSEGV" in (folder / tree.RUN_PAGE).read_text()
+        assert page.stat().st_mtime_ns == before
+
+
+def test_a_page_that_nobody_told_of_is_found_by_the_number_of_results(place: Place) -> None:
+    write_all(place, with_groups=False)
+
+    with written(place) as (found, folder):
+        assert found.advance(10_000) is False
+        finish(place, found)
+
+    assert {path.name for path in (folder / "groups").rglob("*.md")} >= {"a.py.md", "c.py.md", "d.py.md"}
+    assert json.dumps(sorted(os_names(folder))) == json.dumps(sorted({*os_names(folder)}))
+
+
+def os_names(folder: Path) -> list[str]:
+    return [path.name.lower() for path in folder.rglob("*.md")]
