@@ -52,6 +52,8 @@ QUEUE_BYTES: Final = 2 * 1024 * 1024
 """Bytes of lines whose rows wait to be taken; the store is asked for the rest."""
 RETRY_S: Final = 30.0
 """Pause after something could not be written, there and in the state directory."""
+CAUSES: Final = 100
+"""Of errors: those that are told once."""
 KEPT: Final = 8
 """Trees that are complete and still known: an observation that comes later changes only the run's page."""
 _BEGUN, _WRITTEN = ".begun", ".written"
@@ -149,7 +151,7 @@ class Reports:
         self._trees: dict[str, _Tree] = {}
         self._queues: dict[str, _Queue] = {}
         self._over: dict[str, float] = {}
-        self._said: set[str] = set()
+        self._told: set[str] = set()
         self._limiter = trio.CapacityLimiter(1)
         self._working = trio.Lock()
         self._wake = trio.Event()
@@ -171,7 +173,8 @@ class Reports:
             make_private_dir(self._state_dir.reports)
             self._write_mark(run_id, None)
         except (OSError, ThreepioError) as error:
-            self._say(f"reports cannot be begun in {self._state_dir.reports}: {error}")
+            if self._is_new(error):
+                self._report(f"reports cannot be begun in {self._state_dir.reports}: {error}")
 
     def take(self, run_id: str, batch: Batch) -> None:
         """Take a batch that was stored: its rows need not be read again, if they are taken soon."""
@@ -247,7 +250,8 @@ class Reports:
         try:
             await action()
         except (OSError, ThreepioError, StoreFailed) as error:
-            self._say(f"run {run_id}: its report cannot be written, it is tried again later: {error}")
+            if self._is_new(error):
+                self._report(f"run {run_id}: its report cannot be written, it is tried again later: {error}")
             self._over[run_id] = clock.monotonic() + RETRY_S
             await self._in_thread(self.close)
 
@@ -441,10 +445,14 @@ class Reports:
         path = self._state_dir.output(run_id)
         return path if path.exists() else None
 
-    def _say(self, text: str) -> None:
-        if text not in self._said:
-            self._said.add(text)
-            self._report(text)
+    def _is_new(self, error: Exception) -> bool:
+        """Return whether a cause was not told of before, and know it from now on."""
+        cause = str(error)
+        is_new = cause not in self._told
+        if len(self._told) >= CAUSES:
+            self._told.clear()
+        self._told.add(cause)
+        return is_new
 
 
 def _timed(action: Callable[[], object]) -> float:
