@@ -19,6 +19,7 @@ from benchmarks import (
     scale,
     suite,
     sync,
+    trees,
     verdict,
 )
 from benchmarks.measure import BenchmarkFailed
@@ -41,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         "replay": replay,
         "generated": generated,
         "sync": sync,
+        "trees": trees,
         "verdict": verdict,
         "answers": answers,
         "questions": questions,

@@ -6,9 +6,10 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from benchmarks.requirements import require_command
@@ -17,6 +18,9 @@ _STARTING_S: Final = 60.0
 _STOPPING_S: Final = 300.0
 _ASKING_S: Final = 300.0
 """Time limits of commands, in seconds. Far beyond what they may take: they are there so that no benchmark hangs."""
+
+
+NO_SETTINGS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class ServiceError(Exception):
@@ -46,7 +50,7 @@ class Service:
         pid: its process id.
     """
 
-    def __init__(self, python: Path, state_dir: Path, socket: Path) -> None:
+    def __init__(self, python: Path, state_dir: Path, socket: Path, settings: Mapping[str, str] = NO_SETTINGS) -> None:
         self._daemon_command = require_command("threepiod", python)
         self._query_command = require_command("threepio", python)
         self.socket = socket
@@ -55,6 +59,7 @@ class Service:
             "THREEPIO": "require",
             "THREEPIO_STATE_DIR": str(state_dir),
             "THREEPIO_SOCKET": str(socket),
+            **settings,
         }
         self._stopped = False
         self._call([self._daemon_command, "start"], _STARTING_S)
@@ -124,15 +129,20 @@ def _told(command: list[Any], done: subprocess.CompletedProcess[str]) -> str:
 
 
 @contextmanager
-def running_service(python: Path, work: Path) -> Iterator[Service]:
+def running_service(python: Path, work: Path, settings: Mapping[str, str] = NO_SETTINGS) -> Iterator[Service]:
     """A daemon with its state below `work`; stopped on the way out unless it has been already.
 
     The socket lies in a short directory of its own: a socket's path has 107 characters at most.
+
+    Args:
+        python: of the environment that has threepiod.
+        work: an empty directory.
+        settings: further variables of its environment.
     """
     state_dir = work / "state"
     state_dir.mkdir(mode=0o700)
     with tempfile.TemporaryDirectory(prefix="threepio-bench-") as directory:
-        service = Service(python, state_dir, Path(directory) / "socket")
+        service = Service(python, state_dir, Path(directory) / "socket", settings)
         try:
             yield service
         finally:

@@ -249,9 +249,11 @@ class Reports:
         """Do a part of the work; what is wrong with a tree is told once, keeps no other, and is tried again later."""
         try:
             await action()
-        except (OSError, ThreepioError, StoreFailed) as error:
+        except Exception as error:  # an error of ours ends the work on one tree, not the daemon
             if self._is_new(error):
                 self._report(f"run {run_id}: its report cannot be written, it is tried again later: {error}")
+                if not isinstance(error, OSError | ThreepioError | StoreFailed):
+                    log.exception("run %s: the work on its report ended by an error", run_id)
             self._over[run_id] = clock.monotonic() + RETRY_S
             await self._in_thread(self.close)
 
@@ -273,14 +275,17 @@ class Reports:
         if found is not None and now >= self._free_at and now - found.refreshed >= REFRESH_S:
             view, output = live_view(run, self._archive), self._output(run_id)
             spent = await self._step(run_id, lambda tree: _timed(lambda: tree.pages.refresh(view, output)))
-            self._free_at = now + spent / SHARE
-            found.refreshed, found.stored = now, stored
+            if spent is not True:
+                self._free_at = now + spent / SHARE
+                found.refreshed, found.stored = now, stored
 
     async def _finish(self, run_id: str) -> None:
         """Complete the tree of a run that is over."""
         self._over.pop(run_id, None)
         stored = await self._in_thread(self._archive.stored, run_id)
         if stored is None or not stored.final:
+            if run_id not in self._daemon.runs:
+                self._queues.pop(run_id, None)
             return  # it was removed, or goes on and is over later
         start = stored.state.start
         if run_id not in self._trees:

@@ -75,6 +75,16 @@ def test_a_page_is_whole_or_not_there(rootdir: Path) -> None:
     assert (rootdir / ".threepio/runs/run/test-run.md").read_text() == "first"
 
 
+@pytest.mark.parametrize("run_id", [".", ".."])
+def test_a_run_with_the_name_of_a_directory_has_one_of_its_own(rootdir: Path, run_id: str) -> None:
+    with open_run(rootdir / ".threepio", run_id) as folder:
+        folder.write(RUN_PAGE, ["run"])
+
+    assert names_below(rootdir / ".threepio/runs") == [f"{run_id}~", f"{run_id}~/test-run.md"]
+    remove_run(rootdir / ".threepio", run_id)
+    assert names_below(rootdir / ".threepio/runs") == []
+
+
 def test_git_sees_nothing_of_it(rootdir: Path) -> None:
     open_run(rootdir / ".threepio", "run").close()
 

@@ -209,7 +209,7 @@ def open_run(base: Path, run_id: str, *, is_new: Callable[[str], bool] = lambda 
             _ignore(fd)
         runs = _made(fd, "runs")
         try:
-            folder = Folder(_made(runs, run_id))
+            folder = Folder(_made(runs, _own_name(run_id)))
         finally:
             os.close(runs)
         try:
@@ -234,7 +234,7 @@ def remove_run(base: Path, run_id: str) -> None:
         if _pointed_at(opened[0]) == run_id:
             os.unlink("latest", dir_fd=opened[0])
         opened.append(os.open("runs", _DIRECTORY | os.O_NOFOLLOW, dir_fd=opened[0]))
-        fd = os.open(run_id, _DIRECTORY | os.O_NOFOLLOW, dir_fd=opened[1])
+        fd = os.open(_own_name(run_id), _DIRECTORY | os.O_NOFOLLOW, dir_fd=opened[1])
         with Folder(fd) as folder:
             folder.remove_others(lambda _: False)
             with suppress(FileNotFoundError):
@@ -242,7 +242,7 @@ def remove_run(base: Path, run_id: str) -> None:
             with suppress(OSError):  # somebody else's files are in it
                 os.rmdir(GROUPS, dir_fd=fd)
         with suppress(OSError):
-            os.rmdir(run_id, dir_fd=opened[1])
+            os.rmdir(_own_name(run_id), dir_fd=opened[1])
     except FileNotFoundError:
         return
     finally:
@@ -284,6 +284,11 @@ def _made(parent: int, name: str, *, replaces: bool = False) -> int:
             raise
         return fd
     raise NotADirectoryError(errno.ENOTDIR, "it is no directory", name)
+
+
+def _own_name(run_id: str) -> str:
+    """Return the name of a run's folder: the run's id, unless that is `.` or `..`, as a foreign writer may call a run."""
+    return run_id if run_id.strip(".") else f"{run_id}~"
 
 
 def _check_ours(fd: int) -> None:
