@@ -2,7 +2,8 @@
 
     python -m benchmarks.emit_run STATE_DIR RUN ROOTDIR RATE
 
-Where to, says its environment: THREEPIO_STATE_DIR, THREEPIO_SOCKET, THREEPIO_RUN_ID. Prints when it ended, in seconds since the epoch.
+Where to, says its environment: THREEPIO_STATE_DIR, THREEPIO_SOCKET, THREEPIO_RUN_ID. Prints when it ended, in seconds
+since the epoch.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ they are few enough to be kept, else those of the store. Nearly all tests just p
 What is known of a run's pages lies in temporary tables of the reading connection: each group's row, each cause, what never
 ran.
 
-Blocking, and used in one thread at a time. Not here: when it is done (`reports.py`), how a page looks and what it is named
-(`threepio_client.report`).
+Blocking, and used in one thread at a time. Not here: when it is done (`reports.py`), how a group's page grows
+(`grouppage.py`), how a page looks and what it is named (`threepio_client.report`).
 """
 
 from __future__ import annotations
@@ -20,60 +20,37 @@ from contextlib import ExitStack
 from heapq import merge
 from itertools import chain
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import IO, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from threepio_client.causes import fingerprint, message_of
 from threepio_client.errors import ThreepioError
-from threepio_client.events import EventType, Payload, Phase, Status
+from threepio_client.events import EventType, Phase, Status
 from threepio_client.report.markdown import (
-    BAD,
-    EXAMPLES_SHOWN,
-    LONGEST_MS,
     RESULTS_SHOWN,
-    SYMBOLS,
     Group,
-    Told,
-    case_lines,
     group_page,
     group_row,
-    microseconds,
     run_page,
-    section_head,
-    shown_ms,
-    standing_of,
 )
-from threepio_client.report.model import IN_FLIGHT, NEVER_RAN, Case, by_test, tests_of
+from threepio_client.report.model import NEVER_RAN, Case, by_test, tests_of
 from threepio_client.report.tree import RUN_PAGE, Folder, back_from, page_of
 from threepio_client.results import Result, of_row
+from threepiod.grouppage import GroupPage, Row, Several
+from threepiod.pagecauses import TABLE, Causes
 
 STEP_S: Final = 0.030
 """How long a step takes, as long as a page takes no longer."""
-SPOOL_SIZE: Final = 512 * 1024
-"""Characters of one section of a page that are kept in memory."""
-READ_SIZE: Final = 64 * 1024
-LINES: Final = 500
-"""Lines of a page that are looked at and written together: less than the allocator gives back each time."""
 KEPT_ROWS: Final = 24_000
 """Rows of groups at work that are kept, 350 bytes each; of a group that is let go the store is asked."""
 KEPT_DETAILS: Final = 500
 """Characters of details that are kept with a row; longer ones are asked for."""
 ROWS: Final = 500
 """Rows of a table that are written together."""
-FAILURES: Final = 50
-"""Failures that are taken in together."""
-FINGERPRINTS: Final = 16
-"""Messages, of up to 64 KiB, whose cause is known without looking again."""
-
 _TABLES: Final = """
     CREATE TEMP TABLE IF NOT EXISTS pages (
         run INTEGER, name TEXT, due INTEGER NOT NULL, results INTEGER NOT NULL DEFAULT 0, ran INTEGER NOT NULL DEFAULT 0,
         counts TEXT NOT NULL DEFAULT '{}', spent INTEGER NOT NULL DEFAULT 0, bad INTEGER NOT NULL DEFAULT 0, row TEXT,
         written REAL NOT NULL DEFAULT 0.0, kept INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (run, name)) WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS temp.due_pages ON pages (run) WHERE due;
-    CREATE TEMP TABLE IF NOT EXISTS causes (
-        run INTEGER, fingerprint TEXT, first INTEGER, count INTEGER, error_type TEXT, place TEXT, message TEXT,
-        examples TEXT, PRIMARY KEY (run, fingerprint)) WITHOUT ROWID;
     CREATE TEMP TABLE IF NOT EXISTS never_ran (
         run INTEGER, name TEXT, nodeid TEXT, PRIMARY KEY (run, name, nodeid)) WITHOUT ROWID;
     CREATE TEMP TABLE IF NOT EXISTS broken (run INTEGER, name TEXT, seq INTEGER, PRIMARY KEY (run, seq)) WITHOUT ROWID;
@@ -84,21 +61,9 @@ _STORED: Final = """
     SELECT t.nodeid, r.seq, r.status, r.phase, r.started, r.duration, r.worker, r.crc, r.details
     FROM tests t CROSS JOIN results r ON r.run = ?1 AND r.test = t.id
     WHERE t.nodeid {} ORDER BY t.nodeid, r.seq"""
-_SHORT_US: Final = 99_900
-_SHOWN: Final = [shown_ms(us) for us in range(0, _SHORT_US + 100, 100)]
-"""Most durations, as they are shown."""
-_PLAIN_SYMBOLS: Final = {str(standing): SYMBOLS[standing] for standing in (Status.PASS, Status.SKIP)}
-"""By texts that know their hash."""
 _DUE: Final = "due"
 _ASK: Final = "?"
 """In the place of details that are not kept."""
-_REASON: Final = ('{"skipReason":"', '"}')
-"""What stands before and behind the reason of a test that was skipped, in the JSON of its details, if that is all of it."""
-_TO_ESCAPE: Final = ("``", "`::", "` ::", "`  ", "##[")
-"""What `texts.code` would not show as it is."""
-Row = tuple[Any, ...]
-"""(node id, seq, started, duration, worker, crc) of a test that passed, or (node id, seq, status, phase, started, duration,
-worker, crc, details): `Batch.passed` and `Batch.results`."""
 
 _STATUSES: Final = tuple(map(str, Status))
 """Those that are known: a result with another one is no outcome, unless it says what it counts as."""
@@ -135,7 +100,7 @@ class _Slot(NamedTuple):
 def prepare(store: sqlite3.Connection) -> None:
     """Make the temporary tables of a connection, which `Pages` share."""
     store.isolation_level = None
-    store.executescript(f"PRAGMA temp.journal_mode = OFF; {_TABLES}")
+    store.executescript(f"PRAGMA temp.journal_mode = OFF; {_TABLES} {TABLE}")
 
 
 class Pages:
@@ -173,10 +138,8 @@ class Pages:
         self._forget()
         self.is_complete = False
         self._seq = 0
-        self._bad_seq = 0
         self._counts: Counter[str] = Counter()
-        self._fingerprints: dict[tuple[str, ...], str] = {}
-        self._more: Counter[str] = Counter()
+        self._causes = Causes(self._store, self._key)
         self._results = 0
         self._has_broken = self._has_never_ran = False
         self._in_flight: list[dict[str, Any]] | None = None
@@ -248,7 +211,7 @@ class Pages:
         """
         until = time.monotonic() + STEP_S
         self._look(seq)
-        while self._fold_failures():
+        while self._causes.fold(self._seq, has_broken=self._has_broken):
             if time.monotonic() > until:
                 return True
         while self._write_next(_DUE):
@@ -298,7 +261,7 @@ class Pages:
         """
         (spent,) = self._one("SELECT ifnull(sum(spent), 0) FROM pages WHERE run = ?", self._key)
         totals = Group("", self._counts, spent)
-        parts = run_page(view, totals, self._causes(), self._rows(), link=page_of, output=output, note=self._note)
+        parts = run_page(view, totals, self._causes.told(), self._rows(), link=page_of, output=output, note=self._note)
         self._folder.write(RUN_PAGE, parts)
 
     def _look(self, until: int) -> None:
@@ -326,70 +289,6 @@ class Pages:
             "ON CONFLICT DO UPDATE SET due = max(due, excluded.due)",
             (self._key, name, is_due, is_kept),
         )
-
-    def _fold_failures(self) -> bool:
-        """Take in some failures; return whether there were any."""
-        rows = self._store.execute(
-            "SELECT r.seq, r.phase, r.details, t.nodeid FROM results r CROSS JOIN tests t ON t.id = r.test "
-            "WHERE r.run = ? AND r.seq > ? AND r.seq <= ? AND r.status IN ('FAIL', 'ERROR') ORDER BY r.seq LIMIT ?",
-            (self._key, self._bad_seq, self._seq, FAILURES),
-        ).fetchall()
-        until = rows[-1][0] if len(rows) == FAILURES else self._seq
-        if self._has_broken:
-            found = self._store.execute(
-                "SELECT e.seq, 'collect', e.payload, NULL FROM broken b CROSS JOIN events e "
-                "ON e.run = b.run AND e.seq = b.seq WHERE b.run = ? AND b.seq > ? AND b.seq <= ?",
-                (self._key, self._bad_seq, until),
-            )
-            rows = sorted([*rows, *found])
-        for seq, phase, text, nodeid in rows:
-            details = json.loads(text) if text else {}
-            self._fold_failure(seq, details.get("error"), str(phase), str(nodeid or details.get("nodeid")))
-        self._bad_seq = until
-        return bool(rows)
-
-    def _fold_failure(self, seq: int, error: object, phase: str, nodeid: str) -> None:
-        found: dict[str, Any] = error if isinstance(error, dict) else {}
-        # Most failures look exactly like one before.
-        texts = tuple(str(found.get(key, "")) for key in ("errorType", "location", "message"))
-        name = self._fingerprints.get(texts)
-        if name is not None and name in self._more:
-            self._more[name] += 1
-            return
-        if name is None:
-            if len(self._fingerprints) >= FINGERPRINTS:
-                self._add_up()
-                self._fingerprints.clear()
-            name = self._fingerprints[texts] = fingerprint(found)
-        known = self._one("SELECT count, examples FROM causes WHERE run = ? AND fingerprint = ?", self._key, name)
-        if known is None:
-            self._store.execute(
-                "INSERT INTO causes VALUES (?, ?, ?, 1, ?, ?, ?, ?)",
-                (self._key, name, seq, texts[0], texts[1], message_of(found), json.dumps([[phase, nodeid]])),
-            )
-        elif known[0] < EXAMPLES_SHOWN:
-            examples = json.dumps([*json.loads(known[1]), [phase, nodeid]])
-            query = "UPDATE causes SET count = count + 1, examples = ? WHERE run = ? AND fingerprint = ?"
-            self._store.execute(query, (examples, self._key, name))
-        else:
-            self._more[name] += 1
-
-    def _add_up(self) -> None:
-        """Write down how many failures more the causes have whose examples are all known."""
-        query = "UPDATE causes SET count = count + ? WHERE run = ? AND fingerprint = ?"
-        self._store.executemany(query, [(count, self._key, name) for name, count in self._more.items()])
-        self._more.clear()
-
-    def _causes(self) -> list[Told]:
-        self._add_up()
-        query = (
-            "SELECT fingerprint, count, error_type, place, message, examples FROM causes WHERE run = ? "
-            "ORDER BY count DESC, first"
-        )
-        return [
-            Told(name, count, error_type, place, message, [(phase, nodeid) for phase, nodeid in json.loads(examples)])
-            for name, count, error_type, place, message, examples in self._store.execute(query, (self._key,))
-        ]
 
     def _rows(self) -> Iterator[str]:
         for bad in (1, 0):
@@ -509,7 +408,7 @@ class Pages:
             return False
         name, kept, before = found
         with ExitStack() as stack:
-            page = _Page(name, stack, self._spool_dir)
+            page = GroupPage(name, stack, self._spool_dir)
             self._tell(page, self._kept.get(name) if kept > 0 else None)
             group = Group(name, page.counts, page.spent)
             path = page_of(name)
@@ -538,7 +437,7 @@ class Pages:
             self._drop(name)
         return True
 
-    def _tell(self, page: _Page, kept: _Kept | None) -> None:
+    def _tell(self, page: GroupPage, kept: _Kept | None) -> None:
         """Tell the tests of a group, sorted by node id."""
         name = page.name
         rows: Iterable[Row]
@@ -561,14 +460,14 @@ class Pages:
         while first is not None:
             following = next(rows, None)
             if following is not None and following[0] == first[0]:
-                several = _Several(first[0])
+                several = Several(first[0])
                 several.add(self._result(first), first)
                 while following is not None and following[0] == first[0]:
                     several.add(self._result(following), following)
                     following = next(rows, None)
                 self._tell_one(page, several)
             elif not page.add_plain(first):
-                several = _Several(first[0])
+                several = Several(first[0])
                 several.add(self._result(first), first)
                 self._tell_one(page, several)
             first = following
@@ -583,7 +482,7 @@ class Pages:
         for (nodeid,) in self._store.execute(query, (self._key, name)):
             yield Case(nodeid, NEVER_RAN, 0, None, 0.0, None, ())
 
-    def _tell_one(self, page: _Page, several: _Several) -> None:
+    def _tell_one(self, page: GroupPage, several: Several) -> None:
         page.results += several.stored
         slots = [slot.told for slot in self._slots if slot.nodeid == several.nodeid]
         found = by_test([*several.results, *several.deciding])
@@ -621,229 +520,3 @@ class Pages:
 
     def _one(self, query: str, *values: Any) -> Any:
         return self._store.execute(query, values).fetchone()
-
-
-class _Several:
-    """The results of one test: as many as are told, and of the others those that decide what became of it.
-
-    Attributes:
-        nodeid: the test.
-        results: the first ones.
-        deciding: of those that are not told.
-        left_out: how many are not told.
-        stored: how many there are; what could not be collected is none.
-    """
-
-    def __init__(self, nodeid: str) -> None:
-        self.nodeid = nodeid
-        self.results: list[Result] = []
-        self.deciding: list[Result] = []
-        self.left_out = 0
-        self.stored = 0
-        self._is_bad = self._is_decided = self._is_passing_by = False
-
-    def add(self, result: Result, row: Row) -> None:
-        """Add the next one, made of this row."""
-        self.stored += len(row) == 6 or row[7] is not None
-        if len(self.results) < RESULTS_SHOWN:
-            self.results.append(result)
-            return
-        self.left_out += 1
-        # `results.outcomes` asks for attempts, what was bad first in the last one, what came before that, and the last.
-        is_rerun, is_bad = result.status == Status.RERUN, result.status in BAD
-        decides = is_rerun or (is_bad and not self._is_bad) or (result.subtest is None and not self._is_decided)
-        if self._is_passing_by and not decides:
-            self.deciding.pop()
-        kept: Payload = {name: result.details[name] for name in ("subtest", "countedAs") if name in result.details}
-        self.deciding.append(result._replace(details=kept))
-        self._is_passing_by = not decides
-        self._is_bad = not is_rerun and (self._is_bad or is_bad)
-        self._is_decided = not is_rerun and (self._is_decided or result.subtest is None)
-
-
-class _Page:
-    """The sections of a page, as they grow.
-
-    Attributes:
-        name: the group.
-        counts: how many tests have each standing.
-        spent: sum of the tests' durations, microseconds.
-        results: how many results they have.
-        ran: tests that have any.
-    """
-
-    def __init__(self, name: str, stack: ExitStack, spool_dir: Path) -> None:
-        self.name = name
-        self.counts: Counter[str] = Counter()
-        self.spent = 0
-        self.results = 0
-        self.ran = 0
-        self._stack = stack
-        self._spool_dir = spool_dir
-        self._begin = f"{name}::"
-        self._at = len(self._begin)
-        self._sections: dict[str, _Section] = {}
-        self._lines: dict[str, list[str]] = {standing: [] for standing in _PLAIN_SYMBOLS}
-        self._rows: dict[str, list[Row]] = {standing: [] for standing in _PLAIN_SYMBOLS}
-        self._without_outcome: list[Case] = []
-
-    def add_passed(self, rows: list[Row]) -> None:
-        """Add tests of `Batch.passed`, sorted; this runs for nearly every test.
-
-        Their names are ASCII without control characters other than DEL, their durations are not negative: `line.Passed`.
-        """
-        at, sign = self._at, f"- {SYMBOLS[Status.PASS]} `"
-        workers = {row[4] for row in rows}
-        # They are sorted: if the first name begins with a letter, all do, and none with what `texts.code` looks for.
-        are_usual = all(worker is None or _is_plain_word(worker) for worker in workers) and rows[0][0][at:] >= "A"
-        for first in range(0, len(rows), LINES):
-            some = rows[first : first + LINES]
-            spent = [int(row[3] * 1000 + 0.5) for row in some]
-            if workers == {None} and max(spent) < _SHORT_US:
-                lines = [
-                    f"{sign}{row[0][at:]}` {_SHOWN[(us + 50) // 100]}\n" for row, us in zip(some, spent, strict=True)
-                ]
-            else:
-                spent = [microseconds(row[3]) for row in some]
-                lines = [
-                    f"{sign}{row[0][at:]}` {shown_ms(us)}{f' on {row[4]}' if row[4] else ''}\n"
-                    for row, us in zip(some, spent, strict=True)
-                ]
-            text = "".join(lines)
-            is_inert = are_usual and text.count("`") == 2 * len(some) and "\x7f" not in text and "##[" not in text
-            self._section(Status.PASS).write(text if is_inert else "".join(map(self._escaped, some)))
-            self.spent += sum(spent)
-        self.counts[Status.PASS] += len(rows)
-        self.results += len(rows)
-        self.ran += len(rows)
-
-    def add_plain(self, row: Row) -> bool:
-        """Add a test that has only this result, if that is told by a line alone; return whether it is."""
-        reason = ""
-        if len(row) == 6:
-            nodeid, _, _, duration, worker, _ = row
-            standing = Status.PASS
-        else:
-            nodeid, _, standing, _, _, duration, worker, crc, details = row
-            if standing == Status.SKIP and details is not None and crc is not None:
-                reason = details[len(_REASON[0]) : -len(_REASON[1])]
-                if details != reason.join(_REASON) or not reason or '"' in reason or "\\" in reason:
-                    return False  # there is more in it, or it is not as it stands there
-            elif standing != Status.PASS or details is not None:
-                return False
-        if type(duration) is not float or not nodeid.startswith(self._begin):
-            return False
-        if worker is not None and not _is_plain_word(worker):
-            return False
-        spent = int(duration * 1000 + 0.5) if 0 <= duration < LONGEST_MS else microseconds(duration)
-        took = _SHOWN[(spent + 50) // 100] if spent < _SHORT_US else shown_ms(spent)
-        told = f"{took} on {worker}" if worker else took
-        lines = self._lines[standing]
-        begin = f"- {_PLAIN_SYMBOLS[standing]} `{nodeid[self._at :]}` {told}"
-        lines.append(f"{begin}: `{reason}`\n" if reason else f"{begin}\n")
-        self._rows[standing].append(row)
-        self.results += 1
-        self.ran += 1
-        self.spent += spent
-        if len(lines) >= LINES:
-            self._write_lines(standing)
-        return True
-
-    def _write_lines(self, standing: str) -> None:
-        lines, rows = self._lines[standing], self._rows[standing]
-        if lines:
-            self._write_text(standing, "".join(lines), rows)
-            lines.clear()
-            rows.clear()
-
-    def _write_text(self, standing: str, text: str, rows: list[Row]) -> None:
-        """Write the lines of plain tests; where something is to be escaped, each is made anew."""
-        ticks = 2 if standing == Status.PASS else 4
-        is_inert = (
-            text.count("\n") == len(rows)
-            and text.count("`") == ticks * len(rows)
-            and text.replace("\n", "").isprintable()
-            and not any(found in text for found in _TO_ESCAPE)
-        )
-        self._section(standing).write(text if is_inert else "".join(map(self._escaped, rows)))
-        self.counts[standing] += len(rows)
-
-    def _escaped(self, row: Row) -> str:
-        if len(row) == 6:
-            nodeid, seq, _, duration, worker, _ = row
-            return case_lines(self.name, Case(nodeid, Status.PASS, 1, None, duration, worker, ()))
-        nodeid, seq, standing, phase, _, duration, worker, _, details = row
-        said = (of_row((nodeid, seq, standing, phase, None, duration, worker, details)),) if details else ()
-        return case_lines(self.name, Case(nodeid, standing, 1, None, duration, worker, said))
-
-    def add(self, case: Case, left_out: int = 0) -> None:
-        """Add a test that is told at length, or has no outcome; `left_out` of its results are not in it."""
-        if case.standing in (IN_FLIGHT, NEVER_RAN):
-            self._without_outcome.append(case)
-        else:
-            self._add(case, left_out)
-
-    def add_rest(self, never_ran: Iterable[Case]) -> None:
-        """Add the tests without an outcome: those that were given before, and these, which are sorted."""
-        for standing in self._lines:
-            self._write_lines(standing)
-        for case in merge(sorted(self._without_outcome), never_ran):
-            self._add(case)
-
-    def sections(self) -> Iterator[str]:
-        """Yield the sections."""
-        for standing in SYMBOLS:
-            section = self._sections.get(standing)
-            if section is not None:
-                yield section_head(standing, self.counts[standing])
-                yield from section.read()
-
-    def _add(self, case: Case, left_out: int = 0) -> None:
-        standing = standing_of(case)
-        if standing in self._lines:
-            self._write_lines(standing)  # those before it
-        self._section(standing).write(case_lines(self.name, case, left_out))
-        self.counts[standing] += 1
-        self.spent += microseconds(case.duration_ms)
-
-    def _section(self, standing: str) -> _Section:
-        section = self._sections.get(standing)
-        if section is None:
-            section = self._sections[standing] = _Section(self._stack, self._spool_dir)
-        return section
-
-
-class _Section:
-    """The text of a section: in memory as long as it is small, then in a file that has no name."""
-
-    def __init__(self, stack: ExitStack, spool_dir: Path) -> None:
-        self._stack = stack
-        self._spool_dir = spool_dir
-        self._parts: list[str] = []
-        self._size = 0
-        self._file: IO[str] | None = None
-
-    def write(self, text: str) -> None:
-        """Add to it."""
-        self._parts.append(text)
-        self._size += len(text)
-        if self._size > SPOOL_SIZE:
-            if self._file is None:
-                self._file = TemporaryFile(  # noqa: SIM115 - it is closed with the page
-                    "w+", encoding="utf-8", errors="backslashreplace", newline="\n", dir=self._spool_dir
-                )
-                self._stack.enter_context(self._file)
-            self._file.writelines(self._parts)
-            self._parts, self._size = [], 0
-
-    def read(self) -> Iterator[str]:
-        """Yield it, once."""
-        if self._file is not None:
-            self._file.seek(0)
-            while text := self._file.read(READ_SIZE):
-                yield text
-        yield from self._parts
-
-
-def _is_plain_word(worker: object) -> bool:
-    return isinstance(worker, str) and worker.isascii() and worker.isalnum()

@@ -36,7 +36,8 @@ from threepio_client.paths import StateDir, make_private_dir
 from threepio_client.report import tree
 from threepio_client.settings import OFF, ReportPlace
 from threepiod.batch import Batch
-from threepiod.pages import Pages, Row, prepare
+from threepiod.grouppage import Row
+from threepiod.pages import Pages, prepare
 from threepiod.queries import live_view
 from threepiod.run import Run
 

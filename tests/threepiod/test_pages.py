@@ -18,8 +18,9 @@ from threepio_client.events import EventType
 from threepio_client.report import tree
 from threepio_client.report.markdown import RESULTS_SHOWN
 from threepio_client.report.model import read
-from threepiod import pages
-from threepiod.pages import Pages, Row, prepare
+from threepiod import grouppage, pages
+from threepiod.grouppage import Row
+from threepiod.pages import Pages, prepare
 from threepiod.rebuild import rebuild
 
 NAMES = [
@@ -146,8 +147,8 @@ def test_rows_that_were_kept_are_told_as_those_of_the_store(
     place: Place, monkeypatch: pytest.MonkeyPatch, kept: int
 ) -> None:
     monkeypatch.setattr(pages, "KEPT_ROWS", kept)
-    monkeypatch.setattr(pages, "LINES", 4)
-    monkeypatch.setattr(pages, "SPOOL_SIZE", 100)
+    monkeypatch.setattr(grouppage, "LINES", 4)
+    monkeypatch.setattr(grouppage, "SPOOL_SIZE", 100)
     write_all(place)
 
     with written(place) as (found, folder):

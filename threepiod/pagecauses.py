@@ -1,0 +1,115 @@
+"""The causes of a run's failures, as its pages tell them: counted as they are stored, a few failures at a time.
+
+What is known of them lies in a temporary table of the reading connection, so that memory does not grow with their number.
+Not here: what a cause is (`threepio_client.causes`).
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from typing import Any, Final
+
+from threepio_client.causes import fingerprint, message_of
+from threepio_client.report.markdown import EXAMPLES_SHOWN, Told
+
+FAILURES: Final = 50
+"""Failures that are taken in together."""
+FINGERPRINTS: Final = 16
+"""Messages, of up to 64 KiB, whose cause is known without looking again."""
+TABLE: Final = """
+    CREATE TEMP TABLE IF NOT EXISTS causes (
+        run INTEGER, fingerprint TEXT, first INTEGER, count INTEGER, error_type TEXT, place TEXT, message TEXT,
+        examples TEXT, PRIMARY KEY (run, fingerprint)) WITHOUT ROWID;
+"""
+"""Statement that makes the table."""
+
+
+class Causes:
+    """The causes of one run."""
+
+    def __init__(self, store: sqlite3.Connection, key: int) -> None:
+        """Begin with none.
+
+        Args:
+            store: a connection with TABLE.
+            key: the run's number in the store.
+        """
+        self._store = store
+        self._key = key
+        self._seq = 0
+        self._fingerprints: dict[tuple[str, ...], str] = {}
+        self._more: Counter[str] = Counter()
+
+    def fold(self, until: int, *, has_broken: bool) -> bool:
+        """Take in some failures; return whether there were any.
+
+        Args:
+            until: the last line that is looked at.
+            has_broken: whether something could not be collected: the table `broken`.
+        """
+        rows = self._store.execute(
+            "SELECT r.seq, r.phase, r.details, t.nodeid FROM results r CROSS JOIN tests t ON t.id = r.test "
+            "WHERE r.run = ? AND r.seq > ? AND r.seq <= ? AND r.status IN ('FAIL', 'ERROR') ORDER BY r.seq LIMIT ?",
+            (self._key, self._seq, until, FAILURES),
+        ).fetchall()
+        until = rows[-1][0] if len(rows) == FAILURES else until
+        if has_broken:
+            found = self._store.execute(
+                "SELECT e.seq, 'collect', e.payload, NULL FROM broken b CROSS JOIN events e "
+                "ON e.run = b.run AND e.seq = b.seq WHERE b.run = ? AND b.seq > ? AND b.seq <= ?",
+                (self._key, self._seq, until),
+            )
+            rows = sorted([*rows, *found])
+        for seq, phase, text, nodeid in rows:
+            details = json.loads(text) if text else {}
+            self._take(seq, details.get("error"), str(phase), str(nodeid or details.get("nodeid")))
+        self._seq = until
+        return bool(rows)
+
+    def _take(self, seq: int, error: object, phase: str, nodeid: str) -> None:
+        found: dict[str, Any] = error if isinstance(error, dict) else {}
+        # Most failures look exactly like one before.
+        texts = tuple(str(found.get(key, "")) for key in ("errorType", "location", "message"))
+        name = self._fingerprints.get(texts)
+        if name is not None and name in self._more:
+            self._more[name] += 1
+            return
+        if name is None:
+            if len(self._fingerprints) >= FINGERPRINTS:
+                self._add_up()
+                self._fingerprints.clear()
+            name = self._fingerprints[texts] = fingerprint(found)
+        known = self._store.execute(
+            "SELECT count, examples FROM causes WHERE run = ? AND fingerprint = ?", (self._key, name)
+        ).fetchone()
+        if known is None:
+            self._store.execute(
+                "INSERT INTO causes VALUES (?, ?, ?, 1, ?, ?, ?, ?)",
+                (self._key, name, seq, texts[0], texts[1], message_of(found), json.dumps([[phase, nodeid]])),
+            )
+        elif known[0] < EXAMPLES_SHOWN:
+            examples = json.dumps([*json.loads(known[1]), [phase, nodeid]])
+            query = "UPDATE causes SET count = count + 1, examples = ? WHERE run = ? AND fingerprint = ?"
+            self._store.execute(query, (examples, self._key, name))
+        else:
+            self._more[name] += 1
+
+    def _add_up(self) -> None:
+        """Write down how many failures more the causes have whose examples are all known."""
+        query = "UPDATE causes SET count = count + ? WHERE run = ? AND fingerprint = ?"
+        self._store.executemany(query, [(count, self._key, name) for name, count in self._more.items()])
+        self._more.clear()
+
+    def told(self) -> list[Told]:
+        """Return the causes, the most frequent first."""
+        self._add_up()
+        query = (
+            "SELECT fingerprint, count, error_type, place, message, examples FROM causes WHERE run = ? "
+            "ORDER BY count DESC, first"
+        )
+        return [
+            Told(name, count, error_type, place, message, [(phase, nodeid) for phase, nodeid in json.loads(examples)])
+            for name, count, error_type, place, message, examples in self._store.execute(query, (self._key,))
+        ]
