@@ -212,8 +212,9 @@ class GroupPage:
         """Add the tests without an outcome: those that were given before, and these, which are sorted."""
         for standing in self._lines:
             self._write_lines(standing)
-        for case in merge(sorted(self._without_outcome), never_ran):
-            self._add(case)
+        if self._without_outcome or never_ran:
+            for case in merge(sorted(self._without_outcome), never_ran):
+                self._add(case)
 
     def sections(self) -> Iterator[str]:
         """Yield the sections."""

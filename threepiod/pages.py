@@ -16,7 +16,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from heapq import merge
 from itertools import chain
 from pathlib import Path
@@ -41,10 +41,12 @@ STEP_S: Final = 0.030
 """How long a step takes, as long as a page takes no longer."""
 KEPT_ROWS: Final = 24_000
 """Rows of groups at work that are kept, 350 bytes each; of a group that is let go the store is asked."""
-KEPT_DETAILS: Final = 500
-"""Characters of details that are kept with a row; longer ones are asked for."""
+KEPT_DETAILS: Final = 1024 * 1024
+"""Characters of details that are kept with rows; for more the store is asked."""
 ROWS: Final = 500
 """Rows of a table that are written together."""
+PAGES: Final = 32
+"""Groups that are looked up together, to have their pages written."""
 _TABLES: Final = """
     CREATE TEMP TABLE IF NOT EXISTS pages (
         run INTEGER, name TEXT, due INTEGER NOT NULL, results INTEGER NOT NULL DEFAULT 0, ran INTEGER NOT NULL DEFAULT 0,
@@ -61,7 +63,13 @@ _STORED: Final = """
     SELECT t.nodeid, r.seq, r.status, r.phase, r.started, r.duration, r.worker, r.crc, r.details
     FROM tests t CROSS JOIN results r ON r.run = ?1 AND r.test = t.id
     WHERE t.nodeid {} ORDER BY t.nodeid, r.seq"""
-_DUE: Final = "due"
+_DUE: Final = "SELECT name, kept, counts FROM pages INDEXED BY due_pages WHERE run = ? AND due LIMIT ?"
+_OLDEST: Final = (
+    "SELECT name, kept, counts FROM pages WHERE run = ? AND NOT due AND written >= 0 ORDER BY written LIMIT 1"
+)
+_ALONE: Final = frozenset(map(str, (Status.FAIL, Status.ERROR, Status.XFAIL, Status.XPASS, Status.SKIP)))
+_SAID_APART: Final = ('"subtest":', '"attempt":', '"countedAs":', '"takenBack":')
+"""In details: there is more to be known of the test than this result."""
 _ASK: Final = "?"
 """In the place of details that are not kept."""
 
@@ -70,11 +78,13 @@ _STATUSES: Final = tuple(map(str, Status))
 _GROUP_EVENTS: Final = (str(EventType.GROUP_START), str(EventType.GROUP_RESULT), str(EventType.COLLECTION_ERROR))
 
 
-class _Kept(NamedTuple):
-    """Rows of a group that is at work: of tests that passed, and others."""
+class _Kept:
+    """Rows of a group that is at work: of tests that passed, and others; and the characters of their details."""
 
-    passed: list[Row]
-    results: list[Row]
+    def __init__(self) -> None:
+        self.passed: list[Row] = []
+        self.results: list[Row] = []
+        self.details = 0
 
     @property
     def size(self) -> int:
@@ -125,7 +135,7 @@ class Pages:
         """
         self._note = note
         self._kept: dict[str, _Kept] = {}
-        self._kept_rows = 0
+        self._kept_rows = self._kept_details = 0
         self._since = 0
         self._store = store
         self._key = key
@@ -161,8 +171,14 @@ class Pages:
             rows.append(row)
         for row in results:
             _, group = self._group(row[0])
-            is_long = row[8] is not None and len(row[8]) > KEPT_DETAILS
-            group.results.append((*row[:8], _ASK) if is_long else row)
+            if row[3] == Phase.COLLECT:
+                self._mark(row[0].partition("::")[0], is_due=True)  # a file that was skipped is no group of tests
+            size = len(row[8] or "")
+            if self._kept_details + size > KEPT_DETAILS:
+                row, size = (*row[:8], _ASK), 0
+            group.results.append(row)
+            group.details += size
+            self._kept_details += size
         self._kept_rows += len(passed) + len(results)
         while self._kept_rows > KEPT_ROWS:
             self._let_go(max(self._kept, key=lambda name: self._kept[name].size))
@@ -171,7 +187,7 @@ class Pages:
         name = nodeid.partition("::")[0]
         group = self._kept.get(name)
         if group is None:
-            group = self._kept[name] = _Kept([], [])
+            group = self._kept[name] = _Kept()
         return f"{name}::", group
 
     def keep_from(self, seq: int) -> None:
@@ -187,7 +203,9 @@ class Pages:
 
     def _drop(self, name: str) -> None:
         group = self._kept.pop(name, None)
-        self._kept_rows -= 0 if group is None else group.size
+        if group is not None:
+            self._kept_rows -= group.size
+            self._kept_details -= group.details
 
     def close(self) -> None:
         """Write no more; the files stay."""
@@ -209,15 +227,30 @@ class Pages:
         Raises:
             OSError: a page cannot be written.
         """
+        with self._together():
+            return self._advance(seq)
+
+    def _advance(self, seq: int) -> bool:
         until = time.monotonic() + STEP_S
         self._look(seq)
         while self._causes.fold(self._seq, has_broken=self._has_broken):
             if time.monotonic() > until:
                 return True
-        while self._write_next(_DUE):
-            if time.monotonic() > until:
-                return True
+        while due := self._store.execute(_DUE, (self._key, PAGES)).fetchall():
+            for name, kept, before in due:
+                self._write_page(name, kept, before, is_over=True)
+                if time.monotonic() > until:
+                    return True
         return False
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """Make one transaction of a step: each by itself would write its pages of the temporary tables to the file."""
+        self._store.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._store.execute("COMMIT")  # also after an error: what was told stands in the files
 
     def refresh(self, view: dict[str, Any], output: Path | None) -> None:
         """Write the page of the run, and the page of a group that goes on: the one that was not for longest.
@@ -225,8 +258,10 @@ class Pages:
         Raises:
             OSError: a page cannot be written.
         """
-        self._write_next("NOT due AND written >= 0 ORDER BY written")
-        self.write_run(view, output)
+        with self._together():
+            if found := self._one(_OLDEST, self._key):
+                self._write_page(*found, is_over=False)
+            self._write_run(view, output)
 
     # When the run is over
 
@@ -239,9 +274,13 @@ class Pages:
             OSError: a page cannot be written.
             ThreepioError: the pages do not have what the store has.
         """
+        with self._together():
+            return self._finish(view, seq, output)
+
+    def _finish(self, view: dict[str, Any], seq: int, output: Path | None) -> bool:
         if self._in_flight is not None and self._in_flight != view["in_flight"]:
             self._begin()
-        if self.advance(seq):
+        if self._advance(seq):
             return True
         if not self.is_complete and self._stages:
             self._stages.pop(0)(view)
@@ -249,16 +288,11 @@ class Pages:
         if self._lacks_results():
             raise ThreepioError(f"run {self._run_id}: its report has not all results of the store")
         self._folder.remove_others(self._is_page())
-        self.write_run(view, output)
+        self._write_run(view, output)
         self.is_complete = True
         return False
 
-    def write_run(self, view: dict[str, Any], output: Path | None) -> None:
-        """Write the page of the run.
-
-        Raises:
-            OSError: it cannot be written.
-        """
+    def _write_run(self, view: dict[str, Any], output: Path | None) -> None:
         (spent,) = self._one("SELECT ifnull(sum(spent), 0) FROM pages WHERE run = ?", self._key)
         totals = Group("", self._counts, spent)
         parts = run_page(view, totals, self._causes.told(), self._rows(), link=page_of, output=output, note=self._note)
@@ -268,6 +302,7 @@ class Pages:
         """Take in which groups began, are over, or could not be collected, up to a line."""
         if until <= self._seq:
             return
+        marks: dict[str, tuple[bool, bool]] = {}
         query = (
             f"SELECT seq, type, payload FROM events WHERE run = ? AND seq > ? AND seq <= ? AND type IN {_GROUP_EVENTS}"
         )
@@ -279,7 +314,10 @@ class Pages:
                 self._has_broken = True
             else:
                 name = str(payload.get("groupName"))
-            self._mark(name, is_due=kind != EventType.GROUP_START, is_kept=seq > self._since)
+            is_due, is_kept = marks.get(name, (False, seq > self._since))
+            marks[name] = (is_due or kind != EventType.GROUP_START, is_kept)
+        for name, (is_due, is_kept) in marks.items():
+            self._mark(name, is_due=is_due, is_kept=is_kept)
         self._seq = until
 
     def _mark(self, name: str, *, is_due: bool, is_kept: bool = False) -> None:
@@ -401,12 +439,15 @@ class Pages:
 
     # A page
 
-    def _write_next(self, which: str) -> bool:
-        """Write the page of a group; return whether there was one to be written."""
-        found = self._one(f"SELECT name, kept, counts FROM pages WHERE run = ? AND {which} LIMIT 1", self._key)
-        if found is None:
-            return False
-        name, kept, before = found
+    def _write_page(self, name: str, kept: int, before: str, *, is_over: bool) -> None:
+        """Write the page of a group.
+
+        Args:
+            name: the group.
+            kept: the column of its row; above 0 where all its rows are kept.
+            before: the column `counts`, of its page as it was.
+            is_over: whether nothing more is expected of it.
+        """
         with ExitStack() as stack:
             page = GroupPage(name, stack, self._spool_dir)
             self._tell(page, self._kept.get(name) if kept > 0 else None)
@@ -414,7 +455,8 @@ class Pages:
             path = page_of(name)
             if page.counts:
                 self._folder.write(path, group_page(self._run_id, group, page.sections(), back_from(path)))
-        self._counts.subtract(json.loads(before))
+        if before != "{}":
+            self._counts.subtract(json.loads(before))
         self._counts.update(page.counts)
         self._store.execute(
             "UPDATE pages SET due = 0, results = ?, ran = ?, counts = ?, spent = ?, bad = ?, row = ?, written = ?, kept = ? "
@@ -426,16 +468,14 @@ class Pages:
                 page.spent,
                 group.is_bad,
                 group_row(group, path) if page.counts else None,
-                # Of a group that is over nothing more is expected.
-                -1.0 if which == _DUE else time.monotonic(),
-                -1 if which == _DUE else kept,
+                -1.0 if is_over else time.monotonic(),
+                -1 if is_over else kept,
                 self._key,
                 name,
             ),
         )
-        if which == _DUE:
+        if is_over:
             self._drop(name)
-        return True
 
     def _tell(self, page: GroupPage, kept: _Kept | None) -> None:
         """Tell the tests of a group, sorted by node id."""
@@ -466,7 +506,7 @@ class Pages:
                     several.add(self._result(following), following)
                     following = next(rows, None)
                 self._tell_one(page, several)
-            elif not page.add_plain(first):
+            elif not page.add_plain(first) and not (len(first) == 9 and self._tell_alone(page, first)):
                 several = Several(first[0])
                 several.add(self._result(first), first)
                 self._tell_one(page, several)
@@ -481,6 +521,19 @@ class Pages:
         query = "SELECT nodeid FROM never_ran WHERE run = ? AND name = ? ORDER BY nodeid"
         for (nodeid,) in self._store.execute(query, (self._key, name)):
             yield Case(nodeid, NEVER_RAN, 0, None, 0.0, None, ())
+
+    def _tell_alone(self, page: GroupPage, row: Row) -> bool:
+        """Tell a test that has only this result, if that says all there is; return whether it does."""
+        status, crc, details = row[2], row[7], row[8]
+        if status not in _ALONE or crc is None or not isinstance(details, str) or details == _ASK or self._slots:
+            return False
+        if any(found in details for found in _SAID_APART) or row[0] == page.name:
+            return False
+        result = self._result(row)
+        page.results += 1
+        page.ran += 1
+        page.add(Case(result.nodeid, status, 1, result.started, result.duration_ms, result.worker, (result,)))
+        return True
 
     def _tell_one(self, page: GroupPage, several: Several) -> None:
         page.results += several.stored

@@ -47,7 +47,7 @@ LOOK_S: Final = 1.0
 """How often pages are made of what was stored."""
 REFRESH_S: Final = 2.0
 """How often, at most, the page of a run that goes on is written."""
-SHARE: Final = 0.002
+SHARE: Final = 0.001
 """Of the time, for what is not due yet: pages that will be written again."""
 QUEUE_BYTES: Final = 2 * 1024 * 1024
 """Bytes of lines whose rows wait to be taken; the store is asked for the rest."""
@@ -88,7 +88,7 @@ class _Queue:
     @property
     def is_long(self) -> bool:
         """Whether it is time to take what is in it."""
-        return self.size > QUEUE_BYTES // 4
+        return self.size > QUEUE_BYTES // 2
 
     def add(self, batch: Batch) -> None:
         """Add a batch that was stored."""

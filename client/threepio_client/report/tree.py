@@ -17,6 +17,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -40,6 +41,7 @@ _WRITE_SIZE: Final = 32 * 1024
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
+@lru_cache(maxsize=256)
 def page_of(group: str) -> str:
     """Return the path of a group's page, relative to the run's folder; no two groups have the same, whatever their names."""
     parts = group.split("/")
