@@ -1,4 +1,6 @@
+import contextlib
 import os
+import stat
 import time
 
 
@@ -12,7 +14,10 @@ def test_child_exits():
 def test_child_sleeps_on():
     pid = os.fork()
     if not pid:
-        os.closerange(0, 3)
+        for fd in range(64):  # whoever reads what pytest prints need not wait for us: its capture has copies of the pipe
+            with contextlib.suppress(OSError):
+                if stat.S_ISFIFO(os.fstat(fd).st_mode):
+                    os.close(fd)
         time.sleep(300)
         os._exit(0)
     with open("sleeper", "w") as file:
