@@ -67,6 +67,8 @@ _DUE: Final = "SELECT name, kept, counts FROM pages INDEXED BY due_pages WHERE r
 _OLDEST: Final = (
     "SELECT name, kept, counts FROM pages WHERE run = ? AND NOT due AND written >= 0 ORDER BY written LIMIT 1"
 )
+_PASS: Final = str(Status.PASS)
+_COLLECT: Final = str(Phase.COLLECT)
 _ALONE: Final = frozenset(map(str, (Status.FAIL, Status.ERROR, Status.XFAIL, Status.XPASS, Status.SKIP)))
 _SAID_APART: Final = ('"subtest":', '"attempt":', '"countedAs":', '"takenBack":')
 """In details: there is more to be known of the test than this result."""
@@ -93,9 +95,7 @@ class _Kept:
     def are_apart(self) -> bool:
         """Return whether each test that passed has one row, and none that passed is among the others."""
         names = {row[0] for row in self.passed}
-        return len(names) == len(self.passed) and not any(
-            row[0] in names or row[2] == Status.PASS for row in self.results
-        )
+        return len(names) == len(self.passed) and not any(row[0] in names or row[2] == _PASS for row in self.results)
 
 
 class _Slot(NamedTuple):
@@ -163,15 +163,12 @@ class Pages:
 
     def take(self, passed: list[Row], results: list[Row]) -> None:
         """Take the rows of a batch that was stored, the next after those that were taken before."""
+        self._take_passed(passed)
         begin = "\0"
-        for row in passed:
+        for row in results:
             if not row[0].startswith(begin):
                 begin, group = self._group(row[0])
-                rows = group.passed
-            rows.append(row)
-        for row in results:
-            _, group = self._group(row[0])
-            if row[3] == Phase.COLLECT:
+            if row[3] == _COLLECT:
                 self._mark(row[0].partition("::")[0], is_due=True)  # a file that was skipped is no group of tests
             size = len(row[8] or "")
             if self._kept_details + size > KEPT_DETAILS:
@@ -182,6 +179,18 @@ class Pages:
         self._kept_rows += len(passed) + len(results)
         while self._kept_rows > KEPT_ROWS:
             self._let_go(max(self._kept, key=lambda name: self._kept[name].size))
+
+    def _take_passed(self, rows: list[Row]) -> None:
+        """Take rows of tests that passed: where the first and the last name are of one group, all between them are."""
+        if not rows:
+            return
+        begin, group = self._group(min(rows)[0])
+        if max(rows)[0].startswith(begin):
+            group.passed += rows
+            return
+        middle = len(rows) // 2
+        self._take_passed(rows[:middle])
+        self._take_passed(rows[middle:])
 
     def _group(self, nodeid: str) -> tuple[str, _Kept]:
         name = nodeid.partition("::")[0]

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TextIO
+from typing import Any, Final, NamedTuple, TextIO, TypeVar
 
 from threepio_client.causes import Cause, message_of
 from threepio_client.cli.failure_text import relative
@@ -60,6 +60,8 @@ _COUNTED_AS: Final[dict[str, str]] = {
 LONGEST_MS: Final = 1e12
 _MESSAGE_SHOWN: Final = 200
 
+Part = TypeVar("Part", str, bytes | str)
+"""A part of a page; bytes are UTF-8."""
 Link = Callable[[str], str]
 """From a group's name to the relative path of its page; an empty text for none."""
 
@@ -279,7 +281,7 @@ def cell(text: str) -> str:
 # A group
 
 
-def group_page(run_id: str, group: Group, sections: Iterable[str], back: str) -> Iterator[str]:
+def group_page(run_id: str, group: Group, sections: Iterable[str | bytes], back: str) -> Iterator[str | bytes]:
     """Yield the page of a group, in parts.
 
     Args:
@@ -301,7 +303,7 @@ def group_page(run_id: str, group: Group, sections: Iterable[str], back: str) ->
     yield f"\nOf run [{code(run_id)}]({back}).\n"
 
 
-def group_text(group: Group, sections: Iterable[str], *, level: int) -> Iterator[str]:
+def group_text(group: Group, sections: Iterable[Part], *, level: int) -> Iterator[str | Part]:
     """Yield a group with its tests below a heading of this level."""
     present = [standing for standing in SYMBOLS if group.counts.get(standing)]
     tests = sum(group.counts.values())

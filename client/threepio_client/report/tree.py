@@ -37,7 +37,7 @@ _DEPTH: Final = 24
 _SHOWN: Final = 60
 """Characters that a name which is not plain has in common with what it stands for."""
 _WRITE_SIZE: Final = 32 * 1024
-"""Characters that are written at once."""
+"""Bytes that are written at once."""
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -119,12 +119,12 @@ class Folder:
             os.close(self._fd)
         self._fd, self._last = -1, ("", -1)
 
-    def write(self, page: str, parts: Iterable[str]) -> None:
+    def write(self, page: str, parts: Iterable[str | bytes]) -> None:
         """Write a page: whole or not at all.
 
         Args:
             page: its path, as `page_of` returns it, or RUN_PAGE.
-            parts: its text.
+            parts: its text; bytes are UTF-8.
 
         Raises:
             OSError: it cannot be written; what was there before stays.
@@ -252,17 +252,18 @@ def remove_run(base: Path, run_id: str) -> None:
             os.close(fd)
 
 
-def _encoded(parts: Iterable[str]) -> Iterator[bytes]:
+def _encoded(parts: Iterable[str | bytes]) -> Iterator[bytes]:
     """Yield texts as bytes, many small ones together."""
-    gathered: list[str] = []
+    gathered: list[bytes] = []
     size = 0
-    for text in parts:
-        gathered.append(text)
-        size += len(text)
+    for part in parts:
+        data = part if isinstance(part, bytes) else part.encode("utf-8", "backslashreplace")
+        gathered.append(data)
+        size += len(data)
         if size > _WRITE_SIZE:
-            yield "".join(gathered).encode("utf-8", "backslashreplace")
+            yield b"".join(gathered)
             gathered, size = [], 0
-    yield "".join(gathered).encode("utf-8", "backslashreplace")
+    yield b"".join(gathered)
 
 
 def _made(parent: int, name: str, *, replaces: bool = False) -> int:
