@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final, NotRequired, TypedDict, get_args, get_
 
 import pytest
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from docs import make_commands, make_json
 from tests.faults.row import all_rows
@@ -424,17 +425,17 @@ def test_the_reference_of_the_commands_is_fresh() -> None:
 @pytest.mark.parametrize("program", ["threepio", "threepiod"])
 def test_every_command_and_option_of_the_help_is_documented(place: Place, program: str) -> None:
     text = make_commands.PATH.read_text()
-    run = getattr(place, program)
     plain = {"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"}
+    app = {"threepio": threepio, "threepiod": threepiod}[program]
     commands = re.findall(rf"^### {program} ([\w-]+)", text, re.M)
-    shown = run("--help", **plain)
+    shown = getattr(place, program)("--help", **plain)
 
     assert shown.returncode == 0
     listed = re.findall(r"^\W*([a-z][\w-]*)  ", shown.stdout.partition("Commands")[2], re.M)
     assert listed == commands
     for command in commands:
         part = text.split(f"### {program} {command}", 1)[1].split("\n#", 1)[0]
-        output = run(command, "--help", **plain).stdout
+        output = CliRunner().invoke(app, [command, "--help"], env={**place.environ, **plain}).stdout
         options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", output.partition("Options")[2])) - {"--help"}
         assert {option for option in options if f"`{option}" not in part} == set()
         assert "Example: " in output
