@@ -494,6 +494,8 @@ class Pages:
             if kept.passed:
                 page.add_passed(sorted(kept.passed))
             rows = sorted(kept.results)
+            if len({row[0] for row in rows}) == len(rows):
+                rows = page.add_skipped(rows)
         elif kept is not None:
             rows = sorted([*kept.passed, *kept.results])
         else:

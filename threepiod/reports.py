@@ -41,10 +41,8 @@ from threepiod.pages import Pages, prepare
 from threepiod.queries import live_view
 from threepiod.run import Run
 
-POLL_S: Final = 0.25
-"""How often runs are looked at."""
 LOOK_S: Final = 1.0
-"""How often pages are made of what was stored."""
+"""How often runs are looked at, and pages are made of what was stored."""
 REFRESH_S: Final = 2.0
 """How often, at most, the page of a run that goes on is written."""
 SHARE: Final = 0.001
@@ -76,13 +74,14 @@ class _Queue:
     Attributes:
         since: the line after which they begin.
         seq: the last line of which they are.
-        batches: the rows, as `Pages.take` takes them.
+        passed, results: the rows, as `Pages.take` takes them: those of many batches, which may be small, at once.
         size: bytes of their lines.
     """
 
     def __init__(self, stored: int) -> None:
         self.since = self.seq = stored
-        self.batches: list[tuple[list[Row], list[Row]]] = []
+        self.passed: list[Row] = []
+        self.results: list[Row] = []
         self.size = 0
 
     @property
@@ -97,16 +96,20 @@ class _Queue:
         if self.size > QUEUE_BYTES:
             self.lose()
         else:
-            self.batches.append((batch.passed, batch.results))
+            self.passed += batch.passed
+            self.results += batch.results
 
     def lose(self) -> None:
         """Let go of what is in it: the store has it."""
-        self.since, self.size, self.batches = self.seq, 0, []
+        self.since = self.seq
+        self.empty()
 
-    def empty(self) -> list[tuple[list[Row], list[Row]]]:
+    def empty(self) -> tuple[list[Row], list[Row]]:
         """Return what is in it, and let go of it."""
-        batches, self.batches, self.size = self.batches, [], 0
-        return batches
+        passed, self.passed = self.passed, []
+        results, self.results = self.results, []
+        self.size = 0
+        return passed, results
 
 
 @dataclass(kw_only=True, slots=True)
@@ -208,7 +211,7 @@ class Reports:
             self._over.setdefault(run_id, 0.0)
         while True:
             await self.round()
-            with trio.move_on_after(POLL_S if self._daemon.runs or self._over else math.inf):
+            with trio.move_on_after(LOOK_S if self._daemon.runs or self._over else math.inf):
                 await self._wake.wait()
             self._wake = trio.Event()
 
@@ -310,14 +313,15 @@ class Reports:
         queue = self._queues.get(run_id)
         if queue is None:
             return lambda tree: stored
-        seq, batches = queue.seq, queue.empty()
+        seq = queue.seq
+        rows = [queue.empty()]
 
         def take(tree: _Tree) -> int:
             if tree.since != queue.since:
                 tree.since = queue.since
                 tree.pages.keep_from(tree.since)
-            while batches:
-                tree.pages.take(*batches.pop(0))
+            if rows:
+                tree.pages.take(*rows.pop())
             return seq
 
         return take
