@@ -33,6 +33,7 @@ SLOW_TEARDOWN_MS: Final = 100.0
 """A teardown that took this long gets an event of its own, so that slow fixtures can be found."""
 
 PHASES: Final = frozenset({Phase.SETUP, Phase.CALL, Phase.TEARDOWN})
+_TEST_CASE: Final = str(EventType.TEST_CASE)
 _PARENTS_KEPT: Final = 1_000
 """Classes and files whose names are kept ready to be written."""
 
@@ -253,7 +254,7 @@ class Reporter:
         group.duration += duration
         self._decided[worker] = nodeid
         body = encode_passed(nodeid[len(prefix) + 2 :], names, nodeid, started, duration, worker)
-        self._adapter.emit_encoded(EventType.TEST_CASE, body, can_wait=True)
+        self._adapter.emit_encoded(_TEST_CASE, body, can_wait=True)
         return True
 
     def emit_outcome(

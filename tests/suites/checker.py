@@ -267,8 +267,8 @@ class Checker:
         if variant.own_output:
             pass
         elif variant.with_workers:
-            differing = set(summary(lines)) ^ set(summary(expected))
-            assert summary(lines) == summary(expected), f"{result.name}: only one has {differing}: {result.output}"
+            only_one = set(summary(lines)) ^ set(summary(expected))
+            assert summary(lines) == summary(expected), f"{result.name}: only one has {only_one}: {result.output}"
         else:
             differing = [f"{a!r} became {b!r}" for a, b in itertools.zip_longest(expected, lines) if a != b]
             assert not differing, f"{result.name}: {differing[:5]}"
