@@ -5,8 +5,8 @@ they are few enough to be kept, else those of the store. Nearly all tests just p
 What is known of a run's pages lies in temporary tables of the reading connection: each group's row, each cause, what never
 ran.
 
-Blocking, and used in one thread at a time. Not here: when it is done (`reports.py`), how a group's page grows
-(`grouppage.py`), how a page looks and what it is named (`threepio_client.report`).
+Blocking, and used in one thread at a time. Not here: when it is done (`reports.py`), which rows are kept (`keptrows.py`),
+how a group's page grows (`grouppage.py`), how a page looks and what it is named (`threepio_client.report`).
 """
 
 from __future__ import annotations
@@ -35,14 +35,11 @@ from threepio_client.report.model import NEVER_RAN, Case, by_test, tests_of
 from threepio_client.report.tree import RUN_PAGE, Folder, back_from, page_of
 from threepio_client.results import Result, of_row
 from threepiod.grouppage import GroupPage, Row, Several
+from threepiod.keptrows import ASK, KeptGroup, KeptRows
 from threepiod.pagecauses import TABLE, Causes
 
 STEP_S: Final = 0.030
 """How long a step takes, as long as a page takes no longer."""
-KEPT_ROWS: Final = 24_000
-"""Rows of groups at work that are kept, 350 bytes each; of a group that is let go the store is asked."""
-KEPT_DETAILS: Final = 1024 * 1024
-"""Characters of details that are kept with rows; for more the store is asked."""
 ROWS: Final = 500
 """Rows of a table that are written together."""
 PAGES: Final = 32
@@ -67,35 +64,13 @@ _DUE: Final = "SELECT name, kept, counts FROM pages INDEXED BY due_pages WHERE r
 _OLDEST: Final = (
     "SELECT name, kept, counts FROM pages WHERE run = ? AND NOT due AND written >= 0 ORDER BY written LIMIT 1"
 )
-_PASS: Final = str(Status.PASS)
 _COLLECT: Final = str(Phase.COLLECT)
 _ALONE: Final = frozenset(map(str, (Status.FAIL, Status.ERROR, Status.XFAIL, Status.XPASS, Status.SKIP)))
 _SAID_APART: Final = ('"subtest":', '"attempt":', '"countedAs":', '"takenBack":')
 """In details: there is more to be known of the test than this result."""
-_ASK: Final = "?"
-"""In the place of details that are not kept."""
-
 _STATUSES: Final = tuple(map(str, Status))
 """Those that are known: a result with another one is no outcome, unless it says what it counts as."""
 _GROUP_EVENTS: Final = (str(EventType.GROUP_START), str(EventType.GROUP_RESULT), str(EventType.COLLECTION_ERROR))
-
-
-class _Kept:
-    """Rows of a group that is at work: of tests that passed, and others; and the characters of their details."""
-
-    def __init__(self) -> None:
-        self.passed: list[Row] = []
-        self.results: list[Row] = []
-        self.details = 0
-
-    @property
-    def size(self) -> int:
-        return len(self.passed) + len(self.results)
-
-    def are_apart(self) -> bool:
-        """Return whether each test that passed has one row, and none that passed is among the others."""
-        names = {row[0] for row in self.passed}
-        return len(names) == len(self.passed) and not any(row[0] in names or row[2] == _PASS for row in self.results)
 
 
 class _Slot(NamedTuple):
@@ -134,8 +109,7 @@ class Pages:
             note: why they are not where they are wanted; empty if they are.
         """
         self._note = note
-        self._kept: dict[str, _Kept] = {}
-        self._kept_rows = self._kept_details = 0
+        self._kept = KeptRows()
         self._since = 0
         self._store = store
         self._key = key
@@ -163,58 +137,17 @@ class Pages:
 
     def take(self, passed: list[Row], results: list[Row]) -> None:
         """Take the rows of a batch that was stored, the next after those that were taken before."""
-        self._take_passed(passed)
-        begin = "\0"
         for row in results:
-            if not row[0].startswith(begin):
-                begin, group = self._group(row[0])
             if row[3] == _COLLECT:
                 self._mark(row[0].partition("::")[0], is_due=True)  # a file that was skipped is no group of tests
-            size = len(row[8] or "")
-            if self._kept_details + size > KEPT_DETAILS:
-                row, size = (*row[:8], _ASK), 0
-            group.results.append(row)
-            group.details += size
-            self._kept_details += size
-        self._kept_rows += len(passed) + len(results)
-        while self._kept_rows > KEPT_ROWS:
-            self._let_go(max(self._kept, key=lambda name: self._kept[name].size))
-
-    def _take_passed(self, rows: list[Row]) -> None:
-        """Take rows of tests that passed: where the first and the last name are of one group, all between them are."""
-        if not rows:
-            return
-        begin, group = self._group(min(rows)[0])
-        if max(rows)[0].startswith(begin):
-            group.passed += rows
-            return
-        middle = len(rows) // 2
-        self._take_passed(rows[:middle])
-        self._take_passed(rows[middle:])
-
-    def _group(self, nodeid: str) -> tuple[str, _Kept]:
-        name = nodeid.partition("::")[0]
-        group = self._kept.get(name)
-        if group is None:
-            group = self._kept[name] = _Kept()
-        return f"{name}::", group
+        for name in self._kept.take(passed, results):
+            self._store.execute("UPDATE pages SET kept = -1 WHERE run = ? AND name = ?", (self._key, name))
 
     def keep_from(self, seq: int) -> None:
         """Know that the rows that are taken from now on are those after this line; what lies before is in the store."""
         self._since = seq
-        for name in list(self._kept):
-            self._let_go(name)
+        self._kept = KeptRows()
         self._store.execute("UPDATE pages SET kept = 0 WHERE run = ?", (self._key,))
-
-    def _let_go(self, name: str) -> None:
-        self._drop(name)
-        self._store.execute("UPDATE pages SET kept = -1 WHERE run = ? AND name = ?", (self._key, name))
-
-    def _drop(self, name: str) -> None:
-        group = self._kept.pop(name, None)
-        if group is not None:
-            self._kept_rows -= group.size
-            self._kept_details -= group.details
 
     def close(self) -> None:
         """Write no more; the files stay."""
@@ -459,7 +392,7 @@ class Pages:
         """
         with ExitStack() as stack:
             page = GroupPage(name, stack, self._spool_dir)
-            self._tell(page, self._kept.get(name) if kept > 0 else None)
+            self._tell(page, self._kept.of(name) if kept > 0 else None)
             group = Group(name, page.counts, page.spent)
             path = page_of(name)
             if page.counts:
@@ -484,9 +417,9 @@ class Pages:
             ),
         )
         if is_over:
-            self._drop(name)
+            self._kept.drop(name)
 
-    def _tell(self, page: GroupPage, kept: _Kept | None) -> None:
+    def _tell(self, page: GroupPage, kept: KeptGroup | None) -> None:
         """Tell the tests of a group, sorted by node id."""
         name = page.name
         rows: Iterable[Row]
@@ -536,7 +469,7 @@ class Pages:
     def _tell_alone(self, page: GroupPage, row: Row) -> bool:
         """Tell a test that has only this result, if that says all there is; return whether it does."""
         status, crc, details = row[2], row[7], row[8]
-        if status not in _ALONE or crc is None or not isinstance(details, str) or details == _ASK or self._slots:
+        if status not in _ALONE or crc is None or not isinstance(details, str) or details == ASK or self._slots:
             return False
         if any(found in details for found in _SAID_APART) or row[0] == page.name:
             return False
@@ -559,7 +492,7 @@ class Pages:
             nodeid, seq, started, duration, worker, _ = row
             return Result(nodeid, seq, Status.PASS, Phase.CALL, started, duration or 0.0, worker, {})
         nodeid, seq, status, phase, started, duration, worker, _, details = row
-        if details == _ASK:
+        if details == ASK:
             (details,) = self._one(
                 "SELECT r.details FROM tests t JOIN results r ON r.run = ? AND r.test = t.id "
                 "WHERE t.nodeid = ? AND r.seq = ?",

@@ -18,7 +18,7 @@ from threepio_client.events import EventType
 from threepio_client.report import tree
 from threepio_client.report.markdown import RESULTS_SHOWN
 from threepio_client.report.model import read
-from threepiod import grouppage, pages
+from threepiod import grouppage, keptrows
 from threepiod.grouppage import Row
 from threepiod.pages import Pages, prepare
 from threepiod.rebuild import rebuild
@@ -130,6 +130,41 @@ def rows_of(place: Place) -> list[tuple[list[Row], list[Row]]]:
     return batches
 
 
+REASON = {"skipReason": "no need"}
+SKIPPED: dict[str, Cases] = {
+    "alone": [("::1", "SKIP", REASON), ("::0", "SKIP", REASON)],
+    "for several reasons": [(f"::{number}", "SKIP", {"skipReason": f"no {number % 3}"}) for number in range(9)],
+    "beside others": [("::1", "SKIP", REASON), ("::2", "PASS", {}), ("::0", "FAIL", {"error": ERROR})],
+    "whose name is not inert": [("::new\nline", "SKIP", REASON), ("::`tick`", "SKIP", REASON), ("::é", "SKIP", REASON)],
+    "with more to be told": [("::1", "SKIP", REASON), ("::0", "SKIP", {**REASON, "output": [["Captured", "x"]]})],
+    "for no reason": [("::1", "SKIP", REASON), ("::0", "SKIP", {"skipReason": ""})],
+    "for a reason with a quote": [("::1", "SKIP", REASON), ("::0", "SKIP", {"skipReason": 'a "reason"'})],
+    "for a reason that is not inert": [("::1", "SKIP", REASON), ("::0", "SKIP", {"skipReason": "a `reason`"})],
+    "on a worker": [("::1", "SKIP", REASON), ("::0", "SKIP", {**REASON, "worker": "gw1"})],
+    "after long": [("::1", "SKIP", REASON), ("::0", "SKIP", {**REASON, "duration": 123_456.789})],
+    "in no time that is known": [("::1", "SKIP", REASON), ("::0", "SKIP", {**REASON, "duration": "soon"})],
+    "before the beginning": [("::1", "SKIP", REASON), ("::0", "SKIP", {**REASON, "duration": -1.0})],
+    "twice": [("::1", "SKIP", REASON), ("::0", "SKIP", REASON), ("::0", "SKIP", REASON)],
+    "after an attempt": [("::1", "SKIP", REASON), ("::0", "RERUN", {"error": ERROR}), ("::0", "SKIP", REASON)],
+    "as a whole file": [("::1", "SKIP", REASON), ("", "SKIP", {**REASON, "phase": "collect"})],
+}
+
+
+@pytest.mark.parametrize("name", SKIPPED)
+def test_tests_that_were_skipped_are_told_alike_one_by_one_and_many_at_a_time(place: Place, name: str) -> None:
+    cases: Cases = [(f"a.py{rest}", status, more) for rest, status, more in SKIPPED[name]]
+    collected = list(dict.fromkeys(nodeid for nodeid, _, _ in cases if nodeid != "a.py"))
+    write_run(place, collected, cases, exit_code=0, before=[(EventType.GROUP_START, {"groupName": "a.py"})])
+    rebuild(place.state_dir)
+
+    with written(place) as (found, folder):
+        found.keep_from(0)
+        for passed, others in rows_of(place):
+            found.take(passed, others)
+        finish(place, found)
+        is_as_reported(place, folder)
+
+
 @pytest.mark.parametrize("exit_code", [1, None])
 @pytest.mark.parametrize("with_groups", [True, False])
 def test_a_run_in_the_store_is_told_as_a_report_tells_it(
@@ -146,7 +181,7 @@ def test_a_run_in_the_store_is_told_as_a_report_tells_it(
 def test_rows_that_were_kept_are_told_as_those_of_the_store(
     place: Place, monkeypatch: pytest.MonkeyPatch, kept: int
 ) -> None:
-    monkeypatch.setattr(pages, "KEPT_ROWS", kept)
+    monkeypatch.setattr(keptrows, "ROWS_KEPT", kept)
     monkeypatch.setattr(grouppage, "LINES", 4)
     monkeypatch.setattr(grouppage, "SPOOL_SIZE", 100)
     write_all(place)

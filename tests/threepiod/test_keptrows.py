@@ -1,0 +1,107 @@
+"""Rows of groups at work: each with its group, and never more than allowed."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from threepiod import keptrows
+from threepiod.grouppage import Row
+from threepiod.keptrows import ASK, KeptRows
+
+
+def passed(*nodeids: str) -> list[Row]:
+    return [(nodeid, seq, 1.0, 2.0, None, 3) for seq, nodeid in enumerate(nodeids, start=1)]
+
+
+def failed(nodeid: str, details: str | None) -> Row:
+    return (nodeid, 9, "FAIL", "call", 1.0, 2.0, None, 3, details)
+
+
+def names(kept: KeptRows, group: str) -> list[str]:
+    found = kept.of(group)
+    return [] if found is None else [row[0] for row in found.passed]
+
+
+def test_rows_of_groups_that_run_at_once_come_to_their_groups_in_order() -> None:
+    nodeids = [f"{name}::test_{number}" for number in range(50) for name in ("a.py", "a.pyx", "b.py", "b/c.py")]
+    random.Random(1).shuffle(nodeids)
+    kept = KeptRows()
+
+    assert kept.take(passed(*nodeids), []) == []
+
+    for name in ("a.py", "a.pyx", "b.py", "b/c.py"):
+        assert names(kept, name) == [nodeid for nodeid in nodeids if nodeid.startswith(f"{name}::")]
+
+
+def test_a_file_that_is_no_group_of_tests_is_kept_by_its_name() -> None:
+    kept = KeptRows()
+
+    kept.take([], [failed("a.py::test", None), failed("a.py", None), failed("b.py", None)])
+
+    assert [(found := kept.of(name)) and [row[0] for row in found.results] for name in ("a.py", "b.py", "c.py")] == [
+        ["a.py::test", "a.py"],
+        ["b.py"],
+        None,
+    ]
+
+
+def test_the_largest_groups_are_let_go_where_there_are_too_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keptrows, "ROWS_KEPT", 5)
+    kept = KeptRows()
+    kept.take(passed("a.py::1", "b.py::1", "b.py::2", "b.py::3"), [])
+
+    assert kept.take(passed("c.py::1"), [failed("c.py::2", None)]) == ["b.py"]
+
+    assert (names(kept, "a.py"), names(kept, "b.py"), names(kept, "c.py")) == (["a.py::1"], [], ["c.py::1"])
+    assert kept.take(passed("d.py::1", "d.py::2"), []) == []
+
+
+def test_room_is_there_again_when_a_group_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keptrows, "ROWS_KEPT", 2)
+    monkeypatch.setattr(keptrows, "DETAILS_KEPT", 10)
+    kept = KeptRows()
+    kept.take(passed("a.py::1"), [failed("a.py::2", "1234567890")])
+
+    kept.drop("a.py")
+    kept.drop("never known")
+
+    assert kept.take(passed("b.py::1"), [failed("b.py::2", "1234567890")]) == []
+    found = kept.of("b.py")
+    assert found is not None
+    assert found.results[0][8] == "1234567890"
+
+
+def test_details_that_are_too_long_are_to_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keptrows, "DETAILS_KEPT", 10)
+    kept = KeptRows()
+
+    kept.take(
+        [],
+        [failed("a.py::1", "123456"), failed("a.py::2", "12345"), failed("a.py::3", "1234"), failed("a.py::4", None)],
+    )
+
+    found = kept.of("a.py")
+    assert found is not None
+    assert [row[8] for row in found.results] == ["123456", ASK, "1234", None]
+
+
+@pytest.mark.parametrize(
+    ("others", "are_apart"),
+    [
+        ([], True),
+        ([failed("a.py::3", None)], True),
+        ([failed("a.py::1", None)], False),
+        ([("a.py::3", 9, "PASS", "call", 1.0, 2.0, None, 3, "{}")], False),
+    ],
+    ids=["alone", "beside others", "with a second row", "one that passed with more to say"],
+)
+def test_tests_that_passed_are_apart_where_nothing_else_is_known_of_them(others: list[Row], are_apart: bool) -> None:
+    kept = KeptRows()
+    kept.take(passed("a.py::1", "a.py::2"), others)
+
+    found = kept.of("a.py")
+
+    assert found is not None
+    assert found.are_apart() == are_apart
