@@ -10,7 +10,7 @@ import pytest
 
 from tests.commands import Call
 from tests.conftest import made_place
-from tests.place import COMMAND_TIMEOUT_S, Place
+from tests.place import COMMAND_TIMEOUT_S, Place, wait_until
 from tests.scripted import made_state_dir
 from tests.two_runs import write_two_runs
 from threepio_client.cli import plain
@@ -30,6 +30,7 @@ def told() -> Iterator[Place]:
         made_state_dir(found.state_dir.path)
         write_two_runs(found)
         found.start_daemon()
+        wait_until(lambda: all(found.verify(run)["whole"] for run in ("one", "two")))
         yield found
 
 

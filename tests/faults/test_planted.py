@@ -29,6 +29,7 @@ def test_the_bug_is_found(name: str) -> None:
     pytest.fail(f"seeds {SEED} to {SEED + 2}: {failures}")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", PROOFS)
 def test_nothing_is_found_without_the_bug(name: str) -> None:
     try:

@@ -75,6 +75,7 @@ def test_xfail(): assert 0
 
 
 @needs("xdist")
+@pytest.mark.thorough
 def test_xdist(compare: Checker, real_times: Callable[[Compared], None]) -> None:
     done = compare.run(XDIST, "-n", "2", "--dist", "loadgroup", with_workers=True)
 
@@ -105,6 +106,7 @@ def test_after(): pass
 
 
 @needs("timeout")
+@pytest.mark.thorough
 def test_timeout_by_signal(compare: Checker, real_times: Callable[[Compared], None]) -> None:
     done = compare.run(TIMEOUT, "--timeout-method=signal", plugins=("timeout",))
 
@@ -114,6 +116,7 @@ def test_timeout_by_signal(compare: Checker, real_times: Callable[[Compared], No
 
 
 @needs("timeout")
+@pytest.mark.thorough
 def test_timeout_by_thread_ends_the_process(compare: Checker) -> None:
     suite = "import time\ndef test_before(): pass\ndef test_hangs(): time.sleep(60)\ndef test_never(): pass"
     done = compare.run(
@@ -126,6 +129,7 @@ def test_timeout_by_thread_ends_the_process(compare: Checker) -> None:
 
 
 @needs("rerunfailures")
+@pytest.mark.thorough
 def test_rerunfailures(compare: Checker, real_times: Callable[[Compared], None]) -> None:
     suite = """
 import itertools
@@ -154,6 +158,7 @@ def test_setup(weak): pass
 
 
 @needs("randomly")
+@pytest.mark.thorough
 def test_randomly(compare: Checker, real_times: Callable[[Compared], None]) -> None:
     suite = """
 import random
@@ -182,6 +187,7 @@ COVERED = {
 
 @needs("pytest_cov")
 @pytest.mark.parametrize(("gate", "state"), [("20", "passed"), ("99", "failed")])
+@pytest.mark.thorough
 def test_cov(compare: Checker, real_times: Callable[[Compared], None], gate: str, state: str) -> None:
     arguments = ("--cov=covered", "--cov-branch", "--cov-report=term-missing", f"--cov-fail-under={gate}")
     kind = "error" if state == "failed" else "passed"
@@ -194,6 +200,7 @@ def test_cov(compare: Checker, real_times: Callable[[Compared], None], gate: str
 
 
 @needs("pytest_cov", "xdist")
+@pytest.mark.thorough
 def test_cov_of_workers(compare: Checker) -> None:
     arguments = ("-n", "2", "--cov=covered", "--cov-fail-under=99")
     done = compare.run(
@@ -244,6 +251,7 @@ def test_plain(): pass
 
 @needs("asyncio")
 @pytest.mark.parametrize("mode", ["strict", "auto"])
+@pytest.mark.thorough
 def test_asyncio(compare: Checker, real_times: Callable[[Compared], None], mode: str) -> None:
     suite = ASYNCIO if mode == "strict" else ASYNCIO.replace("@pytest.mark.asyncio\n", "")
     done = compare.run(suite, f"--asyncio-mode={mode}", plugins=("asyncio",))
@@ -253,6 +261,7 @@ def test_asyncio(compare: Checker, real_times: Callable[[Compared], None], mode:
 
 
 @needs("anyio", "trio")
+@pytest.mark.thorough
 def test_anyio_with_both_backends(compare: Checker, real_times: Callable[[Compared], None]) -> None:
     suite = """
 import anyio
@@ -282,6 +291,7 @@ async def test_only_asyncio(anyio_backend_name):
 
 
 @needs("trio")
+@pytest.mark.thorough
 def test_trio_with_a_clock_that_jumps(compare: Checker, real_times: Callable[[Compared], None]) -> None:
     suite = """
 import trio
@@ -314,6 +324,7 @@ async def test_nursery():
 
 @needs("socket")
 @pytest.mark.parametrize("allowed", [(), ("--allow-unix-socket",), ("--allow-hosts=127.0.0.1",)], ids=str)
+@pytest.mark.thorough
 def test_socket(compare: Checker, real_times: Callable[[Compared], None], allowed: tuple[str, ...]) -> None:
     suite = """
 import socket
@@ -365,6 +376,7 @@ def test_fails_too(): raise RuntimeError("in 2033")
 
 @needs("freezegun", "xdist")
 @pytest.mark.parametrize("workers", ["0", "2"])
+@pytest.mark.thorough
 def test_freezegun(compare: Checker, real_times: Callable[[Compared], None], workers: str) -> None:
     done = compare.run(FREEZEGUN, "-n", workers, "--dist=loadfile", plugins=("xdist",), with_workers=workers != "0")
 
@@ -373,6 +385,7 @@ def test_freezegun(compare: Checker, real_times: Callable[[Compared], None], wor
 
 
 @needs("time_machine")
+@pytest.mark.thorough
 def test_time_machine(compare: Checker, real_times: Callable[[Compared], None]) -> None:
     suite = """
 import datetime, time
@@ -399,6 +412,7 @@ def test_there_still(): assert time.gmtime().tm_year == 2044
 
 
 @needs("fakefs", "pyfakefs")
+@pytest.mark.thorough
 def test_pyfakefs(compare: Checker, real_times: Callable[[Compared], None]) -> None:
     suite = """
 import os, pathlib, shutil, tempfile
@@ -431,6 +445,7 @@ def test_session_still(): assert os.path.exists("/for/all")
 
 
 @needs("pytest_mock")
+@pytest.mark.thorough
 def test_mock(compare: Checker, real_times: Callable[[Compared], None]) -> None:
     # `mocker` takes its patches back after the outcome was told, so all of them are in force while the event is emitted.
     suite = """
@@ -460,6 +475,7 @@ def test_after(): assert time.time() == "frozen"
 
 
 @needs("hypothesis", "hypothesispytest")
+@pytest.mark.thorough
 def test_hypothesis(compare: Checker, real_times: Callable[[Compared], None]) -> None:
     suite = """
 import pytest
@@ -524,6 +540,7 @@ class TestUnit(unittest.TestCase):
 
 @needs("subtests" if pytest.version_tuple < (9,) else "pytest")
 @pytest.mark.parametrize("verbosity", [(), ("-q",), ("-v",)], ids=["", "-q", "-v"])
+@pytest.mark.thorough
 def test_subtests(compare: Checker, real_times: Callable[[Compared], None], verbosity: tuple[str, ...]) -> None:
     done = compare.run(SUBTESTS, *verbosity, plugins=("subtests",))
 
@@ -536,6 +553,7 @@ def test_subtests(compare: Checker, real_times: Callable[[Compared], None], verb
 
 
 @needs("pytest_forked")
+@pytest.mark.thorough
 def test_forked(compare: Checker, real_times: Callable[[Compared], None]) -> None:
     suite = """
 import os, signal
@@ -567,6 +585,7 @@ def test_closes():
 
 @needs("repeat")
 @pytest.mark.parametrize("scope", ["function", "session"])
+@pytest.mark.thorough
 def test_repeat(compare: Checker, real_times: Callable[[Compared], None], scope: str) -> None:
     suite = """
 import pytest
@@ -585,6 +604,7 @@ def test_thrice(): pass
 
 @needs("benchmark")
 @pytest.mark.parametrize("only", [True, False], ids=["only", "all"])
+@pytest.mark.thorough
 def test_benchmark(compare: Checker, real_times: Callable[[Compared], None], only: bool) -> None:
     suite = """
 def test_fast(benchmark): assert benchmark(lambda: 7) == 7

@@ -168,17 +168,14 @@ def test_a_stop_waits_for_the_trees_of_runs_that_are_over(served: Place) -> None
 
 def test_a_tree_that_a_killed_daemon_left_is_that_of_one_that_was_not(place: Place) -> None:
     seed = random.SystemRandom().randrange(1_000_000)
-    moments = random.Random(seed)
-    for number in range(3):
-        own = Place(place.path / str(number))
-        own.path.mkdir()
-        try:
-            tests, _ = trees.kill_at(own, moments.uniform(0.0, 2.0), files=4, count=60)
-        except AssertionError as error:
-            raise AssertionError(f"seed {seed}, kill {number + 1}: {error}") from error
-        finally:
-            own.stop_daemon()
-        assert tests == 4 * 68
+    moment = random.Random(seed).uniform(0.0, 2.0)
+
+    try:
+        tests, _ = trees.kill_at(place, moment, files=4, count=60)
+    except AssertionError as error:
+        raise AssertionError(f"seed {seed}: {error}") from error
+
+    assert tests == 4 * 68
 
 
 def test_a_half_written_tree_is_completed_at_the_next_start(served: Place) -> None:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.place import Place, wait_until
+from threepiod.lifecycle import daemon_status
 from threepiod.service import Service
 
 AS_SYSTEMD_DOES = """
@@ -120,10 +121,11 @@ def test_a_socket_of_systemd_is_taken_over_and_its_states_are_told(place: Place)
 
 
 def test_an_idle_one_ends_and_one_that_is_asked_stays(place: Place) -> None:
-    with managed(place, THREEPIO_IDLE_EXIT="1s") as manager:
+    with managed(place, THREEPIO_IDLE_EXIT="3s") as manager:
         began = time.monotonic()
-        while time.monotonic() - began < 2:
-            assert place.threepiod("status").returncode == 0
+        while time.monotonic() - began < 4:
+            assert daemon_status(place.settings)["pid"] == manager.process.pid
+            time.sleep(0.05)
         assert manager.process.poll() is None
 
         assert manager.hear() == "STOPPING=1"
