@@ -23,12 +23,14 @@ class KeptGroup:
     """Rows of one group.
 
     Attributes:
+        name: the group.
         passed: of tests that passed.
         results: others.
         details: characters of their details.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.passed: list[Row] = []
         self.results: list[Row] = []
         self.details = 0
@@ -39,9 +41,13 @@ class KeptGroup:
         return len(self.passed) + len(self.results)
 
     def are_apart(self) -> bool:
-        """Return whether each test that passed has one row, and none that passed is among the others."""
+        """Return whether each test that passed has one row, none is among the others, and none is named like the group."""
         names = {row[0] for row in self.passed}
-        return len(names) == len(self.passed) and not any(row[0] in names or row[2] == _PASS for row in self.results)
+        return (
+            len(names) == len(self.passed)
+            and self.name not in names
+            and not any(row[0] in names or row[2] == _PASS for row in self.results)
+        )
 
 
 class KeptRows:
@@ -58,9 +64,9 @@ class KeptRows:
     def take(self, passed: list[Row], results: list[Row]) -> list[str]:
         """Keep rows in the order in which they were stored; return the groups that had to be let go for it."""
         self._take_passed(passed)
-        begin = "\0"
+        begin, group = "", None
         for row in results:
-            if not row[0].startswith(begin):
+            if group is None or not row[0].startswith(begin):
                 begin, group = self._group(row[0])
             size = len(row[8] or "")
             if self._details + size > DETAILS_KEPT:
@@ -83,11 +89,13 @@ class KeptRows:
             self._details -= group.details
 
     def _take_passed(self, rows: list[Row]) -> None:
-        """Keep rows of tests that passed: where the first and the last name are of one group, all between them are."""
+        """Keep rows of tests that passed: where the first and the last name begin with one group's, all between them do."""
         if not rows:
             return
-        begin, group = self._group(min(rows)[0])
-        if max(rows)[0].startswith(begin):
+        first = min(rows)[0]
+        begin, group = self._group(first)
+        # A test may be named like its group: what lies between such a name and another may be of any group.
+        if len(rows) == 1 or (first.startswith(begin) and max(rows)[0].startswith(begin)):
             group.passed += rows
             return
         middle = len(rows) // 2
@@ -99,5 +107,5 @@ class KeptRows:
         name = nodeid.partition("::")[0]
         group = self._groups.get(name)
         if group is None:
-            group = self._groups[name] = KeptGroup()
+            group = self._groups[name] = KeptGroup(name)
         return f"{name}::", group

@@ -20,6 +20,7 @@ from contextlib import ExitStack, contextmanager
 from heapq import merge
 from itertools import chain
 from pathlib import Path
+from sys import maxsize
 from typing import Any, Final, NamedTuple
 
 from threepio_client.errors import ThreepioError
@@ -93,6 +94,7 @@ class Pages:
 
     Attributes:
         is_complete: whether all of them are written, after the run was over.
+        seq: the last line that was looked at.
     """
 
     def __init__(
@@ -109,8 +111,6 @@ class Pages:
             note: why they are not where they are wanted; empty if they are.
         """
         self._note = note
-        self._kept = KeptRows()
-        self._since = 0
         self._store = store
         self._key = key
         self._run_id = run_id
@@ -120,8 +120,9 @@ class Pages:
 
     def _begin(self) -> None:
         self._forget()
+        self._forget_rows(maxsize)  # of none is known that all of its rows are taken
         self.is_complete = False
-        self._seq = 0
+        self.seq = 0
         self._counts: Counter[str] = Counter()
         self._causes = Causes(self._store, self._key)
         self._results = 0
@@ -141,13 +142,18 @@ class Pages:
             if row[3] == _COLLECT:
                 self._mark(row[0].partition("::")[0], is_due=True)  # a file that was skipped is no group of tests
         for name in self._kept.take(passed, results):
+            self._let_go.add(name)  # it may not be among the pages yet
             self._store.execute("UPDATE pages SET kept = -1 WHERE run = ? AND name = ?", (self._key, name))
 
     def keep_from(self, seq: int) -> None:
         """Know that the rows that are taken from now on are those after this line; what lies before is in the store."""
-        self._since = seq
-        self._kept = KeptRows()
+        self._forget_rows(seq)
         self._store.execute("UPDATE pages SET kept = 0 WHERE run = ?", (self._key,))
+
+    def _forget_rows(self, since: int) -> None:
+        self._since = since
+        self._kept = KeptRows()
+        self._let_go: set[str] = set()
 
     def close(self) -> None:
         """Write no more; the files stay."""
@@ -174,8 +180,10 @@ class Pages:
 
     def _advance(self, seq: int) -> bool:
         until = time.monotonic() + STEP_S
+        if self.is_complete and seq > self.seq:
+            self._begin()  # it was not over
         self._look(seq)
-        while self._causes.fold(self._seq, has_broken=self._has_broken):
+        while self._causes.fold(self.seq, has_broken=self._has_broken):
             if time.monotonic() > until:
                 return True
         while due := self._store.execute(_DUE, (self._key, PAGES)).fetchall():
@@ -242,13 +250,13 @@ class Pages:
 
     def _look(self, until: int) -> None:
         """Take in which groups began, are over, or could not be collected, up to a line."""
-        if until <= self._seq:
+        if until <= self.seq:
             return
         marks: dict[str, tuple[bool, bool]] = {}
         query = (
             f"SELECT seq, type, payload FROM events WHERE run = ? AND seq > ? AND seq <= ? AND type IN {_GROUP_EVENTS}"
         )
-        for seq, kind, text in self._store.execute(query, (self._key, self._seq, until)).fetchall():
+        for seq, kind, text in self._store.execute(query, (self._key, self.seq, until)).fetchall():
             payload = json.loads(text)
             if kind == EventType.COLLECTION_ERROR:
                 name = str(payload.get("nodeid")).partition("::")[0]
@@ -260,14 +268,14 @@ class Pages:
             marks[name] = (is_due or kind != EventType.GROUP_START, is_kept)
         for name, (is_due, is_kept) in marks.items():
             self._mark(name, is_due=is_due, is_kept=is_kept)
-        self._seq = until
+        self.seq = until
 
     def _mark(self, name: str, *, is_due: bool, is_kept: bool = False) -> None:
         """Know of a group; its rows are all kept only if it was not known when they began to be taken."""
         self._store.execute(
             "INSERT INTO pages (run, name, due, kept) VALUES (?, ?, ?, ?) "
             "ON CONFLICT DO UPDATE SET due = max(due, excluded.due)",
-            (self._key, name, is_due, is_kept),
+            (self._key, name, is_due, is_kept and name not in self._let_go),
         )
 
     def _rows(self) -> Iterator[str]:
@@ -455,10 +463,9 @@ class Pages:
                 several.add(self._result(first), first)
                 self._tell_one(page, several)
             first = following
-        for slot in self._slots:
-            if slot.group == name and not slot.has_results:
-                for case in tests_of({}, {}, [slot.told]):
-                    page.add(case)
+        told = {slot.nodeid: slot.told for slot in self._slots if slot.group == name and not slot.has_results}
+        for case in tests_of({}, {}, list(told.values())):
+            page.add(case)
         page.add_rest(self._never_ran(name) if self._has_never_ran else ())
 
     def _never_ran(self, name: str) -> Iterator[Case]:

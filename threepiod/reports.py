@@ -201,6 +201,7 @@ class Reports:
             OSError: something of it cannot be removed.
         """
         self._over.pop(run_id, None)
+        self._queues.pop(run_id, None)
         await self._in_thread(self._remove, run_id)
 
     async def serve(self) -> None:
@@ -233,16 +234,21 @@ class Reports:
                     await self._guarded(run_id, partial(self._finish, run_id))
 
     async def settle(self) -> None:
-        """Return when the trees of runs that are over are written, or cannot be."""
+        """Return when the trees of runs that are over are written, or cannot be: what failed is tried once more."""
+        self._over = dict.fromkeys(self._over, 0.0)
         await self.round()
 
     def close(self) -> None:
         """Write no more."""
+        self._close()
+        for queue in self._queues.values():
+            queue.lose()
+
+    def _close(self) -> None:
+        """Close all trees; their queues are trio's thread's to lose."""
         for found in self._trees.values():
             found.pages.close()
         self._trees.clear()
-        for queue in self._queues.values():
-            queue.lose()
         self._store = None
         self._opened.close()
         self._opened = ExitStack()
@@ -259,7 +265,14 @@ class Reports:
                 if not isinstance(error, OSError | ThreepioError | StoreFailed):
                     log.exception("run %s: the work on its report ended by an error", run_id)
             self._over[run_id] = clock.monotonic() + RETRY_S
-            await self._in_thread(self.close)
+            if isinstance(error, OSError | ThreepioError):
+                await self._in_thread(self._close_tree, run_id)
+                lost = [self._queues[run_id]] if run_id in self._queues else []
+            else:
+                await self._in_thread(self._close)
+                lost = list(self._queues.values())
+            for queue in lost:
+                queue.lose()
 
     async def _go_on(self, run: Run) -> None:
         """Write what is due of a run that goes on."""
@@ -268,6 +281,7 @@ class Reports:
         is_early = known is not None and clock.monotonic() - known.looked < LOOK_S
         if known is not None and (known.stored == stored or (is_early and (queue is None or not queue.is_long))):
             return
+        await self._begin_again(run_id, stored)
         if known is None:
             await self._in_thread(self._open, run_id, run.key, run.state.started, run.state.start.get("rootdir"))
         take = self._taker(run_id, stored)
@@ -292,6 +306,7 @@ class Reports:
                 self._queues.pop(run_id, None)
             return  # it was removed, or goes on and is over later
         start = stored.state.start
+        await self._begin_again(run_id, stored.seq)
         if run_id not in self._trees:
             await self._in_thread(self._open, run_id, stored.key, stored.state.started, start.get("rootdir"))
         take = self._taker(run_id, stored.seq)
@@ -307,6 +322,12 @@ class Reports:
         while run_id in self._trees and await self._step(run_id, finish):
             pass
         await self._in_thread(self._complete, run_id)
+
+    async def _begin_again(self, run_id: str, seq: int) -> None:
+        """Note that a complete tree is not, because there is more of its run: lines up to this one."""
+        known = self._trees.get(run_id)
+        if known is not None and known.pages.is_complete and seq > known.pages.seq:
+            await self._in_thread(self._write_mark, run_id, known.base)
 
     def _taker(self, run_id: str, stored: int) -> Callable[[_Tree], int]:
         """Return what gives a tree the rows that came since the last time; it returns up to which line all is known then."""
@@ -378,6 +399,11 @@ class Reports:
         pages = Pages(store, key, run_id, folder, self._state_dir.path, note)
         self._trees[run_id] = _Tree(pages=pages, base=base)
         return self._trees[run_id]
+
+    def _close_tree(self, run_id: str) -> None:
+        found = self._trees.pop(run_id, None)
+        if found is not None:
+            found.pages.close()
 
     def _fall_back(self, run_id: str, found: _Tree, error: OSError) -> None:
         found.pages.close()

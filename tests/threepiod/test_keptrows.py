@@ -47,6 +47,24 @@ def test_a_file_that_is_no_group_of_tests_is_kept_by_its_name() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "nodeids",
+    [["lint-check"], ["a.py::1", "lint", "b.py::1"], ["a.py", "a.py-b::1", "a.py::1"], ["\0a.py::1"], ["", "::1"]],
+    ids=ascii,
+)
+def test_names_that_no_file_begins_come_to_groups_of_their_own(nodeids: list[str]) -> None:
+    kept = KeptRows()
+
+    kept.take(passed(*nodeids), [failed(nodeid, None) for nodeid in nodeids])
+
+    for nodeid in nodeids:
+        found = kept.of(nodeid.partition("::")[0])
+        assert found is not None
+        assert nodeid in [row[0] for row in found.passed]
+        assert nodeid in [row[0] for row in found.results]
+        assert {row[0].partition("::")[0] for row in found.passed} == {found.name}
+
+
 def test_the_largest_groups_are_let_go_where_there_are_too_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keptrows, "ROWS_KEPT", 5)
     kept = KeptRows()
@@ -105,3 +123,13 @@ def test_tests_that_passed_are_apart_where_nothing_else_is_known_of_them(others:
 
     assert found is not None
     assert found.are_apart() == are_apart
+
+
+def test_one_that_passed_and_is_named_like_its_group_is_not_apart() -> None:
+    kept = KeptRows()
+    kept.take(passed("a.py", "a.py::1"), [])
+
+    found = kept.of("a.py")
+
+    assert found is not None
+    assert not found.are_apart()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -217,10 +218,69 @@ def test_what_was_observed_later_is_told_then(place: Place) -> None:
         archive = Archive(place.state_dir)
         view = archive.view("run")
         view["verdict"]["text"] += "; afterwards the process was killed by SIGSEGV"
-        assert not found.finish(view, 10_000, None)
+        assert not found.finish(view, found.seq, None)
 
         assert "killed by SIGSEGV" in (folder / tree.RUN_PAGE).read_text()
         assert page.stat().st_mtime_ns == before
+
+
+def test_results_that_come_after_all_are_told_too(place: Place) -> None:
+    write_run(place, ["a.py::1"], [("a.py::1", "PASS", {})])
+    rebuild(place.state_dir)
+
+    with written(place) as (found, folder):
+        finish(place, found)
+        cases: Cases = [("a.py::1", "PASS", {}), ("b.py::2", "FAIL", {"error": ERROR})]
+        place.state_dir.journal("run").unlink()
+        write_run(place, ["a.py::1", "b.py::2"], cases, exit_code=1)
+        with closing(sqlite3.connect(place.state_dir.store)) as db:
+            db.execute("INSERT INTO tests VALUES (2, 'b.py::2')")
+            db.execute("INSERT INTO results SELECT run, 2, seq + 1, 'FAIL', phase, started, duration, worker, crc, ? FROM "
+                       "results", (json.dumps({"error": ERROR}),))  # fmt: skip
+            db.commit()
+        archive = Archive(place.state_dir)
+        while found.finish(archive.view("run"), found.seq + 1, None):
+            pass
+
+        assert found.is_complete
+        assert "test_2" not in (folder / "groups/a.py.md").read_text()
+        assert "`2`" in (folder / "groups/b.py.md").read_text()
+        assert "b.py" in (folder / tree.RUN_PAGE).read_text()
+
+
+def test_a_group_that_was_let_go_before_anybody_spoke_of_it_is_told_whole(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keptrows, "ROWS_KEPT", 5)
+    names = [f"a.py::{number}" for number in range(9)]
+    write_run(
+        place, names, [(name, "PASS", {}) for name in names], before=[(EventType.GROUP_START, {"groupName": "a.py"})]
+    )
+    rebuild(place.state_dir)
+    (first, _), (second, _), (third, _) = rows_of(place)
+
+    with written(place) as (found, folder):
+        found.keep_from(0)
+        found.take(first + second, [])  # the group is let go, and not among the pages yet
+        found.take(third, [])
+        found.advance(third[-1][1])
+        found.refresh(Archive(place.state_dir).view("run"), None)
+
+        assert "tests: 9" in (folder / "groups/a.py.md").read_text()
+
+
+def test_a_test_that_several_workers_have_in_flight_is_told_once(place: Place) -> None:
+    write_run(place, ["a.py::1"], [], exit_code=None)
+    rebuild(place.state_dir)
+    view = Archive(place.state_dir).view("run")
+    slot = {"nodeid": "a.py::1", "phase": "call", "elapsed_s": 1.0, "worker": "gw0", "whole": True}
+    view["in_flight"] = [slot, {**slot, "worker": "gw1"}]
+
+    with written(place) as (found, folder):
+        while found.finish(view, 10, None):
+            pass
+
+        assert (folder / "groups/a.py.md").read_text().count("`1`") == 1
 
 
 def test_a_page_that_nobody_told_of_is_found_by_the_number_of_results(place: Place) -> None:

@@ -24,6 +24,19 @@ def test_waits():
 def test_last(): pass
 """
 
+LINT = """
+import pytest
+class Lint(pytest.Item):
+    def runtest(self): pass
+class File(pytest.File):
+    def collect(self):
+        for name in ("lint-check", "\\0weird::x"):
+            yield Lint.from_parent(self, name="lint", nodeid=name)
+def pytest_collect_file(file_path, parent):
+    if file_path.name == "test_it.py":
+        return File.from_parent(parent, path=file_path)
+"""
+
 
 def text_of(folder: Path, page: str = RUN_PAGE) -> str:
     path = folder / page
@@ -48,6 +61,16 @@ def test_the_tree_is_there_while_the_run_goes_on(served: Place) -> None:
     assert "### 1x `assert None`" in so_far
     assert trees.check(served.state_dir, "run") == 3
     assert 'state: "failed"\n' in text_of(folder)
+
+
+def test_items_that_no_file_names_are_told_as_all_others(served: Place) -> None:
+    served.suite(LINT, "conftest.py")
+    served.suite("def test_it(): pass")
+
+    served.pytest("-q", THREEPIO_RUN_ID="run")
+
+    assert trees.check(served.state_dir, "run") == 3
+    assert "cannot be written" not in log_of(served)
 
 
 def test_neither_git_nor_pytest_sees_it(served: Place) -> None:
