@@ -134,7 +134,7 @@ class Place:
             return
         with suppress(ThreepioError):
             lifecycle.stop(self.settings)
-        with suppress(ChildProcessError):
+        with suppress(ChildProcessError):  # one that was started by a command is nobody's child here
             os.waitpid(pid, os.WNOHANG)
 
     def restart_daemon(self) -> int:

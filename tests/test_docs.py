@@ -17,9 +17,9 @@ from typing import Annotated, Any, Final, NotRequired, TypedDict, get_args, get_
 
 import pytest
 from typer.main import get_command
-from typer.testing import CliRunner
 
 from docs import make_commands, make_json
+from tests.commands import call_threepio, call_threepiod
 from tests.faults.row import all_rows
 from tests.place import Place, wait_until
 from tests.two_runs import FIXED, GONE, SLOW, write_run, write_two_runs
@@ -426,7 +426,7 @@ def test_the_reference_of_the_commands_is_fresh() -> None:
 def test_every_command_and_option_of_the_help_is_documented(place: Place, program: str) -> None:
     text = make_commands.PATH.read_text()
     plain = {"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"}
-    app = {"threepio": threepio, "threepiod": threepiod}[program]
+    call = {"threepio": call_threepio, "threepiod": call_threepiod}[program]
     commands = re.findall(rf"^### {program} ([\w-]+)", text, re.M)
     shown = getattr(place, program)("--help", **plain)
 
@@ -435,7 +435,7 @@ def test_every_command_and_option_of_the_help_is_documented(place: Place, progra
     assert listed == commands
     for command in commands:
         part = text.split(f"### {program} {command}", 1)[1].split("\n#", 1)[0]
-        output = CliRunner().invoke(app, [command, "--help"], env={**place.environ, **plain}).stdout
+        output = call(place, command, "--help", **plain).stdout
         options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", output.partition("Options")[2])) - {"--help"}
         assert {option for option in options if f"`{option}" not in part} == set()
         assert "Example: " in output

@@ -37,7 +37,6 @@ LINES: Final = 500
 _SHORT_US: Final = 99_900
 _SHOWN: Final = [shown_ms(us) for us in range(0, _SHORT_US + 100, 100)]
 """Most durations, as they are shown."""
-# An enumeration's member is looked up in 0.2 us, a name of the module in a tenth of that.
 _PASS: Final = str(Status.PASS)
 _SKIP: Final = str(Status.SKIP)
 _PLAIN_SYMBOLS: Final = {standing: SYMBOLS[standing] for standing in (_PASS, _SKIP)}
@@ -146,39 +145,6 @@ class GroupPage:
         self.results += len(rows)
         self.ran += len(rows)
 
-    def add_skipped(self, rows: list[Row]) -> list[Row]:
-        """Add the tests of `Batch.results` that were skipped, many lines at a time; return the rows of those not added.
-
-        Args:
-            rows: sorted, one a test. All that were skipped are added, or none: where one of them has more to be told.
-        """
-        skipped = [row for row in rows if row[2] == _SKIP]
-        ends = {details: f": `{_plain_reason(details)}`" for details in {row[8] for row in skipped}}
-        durations = [row[5] for row in skipped]
-        if (
-            not skipped
-            or len(ends) > LINES
-            or ": ``" in ends.values()
-            or {*map(type, durations)} != {float}
-            or not 0 <= min(durations) <= max(durations) < _SHORT_US / 1000
-            or {row[6] for row in skipped} != {None}
-            or not (skipped[0][0].startswith(self._begin) and skipped[-1][0].startswith(self._begin))
-        ):
-            return rows
-        at, sign = self._at, f"- {SYMBOLS[Status.SKIP]} `"
-        for first in range(0, len(skipped), LINES):
-            some = skipped[first : first + LINES]
-            spent = [int(row[5] * 1000 + 0.5) for row in some]
-            lines = [
-                f"{sign}{row[0][at:]}` {_SHOWN[(us + 50) // 100]}{ends[row[8]]}\n"
-                for row, us in zip(some, spent, strict=True)
-            ]
-            self._write_text(_SKIP, "".join(lines), some)
-            self.spent += sum(spent)
-        self.results += len(skipped)
-        self.ran += len(skipped)
-        return [row for row in rows if row[2] != _SKIP]
-
     def add_plain(self, row: Row) -> bool:
         """Add a test that has only this result, if that is told by a line alone; return whether it is."""
         reason = ""
@@ -188,9 +154,9 @@ class GroupPage:
         else:
             nodeid, _, standing, _, _, duration, worker, crc, details = row
             if standing == _SKIP and details is not None and crc is not None:
-                reason = _plain_reason(details)
-                if not reason:
-                    return False
+                reason = details[len(_REASON[0]) : -len(_REASON[1])]
+                if details != reason.join(_REASON) or not reason or '"' in reason or "\\" in reason:
+                    return False  # there is more in it, or it is not as it stands there
             elif standing != _PASS or details is not None:
                 return False
         if type(duration) is not float or not nodeid.startswith(self._begin):
@@ -305,14 +271,6 @@ class _Section:
             while data := self._file.read(READ_SIZE):
                 yield data
         yield from self._parts
-
-
-def _plain_reason(details: object) -> str:
-    """Return why a test was skipped, if its details say that and nothing else, as it stands there; else an empty text."""
-    if not isinstance(details, str):
-        return ""
-    reason = details[len(_REASON[0]) : -len(_REASON[1])]
-    return "" if details != reason.join(_REASON) or '"' in reason or "\\" in reason else reason
 
 
 def _is_plain_word(worker: object) -> bool:

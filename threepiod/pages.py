@@ -141,9 +141,10 @@ class Pages:
         for row in results:
             if row[3] == _COLLECT:
                 self._mark(row[0].partition("::")[0], is_due=True)  # a file that was skipped is no group of tests
-        for name in self._kept.take(passed, results):
-            self._let_go.add(name)  # it may not be among the pages yet
-            self._store.execute("UPDATE pages SET kept = -1 WHERE run = ? AND name = ?", (self._key, name))
+        self._store.executemany(
+            "INSERT INTO pages (run, name, due, kept) VALUES (?, ?, 0, -1) ON CONFLICT DO UPDATE SET kept = -1",
+            [(self._key, name) for name in self._kept.take(passed, results)],
+        )
 
     def keep_from(self, seq: int) -> None:
         """Know that the rows that are taken from now on are those after this line; what lies before is in the store."""
@@ -153,7 +154,6 @@ class Pages:
     def _forget_rows(self, since: int) -> None:
         self._since = since
         self._kept = KeptRows()
-        self._let_go: set[str] = set()
 
     def close(self) -> None:
         """Write no more; the files stay."""
@@ -275,7 +275,7 @@ class Pages:
         self._store.execute(
             "INSERT INTO pages (run, name, due, kept) VALUES (?, ?, ?, ?) "
             "ON CONFLICT DO UPDATE SET due = max(due, excluded.due)",
-            (self._key, name, is_due, is_kept and name not in self._let_go),
+            (self._key, name, is_due, is_kept),
         )
 
     def _rows(self) -> Iterator[str]:
@@ -435,8 +435,6 @@ class Pages:
             if kept.passed:
                 page.add_passed(sorted(kept.passed))
             rows = sorted(kept.results)
-            if len({row[0] for row in rows}) == len(rows):
-                rows = page.add_skipped(rows)
         elif kept is not None:
             rows = sorted([*kept.passed, *kept.results])
         else:

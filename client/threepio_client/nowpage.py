@@ -41,7 +41,7 @@ tries at once, 1 of 1,406 readings of a suite found nothing that way."""
 
 _PHASES: Final = (Phase.COLLECT, Phase.SETUP, Phase.CALL, Phase.TEARDOWN, Phase.SESSION_END)
 _CODE: Final = {phase: code for code, phase in enumerate(_PHASES, start=1)}
-_CALL: Final = Phase.CALL  # a name of the module is looked up in a tenth of the time that an enumeration's member takes
+_CALL: Final = Phase.CALL  # CPython 3.11 takes ten times as long to look up an enumeration's member
 _TEARDOWN: Final = Phase.TEARDOWN
 
 # Bound once: a test may replace what `os` holds while we run.

@@ -13,7 +13,7 @@ import pytest
 
 from tests import trees
 from tests.place import Place, wait_until
-from tests.scripted import run_lines, write_journal
+from tests.scripted import case, run_lines, write_journal
 from threepio_client.report.tree import BESIDE, RUN_PAGE
 
 WAITS = """
@@ -199,6 +199,21 @@ def test_a_tree_that_a_killed_daemon_left_is_that_of_one_that_was_not(place: Pla
         raise AssertionError(f"seed {seed}: {error}") from error
 
     assert tests == 4 * 68
+
+
+def test_results_found_after_the_end_are_in_the_tree_too(served: Place) -> None:
+    served.suite("def test_it(): pass")
+    served.pytest("-q", THREEPIO_RUN_ID="run")
+    assert trees.check(served.state_dir, "run") == 1
+    seq = len(served.journal_events("run"))
+    late = [case(seq + 1, "test_it.py::test_late"), case(seq + 2, "test_more.py::test_late")]
+    write_journal(served.state_dir, "run", late)
+
+    served.pytest("-q", THREEPIO_RUN_ID="other")  # the daemon looks for journals when a run is over
+
+    wait_until(lambda: served.status("run")["finished"] == 3)
+    wait_until(lambda: "test_more.py" in text_of(served.path / BESIDE / "runs/run"))
+    assert trees.check(served.state_dir, "run") == 3
 
 
 def test_a_half_written_tree_is_completed_at_the_next_start(served: Place) -> None:
