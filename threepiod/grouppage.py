@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from heapq import merge
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -25,8 +26,10 @@ from threepio_client.report.markdown import (
     section_head,
     shown_ms,
     standing_of,
+    worker_text,
 )
 from threepio_client.report.model import IN_FLIGHT, NEVER_RAN, Case
+from threepio_client.report.texts import code
 from threepio_client.results import Result, of_row
 
 SPOOL_SIZE: Final = 512 * 1024
@@ -39,12 +42,13 @@ _SHOWN: Final = [shown_ms(us) for us in range(0, _SHORT_US + 100, 100)]
 """Most durations, as they are shown."""
 _PASS: Final = str(Status.PASS)
 _SKIP: Final = str(Status.SKIP)
-_PLAIN_SYMBOLS: Final = {standing: SYMBOLS[standing] for standing in (_PASS, _SKIP)}
-_PASSED_BEGIN: Final = f"- {SYMBOLS[Status.PASS]} `".encode()
+_BEGIN: Final = {standing: f"- {SYMBOLS[standing]} `".encode() for standing in (_PASS, _SKIP)}
+"""How the line of a test begins that is told by a line alone."""
+_TICKS: Final = {_PASS: 1, _SKIP: 3}
+"""Backticks of such a line, after its beginning."""
+_PLAIN: Final = bytes(range(0x20, 0x7F)) + b"\n"
 _REASON: Final = ('{"skipReason":"', '"}')
 """What stands before and behind the reason of a test that was skipped, in the JSON of its details, if that is all of it."""
-_TO_ESCAPE: Final = ("``", "`::", "` ::", "`  ", "##[")
-"""What `texts.code` would not show as it is."""
 Row = tuple[Any, ...]
 """(node id, seq, started, duration, worker, crc) of a test that passed, or (node id, seq, status, phase, started, duration,
 worker, crc, details): `Batch.passed` and `Batch.results`."""
@@ -110,8 +114,7 @@ class GroupPage:
         self._begin = f"{name}::"
         self._at = len(self._begin)
         self._sections: dict[str, _Section] = {}
-        self._lines: dict[str, list[str]] = {standing: [] for standing in _PLAIN_SYMBOLS}
-        self._rows: dict[str, list[Row]] = {standing: [] for standing in _PLAIN_SYMBOLS}
+        self._plain = {standing: _Plain() for standing in _BEGIN}
         self._without_outcome: list[Case] = []
 
     def add_passed(self, rows: list[Row]) -> None:
@@ -119,10 +122,8 @@ class GroupPage:
 
         Their names are ASCII without control characters other than DEL, their durations are not negative: `line.Passed`.
         """
-        at, section = self._at, self._section(_PASS)
+        at = self._at
         workers = {row[4] for row in rows}
-        # They are sorted: if the first name begins with a letter, all do, and none with what `texts.code` looks for.
-        are_usual = all(worker is None or _is_plain_word(worker) for worker in workers) and rows[0][0][at:] >= "A"
         for first in range(0, len(rows), LINES):
             some = rows[first : first + LINES]
             spent = [int(row[3] * 1000 + 0.5) for row in some]
@@ -130,71 +131,77 @@ class GroupPage:
                 lines = [f"{row[0][at:]}` {_SHOWN[(us + 50) // 100]}" for row, us in zip(some, spent, strict=True)]
             else:
                 spent = [microseconds(row[3]) for row in some]
-                lines = [
-                    f"{row[0][at:]}` {shown_ms(us)}{f' on {row[4]}' if row[4] else ''}"
-                    for row, us in zip(some, spent, strict=True)
-                ]
-            text = "\n".join(lines)
-            if are_usual and text.count("`") == len(some) and "\x7f" not in text and "##[" not in text:
-                # ASCII so far, which is quick; the symbol would make each line one of wide characters.
-                section.write(_PASSED_BEGIN + text.encode("ascii").replace(b"\n", b"\n" + _PASSED_BEGIN) + b"\n")
-            else:
-                section.write("".join(map(self._escaped, some)))
-            self.spent += sum(spent)
-        self.counts[_PASS] += len(rows)
-        self.results += len(rows)
-        self.ran += len(rows)
+                lines = [f"{row[0][at:]}` {_took(us, row[4])}" for row, us in zip(some, spent, strict=True)]
+            self._write_lines(_PASS, lines, some, sum(spent))
+
+    def add_skipped(self, rows: list[Row]) -> bool:
+        """Add tests that were skipped, sorted, each with this result only; return whether a line alone tells each.
+
+        If it does not, none is added.
+        """
+        ends = {details: _end(details) for details in {row[8] for row in rows}}
+        if None in ends.values() or not all(row[0].startswith(self._begin) for row in (rows[0], rows[-1])):
+            return False
+        at = self._at
+        for first in range(0, len(rows), LINES):
+            some = rows[first : first + LINES]
+            spent = [microseconds(row[5]) for row in some]
+            lines = [f"{row[0][at:]}` {_took(us, row[6])}{ends[row[8]]}" for row, us in zip(some, spent, strict=True)]
+            self._write_lines(_SKIP, lines, some, sum(spent))
+        return True
 
     def add_plain(self, row: Row) -> bool:
         """Add a test that has only this result, if that is told by a line alone; return whether it is."""
-        reason = ""
+        end: str | None = ""
         if len(row) == 6:
             nodeid, _, _, duration, worker, _ = row
             standing = _PASS
         else:
             nodeid, _, standing, _, _, duration, worker, crc, details = row
-            if standing == _SKIP and details is not None and crc is not None:
-                reason = details[len(_REASON[0]) : -len(_REASON[1])]
-                if details != reason.join(_REASON) or not reason or '"' in reason or "\\" in reason:
-                    return False  # there is more in it, or it is not as it stands there
+            if standing == _SKIP and crc is not None:
+                end = _end(details)
             elif standing != _PASS or details is not None:
                 return False
-        if type(duration) is not float or not nodeid.startswith(self._begin):
-            return False
-        if worker is not None and not _is_plain_word(worker):
+        if end is None or type(duration) is not float or not nodeid.startswith(self._begin):
             return False
         spent = int(duration * 1000 + 0.5) if 0 <= duration < LONGEST_MS else microseconds(duration)
-        took = _SHOWN[(spent + 50) // 100] if spent < _SHORT_US else shown_ms(spent)
-        told = f"{took} on {worker}" if worker else took
-        lines = self._lines[standing]
-        begin = f"- {_PLAIN_SYMBOLS[standing]} `{nodeid[self._at :]}` {told}"
-        lines.append(f"{begin}: `{reason}`\n" if reason else f"{begin}\n")
-        self._rows[standing].append(row)
-        self.results += 1
-        self.ran += 1
-        self.spent += spent
-        if len(lines) >= LINES:
-            self._write_lines(standing)
+        plain = self._plain[standing]
+        plain.lines.append(f"{nodeid[self._at :]}` {_took(spent, worker)}{end}")
+        plain.rows.append(row)
+        plain.spent += spent
+        if len(plain.lines) >= LINES:
+            self._write_plain(standing)
         return True
 
-    def _write_lines(self, standing: str) -> None:
-        lines, rows = self._lines[standing], self._rows[standing]
-        if lines:
-            self._write_text(standing, "".join(lines), rows)
-            lines.clear()
-            rows.clear()
+    def _write_plain(self, standing: str) -> None:
+        plain = self._plain[standing]
+        if plain.lines:
+            self._plain[standing] = _Plain()
+            self._write_lines(standing, plain.lines, plain.rows, plain.spent)
 
-    def _write_text(self, standing: str, text: str, rows: list[Row]) -> None:
-        """Write the lines of plain tests; where something is to be escaped, each is made anew."""
-        ticks = 2 if standing == _PASS else 4
-        is_inert = (
-            text.count("\n") == len(rows)
-            and text.count("`") == ticks * len(rows)
-            and text.replace("\n", "").isprintable()
-            and not any(found in text for found in _TO_ESCAPE)
-        )
-        self._section(standing).write(text if is_inert else "".join(map(self._escaped, rows)))
+    def _write_lines(self, standing: str, lines: list[str], rows: list[Row], spent: int) -> None:
+        """Write the lines of tests that are told by a line alone, sorted and from their names on, as `_BEGIN` begins them.
+
+        Where something may have to be escaped in a name, each line is made anew. Done with ASCII bytes, which is quickest:
+        the symbol would make each line one of wide characters.
+        """
+        text = "\n".join(lines)
+        data = text.encode("ascii") if text.isascii() else b""
+        if (
+            data.count(b"`") == len(lines) * _TICKS[standing]
+            and data.count(b"\n") == len(lines) - 1
+            and not data.translate(None, _PLAIN)
+            and b"##" not in data
+            and (data[:1] >= b";" or not (data[:1] in b" :" or b"\n:" in data or b"\n " in data))
+        ):
+            begin = _BEGIN[standing]
+            self._section(standing).write(begin + data.replace(b"\n", b"\n" + begin) + b"\n")
+        else:
+            self._section(standing).write("".join(map(self._escaped, rows)))
         self.counts[standing] += len(rows)
+        self.results += len(rows)
+        self.ran += len(rows)
+        self.spent += spent
 
     def _escaped(self, row: Row) -> str:
         if len(row) == 6:
@@ -213,8 +220,8 @@ class GroupPage:
 
     def add_rest(self, never_ran: Iterable[Case]) -> None:
         """Add the tests without an outcome: those that were given before, and these, which are sorted."""
-        for standing in self._lines:
-            self._write_lines(standing)
+        for standing in self._plain:
+            self._write_plain(standing)
         if self._without_outcome or never_ran:
             for case in merge(sorted(self._without_outcome), never_ran):
                 self._add(case)
@@ -229,8 +236,8 @@ class GroupPage:
 
     def _add(self, case: Case, left_out: int = 0) -> None:
         standing = standing_of(case)
-        if standing in self._lines:
-            self._write_lines(standing)  # those before it
+        if standing in self._plain:
+            self._write_plain(standing)  # those before it
         self._section(standing).write(case_lines(self.name, case, left_out))
         self.counts[standing] += 1
         self.spent += microseconds(case.duration_ms)
@@ -240,6 +247,21 @@ class GroupPage:
         if section is None:
             section = self._sections[standing] = _Section(self._stack, self._spool_dir)
         return section
+
+
+@dataclass(slots=True)
+class _Plain:
+    """Tests that are told by a line alone and are not written yet.
+
+    Attributes:
+        lines: from their names on.
+        rows: they.
+        spent: sum of their durations, microseconds.
+    """
+
+    lines: list[str] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    spent: int = 0
 
 
 class _Section:
@@ -270,8 +292,17 @@ class _Section:
             self._file.seek(0)
             while data := self._file.read(READ_SIZE):
                 yield data
-        yield from self._parts
+        yield b"".join(self._parts)
 
 
-def _is_plain_word(worker: object) -> bool:
-    return isinstance(worker, str) and worker.isascii() and worker.isalnum()
+def _took(spent: int, worker: str | None) -> str:
+    took = _SHOWN[(spent + 50) // 100] if spent < _SHORT_US else shown_ms(spent)
+    return f"{took}{worker_text(worker)}" if worker else took
+
+
+def _end(details: str | None) -> str | None:
+    """Return how the line of a test that was skipped ends; None if there is more in its details, or it needs escaping."""
+    reason = (details or "")[len(_REASON[0]) : -len(_REASON[1])]
+    if details != reason.join(_REASON) or '"' in reason or "\\" in reason or code(reason) != f"`{reason}`":
+        return None
+    return f": `{reason}`"

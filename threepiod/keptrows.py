@@ -14,9 +14,12 @@ ROWS_KEPT: Final = 24_000
 """350 bytes each; of a group that is let go the store is asked."""
 DETAILS_KEPT: Final = 1024 * 1024
 """Characters of details that are kept with rows; for more the store is asked."""
+SHORT: Final = 200
+"""Characters of details that are kept with a row in any case."""
 ASK: Final = "?"
 """In the place of details that are not kept."""
 _PASS: Final = str(Status.PASS)
+_SKIP: Final = str(Status.SKIP)
 
 
 class KeptGroup:
@@ -49,6 +52,15 @@ class KeptGroup:
             and not any(row[0] in names or row[2] == _PASS for row in self.results)
         )
 
+    def skipped_apart(self) -> tuple[list[Row], list[Row]]:
+        """Return the rows of tests that were skipped, and the others; none of them if a test has more than one."""
+        skipped = [row for row in self.results if row[2] == _SKIP]
+        names = {row[0] for row in skipped}
+        others = [row for row in self.results if row[2] != _SKIP]
+        if len(names) < len(skipped) or any(row[0] in names for row in others):
+            return [], self.results
+        return skipped, others
+
 
 class KeptRows:
     """Rows of all groups of a run that are at work."""
@@ -63,13 +75,21 @@ class KeptRows:
 
     def take(self, passed: list[Row], results: list[Row]) -> list[str]:
         """Keep rows in the order in which they were stored; return the groups that had to be let go for it."""
-        self._take_passed(passed)
-        begin, group = "", None
+        if not passed and not results:
+            return []
+        first = 0
+        begin, group = self._group((passed or results)[0][0])
+        for at, row in enumerate(passed):
+            if not row[0].startswith(begin):  # of several groups in turn, if workers run them
+                group.passed += passed[first:at]
+                begin, group = self._group(row[0])
+                first = at
+        group.passed += passed[first:]
         for row in results:
-            if group is None or not row[0].startswith(begin):
+            if not row[0].startswith(begin):
                 begin, group = self._group(row[0])
             size = len(row[8] or "")
-            if self._details + size > DETAILS_KEPT:
+            if size > SHORT and self._details + size > DETAILS_KEPT:
                 row, size = (*row[:8], ASK), 0
             group.results.append(row)
             group.details += size
@@ -87,20 +107,6 @@ class KeptRows:
         if group is not None:
             self._size -= group.size
             self._details -= group.details
-
-    def _take_passed(self, rows: list[Row]) -> None:
-        """Keep rows of tests that passed: where the first and the last name begin with one group's, all between them do."""
-        if not rows:
-            return
-        first = min(rows)[0]
-        begin, group = self._group(first)
-        # A test may be named like its group: what lies between such a name and another may be of any group.
-        if len(rows) == 1 or (first.startswith(begin) and max(rows)[0].startswith(begin)):
-            group.passed += rows
-            return
-        middle = len(rows) // 2
-        self._take_passed(rows[:middle])
-        self._take_passed(rows[middle:])
 
     def _group(self, nodeid: str) -> tuple[str, KeptGroup]:
         """Return what the names of its tests begin with, and the group."""

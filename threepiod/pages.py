@@ -434,9 +434,12 @@ class Pages:
         if kept is not None and kept.are_apart():
             if kept.passed:
                 page.add_passed(sorted(kept.passed))
-            rows = sorted(kept.results)
+            skipped, results = kept.skipped_apart()
+            if skipped and not page.add_skipped(sorted(skipped)):
+                results = kept.results
+            rows = map(self._whole, sorted(results))
         elif kept is not None:
-            rows = sorted([*kept.passed, *kept.results])
+            rows = map(self._whole, sorted([*kept.passed, *kept.results]))
         else:
             alone = self._store.execute(_STORED.format("= ?2"), (self._key, name)).fetchall()
             below = self._store.execute(
@@ -474,7 +477,7 @@ class Pages:
     def _tell_alone(self, page: GroupPage, row: Row) -> bool:
         """Tell a test that has only this result, if that says all there is; return whether it does."""
         status, crc, details = row[2], row[7], row[8]
-        if status not in _ALONE or crc is None or not isinstance(details, str) or details == ASK or self._slots:
+        if status not in _ALONE or crc is None or not isinstance(details, str) or self._slots:
             return False
         if any(found in details for found in _SAID_APART) or row[0] == page.name:
             return False
@@ -497,15 +500,18 @@ class Pages:
             nodeid, seq, started, duration, worker, _ = row
             return Result(nodeid, seq, Status.PASS, Phase.CALL, started, duration or 0.0, worker, {})
         nodeid, seq, status, phase, started, duration, worker, _, details = row
-        if details == ASK:
-            (details,) = self._one(
-                "SELECT r.details FROM tests t JOIN results r ON r.run = ? AND r.test = t.id "
-                "WHERE t.nodeid = ? AND r.seq = ?",
-                self._key,
-                nodeid,
-                seq,
-            )
         return of_row((nodeid, seq, status, phase, started, duration, worker, details))
+
+    def _whole(self, row: Row) -> Row:
+        """Return a kept row with its details, also where these were not kept."""
+        if row[-1] != ASK:
+            return row
+        query = (
+            "SELECT r.details FROM tests t JOIN results r ON r.run = ? AND r.test = t.id "
+            "WHERE t.nodeid = ? AND r.seq = ?"
+        )
+        (details,) = self._one(query, self._key, row[0], row[1])
+        return (*row[:8], details)
 
     def _broken(self, name: str) -> list[Row]:
         """Return what could not be collected of a group, as rows that no result has: without a checksum."""

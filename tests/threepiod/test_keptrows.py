@@ -93,16 +93,23 @@ def test_room_is_there_again_when_a_group_is_over(monkeypatch: pytest.MonkeyPatc
 
 def test_details_that_are_too_long_are_to_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keptrows, "DETAILS_KEPT", 10)
+    monkeypatch.setattr(keptrows, "SHORT", 3)
     kept = KeptRows()
 
     kept.take(
         [],
-        [failed("a.py::1", "123456"), failed("a.py::2", "12345"), failed("a.py::3", "1234"), failed("a.py::4", None)],
+        [
+            failed("a.py::1", "123456"),
+            failed("a.py::2", "12345"),
+            failed("a.py::3", "1234"),
+            failed("a.py::4", "123"),
+            failed("a.py::5", None),
+        ],
     )
 
     found = kept.of("a.py")
     assert found is not None
-    assert [row[8] for row in found.results] == ["123456", ASK, "1234", None]
+    assert [row[8] for row in found.results] == ["123456", ASK, "1234", "123", None]
 
 
 @pytest.mark.parametrize(

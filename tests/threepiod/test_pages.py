@@ -137,6 +137,8 @@ SKIPPED: dict[str, Cases] = {
     "for several reasons": [(f"::{number}", "SKIP", {"skipReason": f"no {number % 3}"}) for number in range(9)],
     "beside others": [("::1", "SKIP", REASON), ("::2", "PASS", {}), ("::0", "FAIL", {"error": ERROR})],
     "whose name is not inert": [("::new\nline", "SKIP", REASON), ("::`tick`", "SKIP", REASON), ("::é", "SKIP", REASON)],
+    "whose name begins oddly": [(f"::{name}", "SKIP", REASON) for name in ("::x", " y", "7", "-", "z")],
+    "whose name is a command": [("::##[error]", "SKIP", REASON), ("::#", "SKIP", REASON)],
     "with more to be told": [("::1", "SKIP", REASON), ("::0", "SKIP", {**REASON, "output": [["Captured", "x"]]})],
     "for no reason": [("::1", "SKIP", REASON), ("::0", "SKIP", {"skipReason": ""})],
     "for a reason with a quote": [("::1", "SKIP", REASON), ("::0", "SKIP", {"skipReason": 'a "reason"'})],

@@ -57,6 +57,7 @@ _COUNTED_AS: Final[dict[str, str]] = {
     Status.XPASS: "xpassed",
     Status.RERUN: "rerun",
 }
+_in_quotes: Final = json.JSONEncoder(ensure_ascii=False).encode
 LONGEST_MS: Final = 1e12
 _MESSAGE_SHOWN: Final = 200
 
@@ -345,9 +346,7 @@ def case_lines(group: str, case: Case, left_out: int = 0) -> str:
     line = f"- {SYMBOLS[standing_of(case)]} {code(name)}"
     if case.standing != NEVER_RAN:
         line += f" {shown_ms(microseconds(case.duration_ms))}"
-    if case.worker:
-        worker = str(case.worker)
-        line += f" on {worker if worker.isascii() and worker.isalnum() else code(worker)}"
+    line += worker_text(case.worker)
     if case.attempts > 1:
         line += f", attempt {case.attempts}"
     if standing_of(case) == OTHER:
@@ -402,7 +401,7 @@ def front_matter(facts: Mapping[str, Any]) -> str:
 def _yaml(value: object) -> str:
     if type(value) is int:
         return str(value)
-    return json.dumps(inert(value), ensure_ascii=False) if isinstance(value, str) else json.dumps(value)
+    return _in_quotes(inert(value)) if isinstance(value, str) else json.dumps(value)
 
 
 def _indented(text: str) -> str:
@@ -422,6 +421,14 @@ def microseconds(milliseconds: object) -> int:
     if not isinstance(milliseconds, int | float):
         return 0
     return int(min(max(milliseconds, 0.0), LONGEST_MS) * 1000 + 0.5)
+
+
+def worker_text(worker: str | None) -> str:
+    """Return what a line says of the worker that a test ran on; a foreign writer may have put anything there."""
+    if not worker:
+        return ""
+    shown = str(worker)
+    return f" on {shown if shown.isascii() and shown.isalnum() else code(shown)}"
 
 
 def shown_ms(spent_us: int) -> str:

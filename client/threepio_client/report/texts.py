@@ -12,6 +12,7 @@ from typing import Final
 
 from threepio_client.cli.output import inert
 
+_PRINTABLE: Final = bytes(range(0x20, 0x7F)) + b"\n\t"
 _COMMAND: Final = re.compile(r"^([^\S\n]*)(?=::)|(?<=#)(?=#\[)", re.M)
 """Before what GitHub's runner reads as a command of a workflow, in each of its two forms."""
 
@@ -20,6 +21,8 @@ def inert_lines(text: str) -> str:
     """Return a text of several lines with all but newlines and tabs inert."""
     if "\r" in text:
         text = text.replace("\r\n", "\n")
+    if text.isascii() and not text.encode("ascii").translate(None, _PRINTABLE):  # as most are, and the quickest way
+        return text
     if text.replace("\n", "").replace("\t", "").isprintable():
         return text
     return "\n".join("\t".join(map(inert, line.split("\t"))) for line in text.split("\n"))
@@ -36,9 +39,14 @@ def iso_time(seconds: float) -> str:
 
 def no_commands(text: str) -> str:
     """Return a text in which a CI system's log reader finds no command (`::error::`, `##[error]`) at any line."""
-    if "::" not in text and "##[" not in text:
+    if "##[" not in text and ("::" not in text or not _begins_command(text)):
         return text
     return _COMMAND.sub(lambda found: f"{found[0]}\\", text)
+
+
+def _begins_command(text: str) -> bool:
+    """Return whether a `::` stands where a line may begin: this is quicker than to look for it by the expression."""
+    return any(not before or before[-1].isspace() for before in text.split("::")[:-1])
 
 
 def code(text: str) -> str:
@@ -54,7 +62,7 @@ def code(text: str) -> str:
 def fenced(text: str) -> str:
     """Return lines as a block of code in Markdown, inert."""
     shown = no_commands(inert_lines(text)).strip("\n")
-    fence = "`" * max(3, _longest_run_of_ticks(shown) + 1)
+    fence = "```" if "```" not in shown else "`" * (_longest_run_of_ticks(shown) + 1)
     return f"{fence}text\n{shown}\n{fence}"
 
 

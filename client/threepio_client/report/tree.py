@@ -138,9 +138,12 @@ class Folder:
             os.unlink(_PART, dir_fd=self._fd)
             part = os.open(_PART, flags, 0o666, dir_fd=self._fd)
         try:
-            with open(part, "wb", buffering=0) as file:
+            try:
                 for data in _encoded(parts):
-                    file.write(data)
+                    while data:
+                        data = data[os.write(part, data) :]
+            finally:
+                os.close(part)
             os.replace(_PART, name, src_dir_fd=self._fd, dst_dir_fd=into)
         except BaseException:
             with suppress(OSError):
