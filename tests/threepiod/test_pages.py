@@ -180,11 +180,13 @@ def test_a_run_in_the_store_is_told_as_a_report_tells_it(
         is_as_reported(place, folder)
 
 
-@pytest.mark.parametrize("kept", [100_000, 20])
+@pytest.mark.parametrize(("kept", "details"), [(100_000, 10_000_000), (100_000, 0), (20, 10_000_000)])
 def test_rows_that_were_kept_are_told_as_those_of_the_store(
-    place: Place, monkeypatch: pytest.MonkeyPatch, kept: int
+    place: Place, monkeypatch: pytest.MonkeyPatch, kept: int, details: int
 ) -> None:
     monkeypatch.setattr(keptrows, "ROWS_KEPT", kept)
+    monkeypatch.setattr(keptrows, "DETAILS_KEPT", details)
+    monkeypatch.setattr(keptrows, "SHORT", 0)
     monkeypatch.setattr(grouppage, "LINES", 4)
     monkeypatch.setattr(grouppage, "SPOOL_SIZE", 100)
     write_all(place)
