@@ -75,6 +75,19 @@ def test_a_page_is_whole_or_not_there(rootdir: Path) -> None:
     assert (rootdir / ".threepio/runs/run/test-run.md").read_text() == "first"
 
 
+def test_a_page_is_whole_where_the_system_writes_a_part_at_a_time(
+    rootdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:7]))
+
+    with open_run(rootdir / ".threepio", "run") as folder:
+        folder.write(RUN_PAGE, ["a page ", b"of several", " parts\n"])
+    monkeypatch.undo()
+
+    assert (rootdir / ".threepio/runs/run" / RUN_PAGE).read_text() == "a page of several parts\n"
+
+
 @pytest.mark.parametrize("run_id", [".", ".."])
 def test_a_run_with_the_name_of_a_directory_has_one_of_its_own(rootdir: Path, run_id: str) -> None:
     with open_run(rootdir / ".threepio", run_id) as folder:

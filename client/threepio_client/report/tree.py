@@ -140,7 +140,7 @@ class Folder:
         try:
             try:
                 for data in _encoded(parts):
-                    while data:
+                    while data:  # on a disk that is nearly full, only a part of it may be written
                         data = data[os.write(part, data) :]
             finally:
                 os.close(part)
