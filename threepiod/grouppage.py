@@ -44,9 +44,9 @@ _PASS: Final = str(Status.PASS)
 _SKIP: Final = str(Status.SKIP)
 _BEGIN: Final = {standing: f"- {SYMBOLS[standing]} `".encode() for standing in (_PASS, _SKIP)}
 """How the line of a test begins that is told by a line alone."""
-_TICKS: Final = {_PASS: 1, _SKIP: 3}
-"""Backticks of such a line, after its beginning."""
-_PLAIN: Final = bytes(range(0x20, 0x7F)) + b"\n"
+_TICKS: Final = {_PASS: b"`\n", _SKIP: b"```\n"}
+"""What is left of such a line, after its beginning, without the characters that need no escaping."""
+_HARMLESS: Final = bytes(byte for byte in range(0x20, 0x7F) if byte != ord("`"))
 _REASON: Final = ('{"skipReason":"', '"}')
 """What stands before and behind the reason of a test that was skipped, in the JSON of its details, if that is all of it."""
 Row = tuple[Any, ...]
@@ -188,9 +188,7 @@ class GroupPage:
         text = "\n".join(lines)
         data = text.encode("ascii") if text.isascii() else b""
         if (
-            data.count(b"`") == len(lines) * _TICKS[standing]
-            and data.count(b"\n") == len(lines) - 1
-            and not data.translate(None, _PLAIN)
+            data.translate(None, _HARMLESS) == (_TICKS[standing] * len(lines))[:-1]
             and b"##" not in data
             and (data[:1] >= b";" or not (data[:1] in b" :" or b"\n:" in data or b"\n " in data))
         ):
@@ -206,10 +204,10 @@ class GroupPage:
     def _escaped(self, row: Row) -> str:
         if len(row) == 6:
             nodeid, seq, _, duration, worker, _ = row
-            return case_lines(self.name, Case(nodeid, Status.PASS, 1, None, duration, worker, ()))
+            return "".join(case_lines(self.name, Case(nodeid, Status.PASS, 1, None, duration, worker, ())))
         nodeid, seq, standing, phase, _, duration, worker, _, details = row
         said = (of_row((nodeid, seq, standing, phase, None, duration, worker, details)),) if details else ()
-        return case_lines(self.name, Case(nodeid, standing, 1, None, duration, worker, said))
+        return "".join(case_lines(self.name, Case(nodeid, standing, 1, None, duration, worker, said)))
 
     def add(self, case: Case, left_out: int = 0) -> None:
         """Add a test that is told at length, or has no outcome; `left_out` of its results are not in it."""
@@ -238,7 +236,9 @@ class GroupPage:
         standing = standing_of(case)
         if standing in self._plain:
             self._write_plain(standing)  # those before it
-        self._section(standing).write(case_lines(self.name, case, left_out))
+        section = self._section(standing)
+        for text in case_lines(self.name, case, left_out):
+            section.write(text)
         self.counts[standing] += 1
         self.spent += microseconds(case.duration_ms)
 

@@ -5,6 +5,7 @@ Not here: which groups are at work, and what is made of the rows (`pages.py`).
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Final
 
 from threepio_client.events import Status
@@ -45,7 +46,7 @@ class KeptGroup:
 
     def are_apart(self) -> bool:
         """Return whether each test that passed has one row, none is among the others, and none is named like the group."""
-        names = {row[0] for row in self.passed}
+        names = set(map(itemgetter(0), self.passed))
         return (
             len(names) == len(self.passed)
             and self.name not in names

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import logging
 import logging.handlers
 import math
@@ -43,6 +44,8 @@ ACTIVATED_IDLE_EXIT_S: Final = 3600.0
 """What an idle daemon holds, 40 MiB, is given back where the next connection starts it again."""
 LOG_BYTES: Final = 2 * 1024 * 1024
 LOG_FILES: Final = 3
+NEW_OBJECTS: Final = 50_000
+"""Objects that are made and not freed before garbage is looked for: more than there are rows that wait (`reports.py`)."""
 LARGE_BLOCK: Final = 128 * 1024
 """Bytes; the allocator's own first value."""
 _M_TRIM_THRESHOLD: Final = -1
@@ -74,6 +77,7 @@ def run_daemon(settings: Settings, ready: Callable[[], None], *, to_stderr: bool
     state_dir = settings.places
     raise_descriptor_limit()
     _give_memory_back()
+    gc.set_threshold(NEW_OBJECTS)
     limits = settings_module.load_daemons()
     service = Service()
     if limits.idle_exit_s is None:

@@ -9,15 +9,20 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
+from sys import maxsize
 from typing import Any, Final
 
 from threepio_client.causes import fingerprint, message_of
-from threepio_client.report.markdown import EXAMPLES_SHOWN, Told
+from threepio_client.report.markdown import BAD, EXAMPLES_SHOWN, Told
+from threepiod.grouppage import Row
 
 FAILURES: Final = 50
 """Failures that are taken in together."""
 FINGERPRINTS: Final = 16
 """Messages, of up to 64 KiB, whose cause is known without looking again."""
+_STORED: Final = f"""
+    SELECT r.seq, r.phase, r.details, t.nodeid FROM results r CROSS JOIN tests t ON t.id = r.test
+    WHERE r.run = ? AND r.seq > ? AND r.seq <= ? AND r.status IN {tuple(map(str, BAD))} ORDER BY r.seq LIMIT ?"""
 TABLE: Final = """
     CREATE TEMP TABLE IF NOT EXISTS causes (
         run INTEGER, fingerprint TEXT, first INTEGER, count INTEGER, error_type TEXT, place TEXT, message TEXT,
@@ -39,22 +44,37 @@ class Causes:
         self._store = store
         self._key = key
         self._seq = 0
+        self._taken: list[Row] = []
+        self._since = maxsize  # of none is known that all of its rows are taken
         self._fingerprints: dict[tuple[str, ...], str] = {}
         self._more: Counter[str] = Counter()
 
+    def take(self, results: list[Row]) -> None:
+        """Keep the failures among rows until they are folded, so that the store need not be asked for them."""
+        if self._since < maxsize:
+            self._taken += [row for row in results if row[2] in BAD and row[1] > self._seq]
+
+    def keep_from(self, seq: int) -> None:
+        """Know that the rows that are taken from now on are those after this line; what lies before is in the store."""
+        self._taken, self._since = [], seq
+
     def fold(self, until: int, *, has_broken: bool) -> bool:
-        """Take in some failures; return whether there were any.
+        """Take in some failures; return whether there is more.
 
         Args:
-            until: the last line that is looked at.
+            until: the last line that is looked at, and of which rows were taken.
             has_broken: whether something could not be collected: the table `broken`.
         """
-        rows = self._store.execute(
-            "SELECT r.seq, r.phase, r.details, t.nodeid FROM results r CROSS JOIN tests t ON t.id = r.test "
-            "WHERE r.run = ? AND r.seq > ? AND r.seq <= ? AND r.status IN ('FAIL', 'ERROR') ORDER BY r.seq LIMIT ?",
-            (self._key, self._seq, until, FAILURES),
-        ).fetchall()
-        until = rows[-1][0] if len(rows) == FAILURES else until
+        if self._seq >= until:
+            return False
+        if self._seq < self._since:
+            last = min(until, self._since)
+            rows = self._store.execute(_STORED, (self._key, self._seq, last, FAILURES)).fetchall()
+        else:
+            last = until
+            rows = [(row[1], row[3], row[8], row[0]) for row in self._taken[:FAILURES]]
+            del self._taken[:FAILURES]
+        until = rows[-1][0] if len(rows) == FAILURES else last
         if has_broken:
             found = self._store.execute(
                 "SELECT e.seq, 'collect', e.payload, NULL FROM broken b CROSS JOIN events e "
@@ -66,7 +86,7 @@ class Causes:
             details = json.loads(text) if text else {}
             self._take(seq, details.get("error"), str(phase), str(nodeid or details.get("nodeid")))
         self._seq = until
-        return bool(rows)
+        return True
 
     def _take(self, seq: int, error: object, phase: str, nodeid: str) -> None:
         found: dict[str, Any] = error if isinstance(error, dict) else {}

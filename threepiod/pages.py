@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from heapq import merge
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from sys import maxsize
 from typing import Any, Final, NamedTuple
@@ -66,9 +67,10 @@ _OLDEST: Final = (
     "SELECT name, kept, counts FROM pages WHERE run = ? AND NOT due AND written >= 0 ORDER BY written LIMIT 1"
 )
 _COLLECT: Final = str(Phase.COLLECT)
+_nodeid: Final = itemgetter(0)
 _ALONE: Final = frozenset(map(str, (Status.FAIL, Status.ERROR, Status.XFAIL, Status.XPASS, Status.SKIP)))
-_SAID_APART: Final = ('"subtest":', '"attempt":', '"countedAs":', '"takenBack":')
-"""In details: there is more to be known of the test than this result."""
+_SAID_APART: Final = frozenset({"subtest", "attempt", "countedAs", "takenBack"})
+"""Keys of details: there is more to be known of the test than this result."""
 _STATUSES: Final = tuple(map(str, Status))
 """Those that are known: a result with another one is no outcome, unless it says what it counts as."""
 _GROUP_EVENTS: Final = (str(EventType.GROUP_START), str(EventType.GROUP_RESULT), str(EventType.COLLECTION_ERROR))
@@ -138,6 +140,7 @@ class Pages:
 
     def take(self, passed: list[Row], results: list[Row]) -> None:
         """Take the rows of a batch that was stored, the next after those that were taken before."""
+        self._causes.take(results)
         for row in results:
             if row[3] == _COLLECT:
                 self._mark(row[0].partition("::")[0], is_due=True)  # a file that was skipped is no group of tests
@@ -149,6 +152,7 @@ class Pages:
     def keep_from(self, seq: int) -> None:
         """Know that the rows that are taken from now on are those after this line; what lies before is in the store."""
         self._forget_rows(seq)
+        self._causes.keep_from(seq)
         self._store.execute("UPDATE pages SET kept = 0 WHERE run = ?", (self._key,))
 
     def _forget_rows(self, since: int) -> None:
@@ -433,9 +437,9 @@ class Pages:
         rows: Iterable[Row]
         if kept is not None and kept.are_apart():
             if kept.passed:
-                page.add_passed(sorted(kept.passed))
+                page.add_passed(sorted(kept.passed, key=_nodeid))
             skipped, results = kept.skipped_apart()
-            if skipped and not page.add_skipped(sorted(skipped)):
+            if skipped and not page.add_skipped(sorted(skipped, key=_nodeid)):
                 results = kept.results
             rows = map(self._whole, sorted(results))
         elif kept is not None:
@@ -479,9 +483,9 @@ class Pages:
         status, crc, details = row[2], row[7], row[8]
         if status not in _ALONE or crc is None or not isinstance(details, str) or self._slots:
             return False
-        if any(found in details for found in _SAID_APART) or row[0] == page.name:
-            return False
         result = self._result(row)
+        if not _SAID_APART.isdisjoint(result.details) or row[0] == page.name:
+            return False
         page.results += 1
         page.ran += 1
         page.add(Case(result.nodeid, status, 1, result.started, result.duration_ms, result.worker, (result,)))

@@ -317,7 +317,7 @@ def sections_of(name: str, cases: Iterable[Case], *, level: int = 2) -> Iterator
     """Yield the sections of a group's tests, one for each standing that there is, below headings of this level."""
     sections: dict[str, list[str]] = {}
     for case in cases:
-        sections.setdefault(standing_of(case), []).append(case_lines(name, case))
+        sections.setdefault(standing_of(case), []).append("".join(case_lines(name, case)))
     for standing in SYMBOLS:
         if standing in sections:
             yield section_head(standing, len(sections[standing]), level=level)
@@ -334,8 +334,8 @@ def standing_of(case: Case) -> str:
     return case.standing if case.standing in SYMBOLS else OTHER
 
 
-def case_lines(group: str, case: Case, left_out: int = 0) -> str:
-    """Return the line of a test, and what more is said of it, indented.
+def case_lines(group: str, case: Case, left_out: int = 0) -> tuple[str, str]:
+    """Return the line of a test, and what more is said of it, indented: apart, because most often only that is ASCII.
 
     Args:
         group: the file that it is in.
@@ -353,11 +353,13 @@ def case_lines(group: str, case: Case, left_out: int = 0) -> str:
         line += f", {code(case.standing)}"
     left_out += max(len(case.results) - RESULTS_SHOWN, 0)
     if len(case.results) == 1 and not left_out and not _is_told_at_length(case.results[0]):
-        return line + (f": {code(reason)}\n" if (reason := case.results[0].reason) else "\n")
+        return line + (f": {code(reason)}\n" if (reason := case.results[0].reason) else "\n"), ""
     parts = [part for result in case.results[:RESULTS_SHOWN] for part in _result_parts(result)]
     if left_out:
         parts.append(f"and {left_out} more results: `threepio show` has them")
-    return "\n\n".join([line, *map(_indented, parts)]) + ("\n\n" if parts else "\n")
+    if not parts:
+        return f"{line}\n", ""
+    return f"{line}\n\n", "\n\n".join(map(_indented, parts)) + "\n\n"
 
 
 def _is_told_at_length(result: Result) -> bool:
@@ -399,7 +401,7 @@ def front_matter(facts: Mapping[str, Any]) -> str:
 
 
 def _yaml(value: object) -> str:
-    if type(value) is int:
+    if type(value) is int or type(value) is float:
         return str(value)
     return _in_quotes(inert(value)) if isinstance(value, str) else json.dumps(value)
 
@@ -418,6 +420,8 @@ def _seconds(spent_us: int) -> str:
 
 def microseconds(milliseconds: object) -> int:
     """Return a duration in whole microseconds, as adapters measure it; a foreign writer may have put anything there."""
+    if type(milliseconds) is float and 0.0 <= milliseconds <= LONGEST_MS:
+        return int(milliseconds * 1000 + 0.5)
     if not isinstance(milliseconds, int | float):
         return 0
     return int(min(max(milliseconds, 0.0), LONGEST_MS) * 1000 + 0.5)

@@ -103,7 +103,7 @@ class Folder:
     def __init__(self, fd: int) -> None:
         """Take an open directory, which `close` closes."""
         self._fd = fd
-        self._last: tuple[str, int] = ("", fd)
+        self._below: list[tuple[str, int]] = []
 
     def __enter__(self) -> Folder:
         return self
@@ -113,11 +113,10 @@ class Folder:
 
     def close(self) -> None:
         """Close the directory; a second call does nothing."""
-        if self._last[1] != self._fd:
-            os.close(self._last[1])
+        self._leave(0)
         if self._fd >= 0:
             os.close(self._fd)
-        self._fd, self._last = -1, ("", -1)
+        self._fd = -1
 
     def write(self, page: str, parts: Iterable[str | bytes]) -> None:
         """Write a page: whole or not at all.
@@ -173,22 +172,20 @@ class Folder:
             return
 
     def _directory(self, path: str) -> int:
-        if not path:
-            return self._fd
-        if path != self._last[0]:
-            fd = os.dup(self._fd)
-            try:
-                for name in path.split("/"):
-                    below = _made(fd, name, replaces=True)
-                    os.close(fd)
-                    fd = below
-            except BaseException:
-                os.close(fd)
-                raise
-            if self._last[1] != self._fd:
-                os.close(self._last[1])
-            self._last = path, fd
-        return self._last[1]
+        """Return a directory, made if it is not there; those on the way to it stay open for the next one."""
+        names = path.split("/") if path else []
+        common = 0
+        while common < min(len(names), len(self._below)) and names[common] == self._below[common][0]:
+            common += 1
+        self._leave(common)
+        for name in names[common:]:
+            self._below.append((name, _made(self._below[-1][1] if self._below else self._fd, name, replaces=True)))
+        return self._below[-1][1] if self._below else self._fd
+
+    def _leave(self, depth: int) -> None:
+        """Close the directories that are deeper than this."""
+        while len(self._below) > depth:
+            os.close(self._below.pop()[1])
 
 
 def open_run(base: Path, run_id: str, *, is_new: Callable[[str], bool] = lambda _: True) -> Folder:
