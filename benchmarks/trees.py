@@ -60,7 +60,7 @@ class Measured:
 
 def add_parser(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
-    add_options(parser, "trees", rounds=3)
+    add_options(parser, "trees", rounds=5)
     parser.add_argument("--state", type=Path, required=True, metavar="DIR", help="a state directory with one run")
     parser.add_argument("--rate", type=float, default=3600, metavar="N", help="events a second (default: %(default)g)")
     parser.set_defaults(run=run)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from heapq import merge
+from operator import itemgetter
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any, Final
@@ -37,6 +38,7 @@ SPOOL_SIZE: Final = 512 * 1024
 READ_SIZE: Final = 64 * 1024
 LINES: Final = 500
 """Lines of a page that are looked at and written together: less than the allocator gives back each time."""
+_worker: Final = itemgetter(4)
 _SHORT_US: Final = 99_900
 _SHOWN: Final = [shown_ms(us) for us in range(0, _SHORT_US + 100, 100)]
 """Most durations, as they are shown."""
@@ -123,11 +125,11 @@ class GroupPage:
         Their names are ASCII without control characters other than DEL, their durations are not negative: `line.Passed`.
         """
         at = self._at
-        workers = {row[4] for row in rows}
+        is_alone = set(map(_worker, rows)) == {None}
         for first in range(0, len(rows), LINES):
             some = rows[first : first + LINES]
             spent = [int(row[3] * 1000 + 0.5) for row in some]
-            if workers == {None} and max(spent) < _SHORT_US:
+            if is_alone and max(spent) < _SHORT_US:
                 lines = [f"{row[0][at:]}` {_SHOWN[(us + 50) // 100]}" for row, us in zip(some, spent, strict=True)]
             else:
                 spent = [microseconds(row[3]) for row in some]
@@ -189,7 +191,7 @@ class GroupPage:
         data = text.encode("ascii") if text.isascii() else b""
         if (
             data.translate(None, _HARMLESS) == (_TICKS[standing] * len(lines))[:-1]
-            and b"##" not in data
+            and (b"#" not in data or b"##" not in data)
             and (data[:1] >= b";" or not (data[:1] in b" :" or b"\n:" in data or b"\n " in data))
         ):
             begin = _BEGIN[standing]

@@ -13,12 +13,14 @@ from threepiod.grouppage import Row
 
 ROWS_KEPT: Final = 24_000
 """350 bytes each; of a group that is let go the store is asked."""
-DETAILS_KEPT: Final = 1024 * 1024
+DETAILS_KEPT: Final = 2 * 1024 * 1024
 """Characters of details that are kept with rows; for more the store is asked."""
 SHORT: Final = 200
 """Characters of details that are kept with a row in any case."""
 ASK: Final = "?"
 """In the place of details that are not kept."""
+_nodeid: Final = itemgetter(0)
+_status: Final = itemgetter(2)
 _PASS: Final = str(Status.PASS)
 _SKIP: Final = str(Status.SKIP)
 
@@ -46,19 +48,20 @@ class KeptGroup:
 
     def are_apart(self) -> bool:
         """Return whether each test that passed has one row, none is among the others, and none is named like the group."""
-        names = set(map(itemgetter(0), self.passed))
+        names = set(map(_nodeid, self.passed))
         return (
             len(names) == len(self.passed)
             and self.name not in names
-            and not any(row[0] in names or row[2] == _PASS for row in self.results)
+            and names.isdisjoint(map(_nodeid, self.results))
+            and _PASS not in map(_status, self.results)
         )
 
     def skipped_apart(self) -> tuple[list[Row], list[Row]]:
         """Return the rows of tests that were skipped, and the others; none of them if a test has more than one."""
         skipped = [row for row in self.results if row[2] == _SKIP]
-        names = {row[0] for row in skipped}
+        names = set(map(_nodeid, skipped))
         others = [row for row in self.results if row[2] != _SKIP]
-        if len(names) < len(skipped) or any(row[0] in names for row in others):
+        if len(names) < len(skipped) or not names.isdisjoint(map(_nodeid, others)):
             return [], self.results
         return skipped, others
 
