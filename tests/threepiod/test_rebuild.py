@@ -291,19 +291,25 @@ def test_new_runs_are_numbered_by_their_start(place: Place) -> None:
 
 KILLED = """
 import os, signal, sys
-from threepiod import rebuild
-from tests.threepiod.test_rebuild import StateDir
 from pathlib import Path
+from threepio_client.paths import StateDir
+from threepiod import rebuild
 
-calls = 0
 def watch(name, args):
     global calls
     if name in {"os.link", "os.rename", "os.remove", "sqlite3.connect"}:
         calls += 1
-        if calls == int(sys.argv[2]):
+        if calls == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
-sys.addaudithook(watch)
-rebuild.rebuild(StateDir(Path(sys.argv[1])))
+
+for line in sys.stdin:
+    calls, kill_at = 0, int(line)
+    pid = os.fork()  # it has imported everything
+    if not pid:
+        sys.addaudithook(watch)
+        rebuild.rebuild(StateDir(Path(sys.argv[1])))
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
 
 
@@ -313,15 +319,21 @@ def test_killed_at_any_moment_it_leaves_a_store_that_works(stored: Place, damage
         stored.state_dir.store.with_name("store.sqlite3-wal").write_bytes(b"the log of another store" * 1000)
         overwrite(stored.state_dir.store, 3, share=0.3)
     kills = 0
-    while True:
-        done = subprocess.run([sys.executable, "-c", KILLED, str(stored.state_dir.path), str(kills + 1)], check=False)
-        if done.returncode == 0:
-            break
-        kills += 1
-        assert done.returncode == -9
-        assert stored.state_dir.store.exists()
-        if not damaged:
-            assert len(ids_of(stored.state_dir.store)) == RUNS
+    command = [sys.executable, "-c", KILLED, str(stored.state_dir.path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as again:
+        assert again.stdin is not None
+        assert again.stdout is not None
+        while True:
+            again.stdin.write(f"{kills + 1}\n")
+            again.stdin.flush()
+            code = int(again.stdout.readline())
+            if code == 0:
+                break
+            kills += 1
+            assert code == -9
+            assert stored.state_dir.store.exists()
+            if not damaged:
+                assert len(ids_of(stored.state_dir.store)) == RUNS
     assert kills >= 5
     with closing(sqlite3.connect(stored.state_dir.store)) as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
