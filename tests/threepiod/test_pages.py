@@ -48,6 +48,8 @@ OTHERS: Cases = [
     ("a.py::test_5b", "XFAIL", {"xfailReason": "known", "error": ERROR}),
     ("a.py::test_6b", "RERUN", {"error": ERROR}),
     ("a.py::test_6b", "PASS", {"attempt": 2}),
+    ("a.py::test_6c", "FAIL", {"attempt": 2, "error": ERROR}),
+    ("a.py::test_6d", "FAIL", {"subtest": {"message": "one"}, "error": ERROR}),
     ("a.py::test_7", "ERROR", {"phase": "teardown", "error": ERROR}),
     ("a.py::test_8", "PASS", {}),
     ("a.py::test_9b", "PASS", {"worker": "gw1"}),

@@ -1,0 +1,91 @@
+"""Causes of a run's failures: the same ones, whether the rows are at hand or are read from the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.place import Place
+from tests.report.test_model import ERROR, Cases, write_run
+from tests.threepiod.test_pages import rows_of
+from threepio_client.archive import Archive
+from threepio_client.report.markdown import Told
+from threepiod import pagecauses
+from threepiod.grouppage import Row
+from threepiod.pagecauses import Causes
+from threepiod.pages import prepare
+from threepiod.rebuild import rebuild
+
+OTHER_ERROR = {**ERROR, "message": "something else", "location": "b.py:7"}
+CASES: Cases = [
+    (f"a.py::test_{number}", "PASS" if number % 3 == 0 else "FAIL", {} if number % 3 == 0 else {"error": error})
+    for number in range(12)
+    for error in [OTHER_ERROR if number % 4 == 1 else ERROR]
+]
+
+
+@contextmanager
+def causes(place: Place) -> Iterator[tuple[Causes, list[Row]]]:
+    """Yield the causes of a run of CASES, and the rows of those that are not known as passed."""
+    write_run(place, [nodeid for nodeid, _, _ in CASES], CASES, exit_code=1)
+    rebuild(place.state_dir)
+    archive = Archive(place.state_dir)
+    stored = archive.stored("run")
+    assert stored is not None
+    with archive.reading() as store:
+        assert store is not None
+        prepare(store)
+        yield Causes(store, stored.key), [row for _, others in rows_of(place) for row in others]
+
+
+def told(found: Causes, until: int) -> list[Told]:
+    while found.fold(until, has_broken=False):
+        pass
+    return found.told()
+
+
+@pytest.mark.parametrize("failures", [2, 50])
+@pytest.mark.parametrize("at_hand", [0, 1, 5, 8])
+def test_rows_at_hand_are_as_good_as_those_of_the_store(
+    place: Place, monkeypatch: pytest.MonkeyPatch, failures: int, at_hand: int
+) -> None:
+    monkeypatch.setattr(pagecauses, "FAILURES", failures)
+    with causes(place) as (found, rows):
+        last = rows[-1][1]
+        found.keep_from(rows[-at_hand - 1][1] if at_hand < len(rows) else 0)
+        found.take(rows[len(rows) - at_hand :])
+        by_rows = told(found, last)
+
+        assert sorted(cause.failures for cause in by_rows) == [2, 6]
+        assert [cause.message for cause in by_rows] == ["no", "something else"]
+        assert by_rows[0].examples == [("call", f"a.py::test_{number}") for number in (2, 4, 7, 8, 10)]
+
+
+def test_rows_that_the_store_gave_before_are_not_counted_again(place: Place) -> None:
+    with causes(place) as (found, rows):
+        last = rows[-1][1]
+        told(found, rows[4][1])
+        found.keep_from(rows[2][1])
+        found.take(rows[3:])
+
+        assert sum(cause.failures for cause in told(found, last)) == len(rows)
+
+
+def test_rows_of_which_some_were_lost_are_read_from_the_store(place: Place) -> None:
+    with causes(place) as (found, rows):
+        last = rows[-1][1]
+        found.keep_from(0)
+        found.take(rows[:3])
+        found.keep_from(rows[5][1])
+        found.take(rows[6:])
+
+        assert sum(cause.failures for cause in told(found, last)) == len(rows)
+
+
+def test_rows_before_it_is_known_that_all_are_taken_are_passed_over(place: Place) -> None:
+    with causes(place) as (found, rows):
+        found.take(rows[:3])
+
+        assert sum(cause.failures for cause in told(found, rows[-1][1])) == len(rows)
