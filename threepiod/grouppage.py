@@ -19,7 +19,6 @@ from typing import IO, Any, Final
 from threepio_client.events import Payload, Status
 from threepio_client.report.markdown import (
     BAD,
-    LONGEST_MS,
     RESULTS_SHOWN,
     SYMBOLS,
     case_lines,
@@ -38,7 +37,6 @@ SPOOL_SIZE: Final = 512 * 1024
 READ_SIZE: Final = 64 * 1024
 LINES: Final = 500
 """Lines of a page that are looked at and written together: less than the allocator gives back each time."""
-_worker: Final = itemgetter(4)
 _SHORT_US: Final = 99_900
 _SHOWN: Final = [shown_ms(us) for us in range(0, _SHORT_US + 100, 100)]
 """Most durations, as they are shown."""
@@ -54,6 +52,8 @@ _REASON: Final = ('{"skipReason":"', '"}')
 Row = tuple[Any, ...]
 """(node id, seq, started, duration, worker, crc) of a test that passed, or (node id, seq, status, phase, started, duration,
 worker, crc, details): `Batch.passed` and `Batch.results`."""
+nodeid_of: Final = itemgetter(0)
+"""Return the node id of a row."""
 
 
 class Several:
@@ -125,11 +125,11 @@ class GroupPage:
         Their names are ASCII without control characters other than DEL, their durations are not negative: `line.Passed`.
         """
         at = self._at
-        is_alone = set(map(_worker, rows)) == {None}
+        has_workers = any(map(itemgetter(4), rows))
         for first in range(0, len(rows), LINES):
             some = rows[first : first + LINES]
             spent = [int(row[3] * 1000 + 0.5) for row in some]
-            if is_alone and max(spent) < _SHORT_US:
+            if not has_workers and max(spent) < _SHORT_US:
                 lines = [f"{row[0][at:]}` {_SHOWN[(us + 50) // 100]}" for row, us in zip(some, spent, strict=True)]
             else:
                 spent = [microseconds(row[3]) for row in some]
@@ -166,7 +166,7 @@ class GroupPage:
                 return False
         if end is None or type(duration) is not float or not nodeid.startswith(self._begin):
             return False
-        spent = int(duration * 1000 + 0.5) if 0 <= duration < LONGEST_MS else microseconds(duration)
+        spent = microseconds(duration)
         plain = self._plain[standing]
         plain.lines.append(f"{nodeid[self._at :]}` {_took(spent, worker)}{end}")
         plain.rows.append(row)

@@ -9,7 +9,7 @@ from operator import itemgetter
 from typing import Final
 
 from threepio_client.events import Status
-from threepiod.grouppage import Row
+from threepiod.grouppage import Row, nodeid_of
 
 ROWS_KEPT: Final = 24_000
 """350 bytes each; of a group that is let go the store is asked."""
@@ -19,7 +19,6 @@ SHORT: Final = 200
 """Characters of details that are kept with a row in any case."""
 ASK: Final = "?"
 """In the place of details that are not kept."""
-_nodeid: Final = itemgetter(0)
 _status: Final = itemgetter(2)
 _PASS: Final = str(Status.PASS)
 _SKIP: Final = str(Status.SKIP)
@@ -48,20 +47,20 @@ class KeptGroup:
 
     def are_apart(self) -> bool:
         """Return whether each test that passed has one row, none is among the others, and none is named like the group."""
-        names = set(map(_nodeid, self.passed))
+        names = set(map(nodeid_of, self.passed))
         return (
             len(names) == len(self.passed)
             and self.name not in names
-            and names.isdisjoint(map(_nodeid, self.results))
+            and names.isdisjoint(map(nodeid_of, self.results))
             and _PASS not in map(_status, self.results)
         )
 
     def skipped_apart(self) -> tuple[list[Row], list[Row]]:
         """Return the rows of tests that were skipped, and the others; none of them if a test has more than one."""
         skipped = [row for row in self.results if row[2] == _SKIP]
-        names = set(map(_nodeid, skipped))
+        names = set(map(nodeid_of, skipped))
         others = [row for row in self.results if row[2] != _SKIP]
-        if len(names) < len(skipped) or not names.isdisjoint(map(_nodeid, others)):
+        if len(names) < len(skipped) or not names.isdisjoint(map(nodeid_of, others)):
             return [], self.results
         return skipped, others
 

@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from heapq import merge
 from itertools import chain
-from operator import itemgetter
 from pathlib import Path
 from sys import maxsize
 from typing import Any, Final, NamedTuple
@@ -36,7 +35,7 @@ from threepio_client.report.markdown import (
 from threepio_client.report.model import NEVER_RAN, Case, by_test, tests_of
 from threepio_client.report.tree import RUN_PAGE, Folder, back_from, page_of
 from threepio_client.results import Result, of_row
-from threepiod.grouppage import GroupPage, Row, Several
+from threepiod.grouppage import GroupPage, Row, Several, nodeid_of
 from threepiod.keptrows import ASK, KeptGroup, KeptRows
 from threepiod.pagecauses import TABLE, Causes
 
@@ -67,7 +66,6 @@ _OLDEST: Final = (
     "SELECT name, kept, counts FROM pages WHERE run = ? AND NOT due AND written >= 0 ORDER BY written LIMIT 1"
 )
 _COLLECT: Final = str(Phase.COLLECT)
-_nodeid: Final = itemgetter(0)
 _ALONE: Final = frozenset(map(str, (Status.FAIL, Status.ERROR, Status.XFAIL, Status.XPASS, Status.SKIP)))
 _SAID_APART: Final = frozenset({"subtest", "attempt", "countedAs", "takenBack"})
 """Keys of details: there is more to be known of the test than this result."""
@@ -437,9 +435,9 @@ class Pages:
         rows: Iterable[Row]
         if kept is not None and kept.are_apart():
             if kept.passed:
-                page.add_passed(sorted(kept.passed, key=_nodeid))
+                page.add_passed(sorted(kept.passed, key=nodeid_of))
             skipped, results = kept.skipped_apart()
-            if skipped and not page.add_skipped(sorted(skipped, key=_nodeid)):
+            if skipped and not page.add_skipped(sorted(skipped, key=nodeid_of)):
                 results = kept.results
             rows = map(self._whole, sorted(results))
         elif kept is not None:
