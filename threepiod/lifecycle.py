@@ -45,7 +45,7 @@ ACTIVATED_IDLE_EXIT_S: Final = 3600.0
 LOG_BYTES: Final = 2 * 1024 * 1024
 LOG_FILES: Final = 3
 NEW_OBJECTS: Final = 50_000
-"""Objects that are made and not freed before garbage is looked for: more than there are rows of a run that wait (`reports.py`)."""
+"""Objects that are made and not freed before garbage is looked for: more than a run has rows that wait (`reports.py`)."""
 LARGE_BLOCK: Final = 128 * 1024
 """Bytes; the allocator's own first value."""
 _M_TRIM_THRESHOLD: Final = -1
