@@ -59,7 +59,6 @@ class Queries:
             "status": self._status,
             "runs": self._runs,
             "failures": self._failures,
-            "find": self._find,
             "observe": self._observe,
             "remove": self._remove,
             "stop": self._stop,

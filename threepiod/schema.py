@@ -71,4 +71,12 @@ MIGRATIONS: Final = (
             "CREATE INDEX conflicts_by_run ON conflicts (run, seq)",
         ),
     ),
+    Migration(
+        name="0003-runs-listed-from-an-index",
+        statements=(
+            # Every question begins with when each run began; a run's own row has its snapshot, of kilobytes.
+            "DROP INDEX runs_by_start",
+            "CREATE INDEX runs_by_start ON runs (started, run_id)",
+        ),
+    ),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -162,10 +162,17 @@ class Archive:
         """Return the run id that a reference means: an id, a unique prefix of one, or `latest`.
 
         Raises:
-                NoSuchRun: there is no such run, or several.
+            NoSuchRun: there is no such run, or several.
             NoPlace: the state directory cannot be read.
         """
+        if reference != "latest" and self.stored(reference) is not None:
+            return reference  # nearly always, where it is a program that asks
         return find_run(self.run_ids(), reference)
+
+    def is_over(self, run_id: str) -> bool:
+        """Return whether the store has all that there is of a run."""
+        stored = self.stored(run_id)
+        return stored is not None and stored.final
 
     def stored(self, run_id: str) -> StoredRun | None:
         """Return what the store has of a run, or None."""
@@ -381,7 +388,7 @@ class Archive:
                     "threepiod stop, threepiod rebuild, threepiod start"
                 ) from error
 
-    def _files(self, without: Container[str]) -> dict[str, dict[int, Path]]:
+    def _files(self, without: Collection[str]) -> dict[str, dict[int, Path]]:
         try:
             return runs_of(self.state_dir, without)
         except FileNotFoundError:

@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 import zlib
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +23,8 @@ from threepio_client.paths import COMPRESSED, FILES_LIMIT, SPARE_FROM, StateDir
 
 NO_RUNS: Final = "there are no runs yet: run your tests with the plugin installed, or with: threepio run -- pytest"
 PLAIN: Final = ".jsonl"
+_OF_A_RUN: Final = (PLAIN, PLAIN + COMPRESSED, ".observed" + PLAIN)
+"""Endings of a run's first file, compressed or not, and of its observations."""
 _NUMBERED: Final = re.compile(r"(?P<base>.+)\.(?P<number>[1-9][0-9]{0,3})")
 
 
@@ -42,7 +44,7 @@ def journal_files(state_dir: StateDir, run_id: str) -> dict[int, Path]:
     return found
 
 
-def runs_of(state_dir: StateDir, without: Container[str] = ()) -> dict[str, dict[int, Path]]:
+def runs_of(state_dir: StateDir, without: Collection[str] = ()) -> dict[str, dict[int, Path]]:
     """Return the files of every run, by run id and number; those in the spare directory included.
 
     Args:
@@ -53,18 +55,17 @@ def runs_of(state_dir: StateDir, without: Container[str] = ()) -> dict[str, dict
         OSError: the journals directory cannot be listed.
     """
     found: dict[str, dict[int, Path]] = {}
-    listed = {state_dir.journals: set(os.listdir(state_dir.journals))}
+    # There may be thousands of names, and every question begins here.
+    unwanted = {f"{run_id}{end}" for run_id in without for end in _OF_A_RUN}
+    listed = {state_dir.journals: set(os.listdir(state_dir.journals)) - unwanted}
     if state_dir.spare is not None and state_dir.spare.is_dir():
-        listed[state_dir.spare] = set(os.listdir(state_dir.spare))
-    # Paths are made of what is a journal only: there may be thousands of names, and every question begins here.
+        listed[state_dir.spare] = set(os.listdir(state_dir.spare)) - unwanted
     stems = [(directory, name, _stem(name)) for directory, there in listed.items() for name in sorted(there)]
     # Where both are there, compressing was cut short: the plain file counts.
     stems = [
         (directory, name, stem)
         for directory, name, stem in stems
-        if stem
-        and stem not in without
-        and not (name.endswith(COMPRESSED) and name.removesuffix(COMPRESSED) in listed[directory])
+        if stem and not (name.endswith(COMPRESSED) and name.removesuffix(COMPRESSED) in listed[directory])
     ]
     known = {stem for _, _, stem in stems}
     for directory, name, stem in stems:

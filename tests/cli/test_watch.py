@@ -52,7 +52,7 @@ def rendered(screen: Screen, width: int, height: int) -> list[str]:
 def test_the_screen_fits(place: Place, failures: int, workers: int, width: int, height: int) -> None:
     write_live(place, "live", failures, workers)
 
-    lines = rendered(Screen(Source(place.settings, None), "live"), width, height)
+    lines = rendered(Screen(Source(place.settings), "live"), width, height)
 
     assert 1 <= len(lines) <= height
     assert all(len(line) <= width for line in lines)
@@ -71,7 +71,7 @@ def test_every_run_that_lives_is_watched_and_shares_the_screen(place: Place) -> 
     write_live(place, "two", 20, 2)
     write_journal(place.state_dir, "over", run_lines("over", 1))
 
-    screen = Screen(Source(place.settings, None), "latest")
+    screen = Screen(Source(place.settings), "latest")
 
     assert {view["run_id"] for view in screen.views} == {"one", "two"}
     for height in (50, 11, 2):
@@ -86,7 +86,7 @@ def test_a_test_is_shown_beside_its_usual_time(place: Place) -> None:
     )
     write_live(place, "live", 0, 1)
 
-    screen = Screen(Source(place.settings, None), "live")
+    screen = Screen(Source(place.settings), "live")
 
     assert any("of usually 0.5 s" in line for line in rendered(screen, 80, 24))
 
@@ -96,7 +96,7 @@ def test_a_worker_that_is_idle_keeps_its_lane(place: Place) -> None:
     workers = [event(22 + n, EventType.WORKER_START, {"worker": f"gw{n}", "process": {}}) for n in (1, 2)]
     write_journal(place.state_dir, "live", workers)
 
-    lines = rendered(Screen(Source(place.settings, None), "live"), 80, 24)
+    lines = rendered(Screen(Source(place.settings), "live"), 80, 24)
 
     assert [line.split()[:2] for line in lines if line.lstrip().startswith("gw")][1:] == [
         ["gw1", "idle"],

@@ -177,5 +177,5 @@ def test_a_daemon_takes_only_a_short_first_frame() -> None:
     daemon = Connection(Role.DAEMON)
     list(daemon.receive(to_frame(Hello(versions=[1], role="query", run={}, place=""))))
     daemon.send(Welcome(version=1, cursor=0, window=0))
-    (ask,) = daemon.receive(to_frame(Ask(id=1, name="find", params={"run": text})))
+    (ask,) = daemon.receive(to_frame(Ask(id=1, name="status", params={"run": text})))
     assert isinstance(ask, Ask)

@@ -1,6 +1,7 @@
-"""Where a command's answers come from: the daemon, or - where there is none - store and journals themselves.
+"""Where a command's answers come from: the daemon for what goes on, store and journals for what is over, and without it.
 
-Where the daemon answers, what reads store and journals is not even imported: it would take half of the command's time.
+The daemon is connected to with the first question that is for it: at full ingest it has other things to do than to answer
+what the files tell. Where it answers, what reads store and journals is not even imported.
 """
 
 from __future__ import annotations
@@ -32,15 +33,22 @@ T = TypeVar("T")
 
 
 class Source:
-    """Answers about runs.
+    """Answers about runs."""
 
-    Attributes:
-        has_daemon: whether a daemon answers.
-    """
-
-    def __init__(self, found: Settings, client: QueryClient | None) -> None:
+    def __init__(self, found: Settings) -> None:
         self.state_dir = found.places
-        self._client = client
+        self._settings = found
+
+    @cached_property
+    def _client(self) -> QueryClient | None:
+        """The connection to the daemon; None where there is none, which is said in one line if there should be one."""
+        found = self._settings
+        try:
+            return QueryClient.connect(found.socket, PATIENCE_S, state_dir=found.state_dir)
+        except (NoDaemon, Refused, SettingsError) as error:
+            if found.socket.exists() or isinstance(error, SettingsError):
+                say(f"threepio: {error}; this answer comes from store and journals", to_stderr=True)
+            return None
 
     @cached_property
     def archive(self) -> Archive:
@@ -51,11 +59,12 @@ class Source:
 
     @property
     def has_daemon(self) -> bool:
+        """Whether a daemon answers."""
         return self._client is not None
 
     def find(self, reference: str) -> str:
         """Return the run id that a reference means; raises NoSuchRun."""
-        return self._answer("find", {"run": reference}, lambda: self.archive.find(reference))
+        return self.archive.find(reference)
 
     def status(self, reference: str) -> dict[str, Any]:
         """Return the status answer of a run; raises NoSuchRun."""
@@ -74,10 +83,10 @@ class Source:
     def failures(self, reference: str) -> dict[str, Any]:
         """Return `status` and `failures` of a run; raises NoSuchRun."""
 
-        def from_files() -> dict[str, Any]:
-            return self.archive.failures(self.archive.find(reference))
-
-        return self._answer("failures", {"run": reference}, from_files)
+        run_id = self.find(reference)
+        if self.archive.is_over(run_id):
+            return self.archive.failures(run_id)
+        return self._answer("failures", {"run": run_id, "exact": True}, lambda: self.archive.failures(run_id))
 
     def observe(self, run_id: str, event_type: str, payload: dict[str, Any], timestamp: float) -> None:
         """Record an observation of a run; raises NoSuchRun while the daemon has not seen the run."""
@@ -95,6 +104,12 @@ class Source:
         if "archive" in vars(self) and self.archive.trouble:
             say(f"threepio: {self.archive.trouble}", to_stderr=True)
 
+    def close(self) -> None:
+        """Let go of the daemon, if it was asked."""
+        client = vars(self).get("_client")
+        if client is not None:
+            client.close()
+
     def _answer(self, question: str, params: dict[str, Any], from_files: Callable[[], T]) -> T:
         """Return the daemon's answer, or what the files say if it cannot give one."""
         if self._client is not None:
@@ -111,28 +126,19 @@ class Source:
 
 @contextmanager
 def open_source() -> Iterator[Source]:
-    """Connect to the daemon if there is one; say in one line if there should be one that does not answer.
+    """Make a source of answers.
 
     Raises:
         SettingsError: a setting cannot be used.
     """
     found = load_settings()
     _check_state_dir(found.state_dir)
-    client = None
+    source = Source(found)
     try:
-        client = QueryClient.connect(found.socket, PATIENCE_S, state_dir=found.state_dir)
-    except (NoDaemon, Refused, SettingsError) as error:
-        if found.socket.exists() or isinstance(error, SettingsError):
-            say(f"threepio: {error}; this answer comes from store and journals", to_stderr=True)
-    try:
-        source = Source(found, client)
-        try:
-            yield source
-        finally:
-            source.say_trouble()  # also where there is no such run or test: it may be in what could not be read
+        yield source
     finally:
-        if client is not None:
-            client.close()
+        source.say_trouble()  # also where there is no such run or test: it may be in what could not be read
+        source.close()
 
 
 def _check_state_dir(path: Path) -> None:
