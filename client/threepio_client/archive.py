@@ -138,9 +138,23 @@ class Archive:
         trouble: why the store could not be read, empty if it could or if there is none.
     """
 
-    def __init__(self, state_dir: StateDir) -> None:
+    def __init__(self, state_dir: StateDir, *, stays_open: bool = False) -> None:
+        """Begin to read.
+
+        Args:
+            state_dir: where store and journals are.
+            stays_open: the store is opened once for all that is asked, in one thread, until `close`.
+        """
         self.state_dir = state_dir
         self.trouble = ""
+        self._stays_open = stays_open
+        self._opened: tuple[tuple[int, int], sqlite3.Connection] | None = None
+
+    def close(self) -> None:
+        """Close the store, if it stayed open."""
+        if self._opened is not None:
+            self._opened[1].close()
+            self._opened = None
 
     def run_ids(self) -> list[str]:
         """Return the ids of all runs, the latest first."""
@@ -355,14 +369,35 @@ class Archive:
         Args:
             in_any_thread: the connection may be used in several threads, in one at a time.
         """
-        path = self.state_dir.store
-        if not path.exists():
+        store = self._open(in_any_thread=in_any_thread)
+        if store is None:
             yield None
             return
+        try:
+            yield store
+        except (sqlite3.Error, ValueError, TypeError, AttributeError) as error:  # the last three: its JSON is damaged
+            raise UnreadableStore(
+                f"the store {self.state_dir.store} is damaged ({error}). Make it again from the journals: "
+                "threepiod stop, threepiod rebuild, threepiod start"
+            ) from error
+        finally:
+            if not self._stays_open:
+                store.close()
+
+    def _open(self, *, in_any_thread: bool) -> sqlite3.Connection | None:
+        path = self.state_dir.store
+        try:
+            found = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        file = found.st_dev, found.st_ino
+        if self._opened is not None:
+            if self._opened[0] == file:
+                return self._opened[1]
+            self.close()  # it was made anew
         if why := foreign(path):
             self.trouble = f"the store {path} is not read, because {why}; this answer comes from the journals alone"
-            yield None
-            return
+            return None
         try:
             store = sqlite3.connect(
                 f"{path.as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S, check_same_thread=not in_any_thread
@@ -372,21 +407,10 @@ class Archive:
             is_older = str(error).startswith(("no such column", "no such table: runs"))
             why = "is of an older version, threepiod restart mends that" if is_older else f"cannot be read ({error})"
             self.trouble = f"the store {path} {why}; this answer comes from the journals alone"
-            yield None
-            return
-        with closing(store):
-            try:
-                yield store
-            except (
-                sqlite3.Error,
-                ValueError,
-                TypeError,
-                AttributeError,
-            ) as error:  # the last three: its JSON is damaged
-                raise UnreadableStore(
-                    f"the store {path} is damaged ({error}). Make it again from the journals: "
-                    "threepiod stop, threepiod rebuild, threepiod start"
-                ) from error
+            return None
+        if self._stays_open:
+            self._opened = file, store
+        return store
 
     def _files(self, without: Collection[str]) -> dict[str, dict[int, Path]]:
         try:

@@ -322,12 +322,15 @@ def _times_of_singles(
             return None, [], {}
         query = "SELECT test FROM results WHERE run = ? GROUP BY test HAVING count(*) > 1"
         several = [test for (test,) in store.execute(query, (stored.key,))]
-        single = "run = ? AND phase IS NOT 'collect' AND test NOT IN (SELECT value FROM json_each(?))"
-        values = (stored.key, json.dumps(several))
+        values: list[Any] = [stored.key]
+        single = "run = ? AND phase IS NOT 'collect'"
+        if several:
+            single += " AND test NOT IN (SELECT value FROM json_each(?))"
+            values.append(json.dumps(several))
         tests = store.execute(
             "SELECT t.nodeid, s.status, s.duration, s.seq FROM (SELECT test, seq, status, ifnull(duration, 0.0) AS duration "
             f"FROM results WHERE {single} ORDER BY duration DESC, seq LIMIT ?) s JOIN tests t ON t.id = s.test",
-            (*values, number),
+            [*values, number],
         )
         slowest = [TestTime(*row) for row in tests]
         files = store.execute(
@@ -354,8 +357,10 @@ def odd_tests(archive: Archive, run_ids: Collection[str]) -> set[int] | None:
         keys = [key for (key,) in store.execute(query, (names,))]
         if len(keys) < len(set(run_ids)):
             return None
+        # What is in nearly every row is asked first: this takes a third of the time.
         query = (
-            "SELECT test FROM results WHERE run = ? AND NOT (status NOT IN ('FAIL', 'ERROR', 'RERUN') "
+            "SELECT test FROM results WHERE run = ? AND (status <> 'PASS' OR phase IS NOT 'call') "
+            "AND NOT (status NOT IN ('FAIL', 'ERROR', 'RERUN') "
             "AND ifnull(phase = 'call' OR phase = 'setup' OR phase = 'collect', 0))"
         )
         return {test for key in keys for (test,) in store.execute(query, (key,))}

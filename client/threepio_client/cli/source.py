@@ -55,7 +55,7 @@ class Source:
         """Store and journals."""
         from threepio_client.archive import Archive
 
-        return Archive(self.state_dir)
+        return Archive(self.state_dir, stays_open=True)
 
     @property
     def has_daemon(self) -> bool:
@@ -105,10 +105,11 @@ class Source:
             say(f"threepio: {self.archive.trouble}", to_stderr=True)
 
     def close(self) -> None:
-        """Let go of the daemon, if it was asked."""
-        client = vars(self).get("_client")
-        if client is not None:
-            client.close()
+        """Let go of daemon and store, if they were asked."""
+        for name in ("_client", "archive"):
+            asked = vars(self).get(name)
+            if asked is not None:
+                asked.close()
 
     def _answer(self, question: str, params: dict[str, Any], from_files: Callable[[], T]) -> T:
         """Return the daemon's answer, or what the files say if it cannot give one."""
