@@ -42,13 +42,13 @@ def test_what_is_emitted_is_stored_and_the_bare_loop_has_the_same_rows(tmp_path:
         statuses = [service.run_status(f"run-{number}") for number in (0, 1)]
         service.stop()
 
-    assert (found.events, found.spilled, found.unacked) == (2 * 53, 0, 0)  # runStart, collectionFinish, runComplete
+    assert (found.events, found.spilled, found.unacked) == (2 * 55, 0, 0)  # and of run, collection and file
     assert 0 < found.emitted_s <= found.seconds < 60
     for status in statuses:
-        assert status["events"]["stored"] == 53
+        assert status["events"]["stored"] == 55
         assert (status["state"], status["finished"], status["counts"]["failed"]) == ("failed", 50, 5)
     bare = bare_loop(tmp_path / "state", tmp_path / "bare.db")
-    assert bare.rows == 2 * 53
+    assert bare.rows == 2 * 55
     content = []
     for path in (tmp_path / "state/store.sqlite3", tmp_path / "bare.db"):
         with closing(sqlite3.connect(path)) as db:
@@ -105,7 +105,7 @@ def test_an_interrupted_journal_is_stored_and_rebuilt(tmp_path: Path, capfd: pyt
     code = main(["scale", "--parts", "recovery", "--probe", "50", "--output", str(output)])
 
     assert code == 0
-    assert json.loads(output.read_text())["results"][0]["events"] == 52
+    assert json.loads(output.read_text())["results"][0]["events"] == 54
     assert "interrupted journal" in capfd.readouterr().out
 
 
