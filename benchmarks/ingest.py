@@ -64,6 +64,12 @@ def add_parser(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION.format(batch=BATCH)
     add_options(parser, "ingest", rounds=5)
     parser.add_argument("--events", type=int, default=400_000, metavar="N", help="in all (default: %(default)s)")
+    parser.add_argument(
+        "--reports",
+        choices=("beside", "off"),
+        default="beside",
+        help="the daemon's report trees (default: %(default)s)",
+    )
     parser.add_argument("--profile", type=Path, metavar="FILE", help="profile the daemon; needs py-spy")
     parser.set_defaults(run=run)
 
@@ -82,8 +88,12 @@ def run(options: argparse.Namespace) -> int:
             raise MissingRequirement("--profile needs py-spy; run: pip install py-spy")
     found: dict[int, list[Emitted]] = {1: [], MANY: []}
     loops: list[Bare] = []
+    settings = {"THREEPIO_REPORTS": options.reports}
     for number in range(options.rounds):
-        with work_directory(options.keep, f"ingest-{number}") as work, running_service(options.python, work) as service:
+        with (
+            work_directory(options.keep, f"ingest-{number}") as work,
+            running_service(options.python, work, settings) as service,
+        ):
             for processes in (1, MANY) if number % 2 else (MANY, 1):
                 found[processes].append(_emit(options, service, processes))
             service.stop()
@@ -94,6 +104,7 @@ def run(options: argparse.Namespace) -> int:
     profile = _profile(options, spy) if spy else []
     print("\n".join(profile), flush=True)
     results = {
+        "reports": options.reports,
         "emitted": {str(processes): [dataclasses.asdict(one) for one in ones] for processes, ones in found.items()},
         "bare": [dataclasses.asdict(loop) for loop in loops],
         "table": rows,

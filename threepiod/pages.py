@@ -117,9 +117,11 @@ class Pages:
         self._folder = folder
         self._spool_dir = spool_dir
         self._begin()
+        self._may_have_others = not folder.was_empty
 
     def _begin(self) -> None:
         self._forget()
+        self._may_have_others = True  # pages that are not to be there
         self._forget_rows(maxsize)  # of none is known that all of its rows are taken
         self.is_complete = False
         self.seq = 0
@@ -239,7 +241,8 @@ class Pages:
             return True
         if self._lacks_results():
             raise ThreepioError(f"run {self._run_id}: its report has not all results of the store")
-        self._folder.remove_others(self._is_page())
+        if self._may_have_others:
+            self._folder.remove_others(self._is_page())
         self._write_run(view, output)
         self.is_complete = True
         return False

@@ -98,10 +98,15 @@ def write(report: Report, path: Path, output: Path | None = None) -> None:
 
 
 class Folder:
-    """A run's folder."""
+    """A run's folder.
+
+    Attributes:
+        was_empty: whether nothing was in it when it was opened, so that all pages in it are of this one.
+    """
 
     def __init__(self, fd: int) -> None:
         """Take an open directory, which `close` closes."""
+        self.was_empty = not os.listdir(fd)
         self._fd = fd
         self._below: list[tuple[str, int]] = []
 
