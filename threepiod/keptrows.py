@@ -11,7 +11,7 @@ from typing import Final
 from threepio_client.events import Status
 from threepiod.grouppage import Row, nodeid_of
 
-ROWS_KEPT: Final = 24_000
+ROWS_KEPT: Final = 16_000
 """350 bytes each; of a group that is let go the store is asked."""
 DETAILS_KEPT: Final = 2 * 1024 * 1024
 """Characters of details that are kept with rows; for more the store is asked."""

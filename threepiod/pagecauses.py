@@ -62,7 +62,7 @@ class Causes:
         """Take in some failures; return whether there is more.
 
         Args:
-            until: the last line that is looked at, and of which rows were taken.
+            until: the last line that is looked at; rows may have been taken of later ones.
             has_broken: whether something could not be collected: the table `broken`.
         """
         if self._seq >= until:
@@ -72,8 +72,8 @@ class Causes:
             rows = self._store.execute(_STORED, (self._key, self._seq, last, FAILURES)).fetchall()
         else:
             last = until
-            rows = [(row[1], row[3], row[8], row[0]) for row in self._taken[:FAILURES]]
-            del self._taken[:FAILURES]
+            rows = [(row[1], row[3], row[8], row[0]) for row in self._taken[:FAILURES] if row[1] <= until]
+            del self._taken[: len(rows)]
         until = rows[-1][0] if len(rows) == FAILURES else last
         if has_broken:
             found = self._store.execute(

@@ -42,7 +42,7 @@ from threepiod.pagecauses import TABLE, Causes
 STEP_S: Final = 0.030
 """How long a step takes, as long as a page takes no longer."""
 ROWS: Final = 500
-"""Rows of a table that are written together."""
+"""Rows of a table that are read or written together."""
 PAGES: Final = 32
 """Groups that are looked up together, to have their pages written."""
 _TABLES: Final = """
@@ -86,7 +86,7 @@ class _Slot(NamedTuple):
 def prepare(store: sqlite3.Connection) -> None:
     """Make the temporary tables of a connection, which `Pages` share."""
     store.isolation_level = None
-    store.executescript(f"PRAGMA temp.journal_mode = OFF; {_TABLES} {TABLE}")
+    store.executescript(f"PRAGMA temp.journal_mode = OFF; PRAGMA temp.cache_size = -500; {_TABLES} {TABLE}")
 
 
 class Pages:
@@ -195,7 +195,7 @@ class Pages:
                 self._write_page(name, kept, before, is_over=True)
                 if time.monotonic() > until:
                     return True
-        return False
+        return self.seq < seq
 
     @contextmanager
     def _together(self) -> Iterator[None]:
@@ -254,14 +254,16 @@ class Pages:
         self._folder.write(RUN_PAGE, parts)
 
     def _look(self, until: int) -> None:
-        """Take in which groups began, are over, or could not be collected, up to a line."""
+        """Take in which groups began, are over, or could not be collected, up to a line or until they are many."""
         if until <= self.seq:
             return
         marks: dict[str, tuple[bool, bool]] = {}
         query = (
-            f"SELECT seq, type, payload FROM events WHERE run = ? AND seq > ? AND seq <= ? AND type IN {_GROUP_EVENTS}"
+            f"SELECT seq, type, payload FROM events WHERE run = ? AND seq > ? AND seq <= ? AND type IN {_GROUP_EVENTS} "
+            "ORDER BY seq LIMIT ?"
         )
-        for seq, kind, text in self._store.execute(query, (self._key, self.seq, until)).fetchall():
+        rows = self._store.execute(query, (self._key, self.seq, until, ROWS)).fetchall()
+        for seq, kind, text in rows:
             payload = json.loads(text)
             if kind == EventType.COLLECTION_ERROR:
                 name = str(payload.get("nodeid")).partition("::")[0]
@@ -273,7 +275,7 @@ class Pages:
             marks[name] = (is_due or kind != EventType.GROUP_START, is_kept)
         for name, (is_due, is_kept) in marks.items():
             self._mark(name, is_due=is_due, is_kept=is_kept)
-        self.seq = until
+        self.seq = rows[-1][0] if len(rows) == ROWS else until
 
     def _mark(self, name: str, *, is_due: bool, is_kept: bool = False) -> None:
         """Know of a group; its rows are all kept only if it was not known when they began to be taken."""

@@ -47,7 +47,7 @@ REFRESH_S: Final = 2.0
 """How often, at most, the page of a run that goes on is written."""
 SHARE: Final = 0.001
 """Of the time, for what is not due yet: pages that will be written again."""
-QUEUE_BYTES: Final = 2 * 1024 * 1024
+QUEUE_BYTES: Final = 1024 * 1024
 """Bytes of lines whose rows wait to be taken; the store is asked for the rest."""
 RETRY_S: Final = 30.0
 """Pause after something could not be written, there and in the state directory."""

@@ -89,3 +89,14 @@ def test_rows_before_it_is_known_that_all_are_taken_are_passed_over(place: Place
         found.take(rows[:3])
 
         assert sum(cause.failures for cause in told(found, rows[-1][1])) == len(rows)
+
+
+def test_rows_beyond_the_last_line_that_is_looked_at_wait(place: Place) -> None:
+    with causes(place) as (found, rows):
+        last = rows[-1][1]
+        found.keep_from(0)
+        found.take(rows)
+
+        assert sum(cause.failures for cause in told(found, rows[2][1])) == 3
+        found.keep_from(last)  # what waited is lost: the store has it
+        assert sum(cause.failures for cause in told(found, last)) == len(rows)

@@ -19,7 +19,7 @@ from threepio_client.events import EventType
 from threepio_client.report import tree
 from threepio_client.report.markdown import RESULTS_SHOWN
 from threepio_client.report.model import read
-from threepiod import grouppage, keptrows
+from threepiod import grouppage, keptrows, pages
 from threepiod.grouppage import Row
 from threepiod.pages import Pages, prepare
 from threepiod.rebuild import rebuild
@@ -166,6 +166,22 @@ def test_tests_that_were_skipped_are_told_as_those_of_the_store(place: Place, na
         found.keep_from(0)
         for passed, others in rows_of(place):
             found.take(passed, others)
+        finish(place, found)
+        is_as_reported(place, folder)
+
+
+def test_many_groups_are_looked_at_a_few_at_a_time(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "ROWS", 2)
+    write_all(place)
+
+    with written(place) as (found, folder):
+        found.keep_from(0)
+        for passed, others in rows_of(place):
+            found.take(passed, others)
+        last = Archive(place.state_dir).stored("run")
+        assert last is not None
+        assert found.advance(last.seq)  # there is more
+        assert found.seq < last.seq
         finish(place, found)
         is_as_reported(place, folder)
 
