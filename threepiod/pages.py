@@ -86,7 +86,8 @@ class _Slot(NamedTuple):
 def prepare(store: sqlite3.Connection) -> None:
     """Make the temporary tables of a connection, which `Pages` share."""
     store.isolation_level = None
-    store.executescript(f"PRAGMA temp.journal_mode = OFF; PRAGMA temp.cache_size = -500; {_TABLES} {TABLE}")
+    caches = "PRAGMA cache_size = -500; PRAGMA temp.cache_size = -500"  # KiB: what is read is rarely read again
+    store.executescript(f"PRAGMA temp.journal_mode = OFF; {caches}; {_TABLES} {TABLE}")
 
 
 class Pages:
