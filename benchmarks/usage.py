@@ -16,7 +16,7 @@ from benchmarks.measure import BenchmarkFailed
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _QUIET_S: Final = 0.3
-_QUIET_TRIES: Final = 1200
+_QUIET_TRIES: Final = 6000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
