@@ -190,7 +190,11 @@ def checks_of(found: dict[int, list[Emitted]], loops: list[Bare]) -> list[Check]
 
 def _profile(options: argparse.Namespace, spy: str) -> list[str]:
     """One more run from one process, watched."""
-    with work_directory(options.keep, "ingest-profile") as work, running_service(options.python, work) as service:
+    settings = {"THREEPIO_REPORTS": options.reports}
+    with (
+        work_directory(options.keep, "ingest-profile") as work,
+        running_service(options.python, work, settings) as service,
+    ):
         arguments = ["--tests", options.events]
         with emitters(options.python, service.environment | WAITING, "profiled", 1, arguments) as started:
             command = [spy, "record", "--pid", str(service.pid), "--rate", "500", "--format", "raw", "--nonblocking"]

@@ -386,10 +386,9 @@ class Archive:
 
     def _open(self, *, in_any_thread: bool) -> sqlite3.Connection | None:
         path = self.state_dir.store
-        try:
-            found = path.stat()
-        except (FileNotFoundError, NotADirectoryError):
+        if not path.exists():
             return None
+        found = path.stat()
         file = found.st_dev, found.st_ino
         if self._opened is not None:
             if self._opened[0] == file:

@@ -133,6 +133,13 @@ def rows_of(place: Place) -> list[tuple[list[Row], list[Row]]]:
     return batches
 
 
+def take_all(place: Place, found: Pages) -> None:
+    """Give the pages all rows of the run as they were stored, none of them lost."""
+    found.keep_from(0)
+    for passed, others in rows_of(place):
+        found.take(passed, others)
+
+
 REASON = {"skipReason": "no need"}
 SKIPPED: dict[str, Cases] = {
     "alone": [("::1", "SKIP", REASON), ("::0", "SKIP", REASON)],
@@ -163,9 +170,7 @@ def test_tests_that_were_skipped_are_told_as_those_of_the_store(place: Place, na
     rebuild(place.state_dir)
 
     with written(place) as (found, folder):
-        found.keep_from(0)
-        for passed, others in rows_of(place):
-            found.take(passed, others)
+        take_all(place, found)
         finish(place, found)
         is_as_reported(place, folder)
 
@@ -175,9 +180,7 @@ def test_many_groups_are_looked_at_a_few_at_a_time(place: Place, monkeypatch: py
     write_all(place)
 
     with written(place) as (found, folder):
-        found.keep_from(0)
-        for passed, others in rows_of(place):
-            found.take(passed, others)
+        take_all(place, found)
         last = Archive(place.state_dir).stored("run")
         assert last is not None
         assert found.advance(last.seq)  # there is more

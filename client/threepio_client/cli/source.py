@@ -1,4 +1,4 @@
-"""Where a command's answers come from: the daemon for what goes on, store and journals for what is over, and without it.
+"""Where a command's answers come from: of how runs stand the daemon, of what is over store and journals; else these alone.
 
 The daemon is connected to with the first question that is for it: at full ingest it has other things to do than to answer
 what the files tell. Where it answers, what reads store and journals is not even imported.
@@ -82,7 +82,6 @@ class Source:
 
     def failures(self, reference: str) -> dict[str, Any]:
         """Return `status` and `failures` of a run; raises NoSuchRun."""
-
         run_id = self.find(reference)
         if self.archive.is_over(run_id):
             return self.archive.failures(run_id)
