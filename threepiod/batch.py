@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from threepio_client.events import EventType, Payload
-from threepio_client.line import Event, Passed
+from threepio_client.line import Event, Passed, PassedRow
 from threepio_client.runstate import RunState
 
 HOLE: Final = "hole"
@@ -29,7 +29,7 @@ class Batch:
         key: the run's number in the store.
         seq, offsets, observed, final, ingest, state: as in `StoredRun`, after this batch.
         nodeids: the tests of `passed` and `results`, as they came.
-        passed: of tests that passed: node id, seq, started, duration, worker, crc.
+        passed: of tests that passed.
         results: of other outcomes: node id, seq, status, phase, started, duration, worker, crc, details.
         events: of what else happened: key, seq, type, timestamp, crc, payload.
         conflicts: key, seq, source, line.
@@ -38,7 +38,7 @@ class Batch:
 
     key: int
     nodeids: list[str] = field(default_factory=list)
-    passed: list[tuple[Any, ...]] = field(default_factory=list)
+    passed: list[PassedRow] = field(default_factory=list)
     results: list[tuple[Any, ...]] = field(default_factory=list)
     events: list[tuple[Any, ...]] = field(default_factory=list)
     conflicts: list[tuple[Any, ...]] = field(default_factory=list)
@@ -63,14 +63,13 @@ class Batch:
         self.size += size
         nodeids, passed = self.nodeids, self.passed
         for event in events:
-            seq, _, payload, timestamp, crc = event
-            if seq > state.seq + 1:
-                self.add_hole(state.seq + 1, seq - 1, "unreadable", timestamp)
+            if event.seq > state.seq + 1:
+                self.add_hole(state.seq + 1, event.seq - 1, "unreadable", event.timestamp)
             state.fold(event)
             if type(event) is Passed:  # nearly all are: no call for them
-                nodeid = payload["nodeid"]
-                nodeids.append(nodeid)
-                passed.append((nodeid, seq, payload["started"], payload["duration"], payload.get("worker"), crc))
+                row = event.row
+                nodeids.append(row[0])
+                passed.append(row)
             else:
                 self._add(event)
 

@@ -23,7 +23,7 @@ from threepio_client.errors import BadLine, RemoteProtocolError
 from threepio_client.events import ObservationType
 from threepio_client.files import foreign
 from threepio_client.journal import JournalError, append_observation
-from threepio_client.line import Event, checksum, decode
+from threepio_client.line import Event, checksum, decode_all
 from threepio_client.observed import gone_payload, last_seen, observations
 from threepio_client.paths import StateDir
 from threepio_client.process import Liveness, ProcessIdentity
@@ -183,8 +183,8 @@ class Run:
             return
         events: list[Event] = []
         try:
-            for raw in new:
-                events.append(_checked(raw, seq))
+            for event in decode_all(new):
+                events.append(_checked(event, seq))
                 seq += 1
         finally:
             taken = self._take(events, new, lines.file)
@@ -202,8 +202,8 @@ class Run:
         Raises:
             RemoteProtocolError: as for `offer`.
         """
-        for seq, raw in enumerate(lines.lines, start=lines.first_seq):
-            event = _checked(raw, seq)
+        for seq, (raw, found) in enumerate(zip(lines.lines, decode_all(lines.lines), strict=True), lines.first_seq):
+            event = _checked(found, seq)
             if seq <= self.cursor:
                 self._drop_received(seq, raw)
             else:
@@ -653,11 +653,9 @@ def _checksum(key: int, seq: int, store: Store) -> int | None:
     return store.checksum(key, seq)
 
 
-def _checked(raw: bytes, seq: int) -> Event:
-    try:
-        event = decode(raw)
-    except BadLine as error:
-        raise RemoteProtocolError("bad-line", f"line {seq} is bad: {error}") from error
-    if event.seq != seq:
-        raise RemoteProtocolError("bad-line", f"line {seq} says that it is {event.seq}")
-    return event
+def _checked(found: Event | BadLine, seq: int) -> Event:
+    if isinstance(found, BadLine):
+        raise RemoteProtocolError("bad-line", f"line {seq} is bad: {found}") from found
+    if found.seq != seq:
+        raise RemoteProtocolError("bad-line", f"line {seq} says that it is {found.seq}")
+    return found

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from threepio_client.errors import BadLine, ThreepioError
 from threepio_client.events import LINE_LIMIT, Payload
 from threepio_client.files import open_own
-from threepio_client.line import Event, decode, encode, seal
+from threepio_client.line import Event, decode_all, encode, seal
 
 READ_SIZE: Final = 256 * 1024
 """Bytes asked of the file at once: some 900 lines of a usual suite, so a reader's memory stays small."""
@@ -276,10 +276,16 @@ class Record(NamedTuple):
     reason: str
 
 
-def whole_lines(
+def whole_lines(fd: int, offset: int) -> Generator[tuple[bytes, int], None, None]:
+    """Yield (line without newline, byte offset behind it) from `offset` on, as `blocks_of_lines` finds them."""
+    for block in blocks_of_lines(fd, offset):
+        yield from block
+
+
+def blocks_of_lines(
     fd: int, offset: int, until: float = inf, wanted: bytes = b""
-) -> Generator[tuple[bytes, int], None, None]:
-    """Yield (line without newline, byte offset behind it) from `offset` to the last newline before byte `until`.
+) -> Generator[list[tuple[bytes, int]], None, None]:
+    """Yield lists of (line without newline, byte offset behind it) from `offset` to the last newline before byte `until`.
 
     A rest without newline is not yielded: while its writer lives it is not there yet, and once the writer is gone it is a
     torn tail (`tail_size` tells). A stretch of more than LINE_LIMIT bytes without newline is yielded as it is: a bad line.
@@ -288,20 +294,23 @@ def whole_lines(
     rest = b""
     while chunk := os.pread(fd, int(min(READ_SIZE, max(until - offset - len(rest), 0))), offset + len(rest)):
         data = rest + chunk
+        block = []
         # Looking once for what is wanted is quicker than finding the lines.
         start = data.rfind(b"\n") + 1 if wanted and wanted not in data else 0
         while (newline := data.find(b"\n", start)) >= 0:
             line = data[start:newline]
             start = newline + 1
             if not wanted or wanted in line:
-                yield line, offset + start
+                block.append((line, offset + start))
         offset += start
         rest = data[start:]
         if len(rest) > LINE_LIMIT:
             if wanted in rest:
-                yield rest, offset + len(rest)
+                block.append((rest, offset + len(rest)))
             offset += len(rest)
             rest = b""
+        if block:
+            yield block
 
 
 def records(path: Path, offset: int = 0) -> Iterator[Record]:
@@ -321,10 +330,16 @@ def records(path: Path, offset: int = 0) -> Iterator[Record]:
 
 def parse(raw: bytes, end: int, number: int = 0) -> Record:
     """Return the record of one line without its newline."""
-    try:
-        return Record(number=number, end=end, raw=raw, event=decode(raw), reason="")
-    except BadLine as error:
-        return Record(number=number, end=end, raw=raw, event=None, reason=str(error))
+    return parse_all([(raw, end)])[0]._replace(number=number)
+
+
+def parse_all(lines: list[tuple[bytes, int]]) -> list[Record]:
+    """Return the records of lines without their newlines, each given with the byte offset behind it; their numbers are 0."""
+    found = decode_all([raw for raw, _ in lines])
+    return [
+        Record(0, end, raw, None, str(event)) if isinstance(event, BadLine) else Record(0, end, raw, event, "")
+        for (raw, end), event in zip(lines, found, strict=True)
+    ]
 
 
 def append_observation(path: Path, event_type: str, payload: Payload, timestamp: float) -> None:

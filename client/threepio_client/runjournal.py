@@ -14,7 +14,7 @@ from math import inf
 from typing import Final, NamedTuple
 
 from threepio_client.events import EventType
-from threepio_client.journal import Record, parse, sync_directory, tail_size, whole_lines
+from threepio_client.journal import Record, blocks_of_lines, parse_all, sync_directory, tail_size
 from threepio_client.line import Event, encode_text
 from threepio_client.paths import StateDir
 from threepio_client.runfiles import journal_files, open_plain
@@ -192,8 +192,8 @@ class _Tail:
         self._end = offset
         self._until = until
         self._wanted = wanted
-        self._lines: Iterator[tuple[bytes, int]] = iter(())
-        self._next: tuple[bytes, int] | None = None
+        self._records: Iterator[Record] = iter(())
+        self._next: Record | None = None
         self.head: Record | None = None
         self.look_again()
 
@@ -227,26 +227,31 @@ class _Tail:
         """
         if self.head is None or not self.is_gap:
             return False
-        rest = (parse(raw, end).event for raw, end in whole_lines(self._fd, self.head.end))
-        return not any(event is not None and event.type == EventType.RUN_COMPLETE for event in rest)
+        rest = _records(self._fd, self.head.end)
+        return not any(one.event is not None and one.event.type == EventType.RUN_COMPLETE for one in rest)
 
     def cut(self) -> Step:
         """Return the step that stands for the rest of the file, and leave that out."""
         assert self.head is not None
         size = os.fstat(self._fd).st_size
         missing = size - self._end
-        self.head, self._next, self._lines, self._end = None, None, iter(()), size
+        self.head, self._next, self._records, self._end = None, None, iter(()), size
         return Step(self._number, size, b"", None, f"{CUT_OFF}: {missing} bytes")
 
     def look_again(self) -> bool:
         """After the end of the file: return whether there is a line now."""
         if self.head is not None:
             return False
-        self._lines = whole_lines(self._fd, self._end, self._until, self._wanted)
-        self._next = next(self._lines, None)
+        self._records = _records(self._fd, self._end, self._until, self._wanted)
+        self._next = next(self._records, None)
         self._advance()
         return self.head is not None
 
     def _advance(self) -> None:
-        self.head = None if self._next is None else parse(*self._next)
-        self._next = next(self._lines, None)
+        self.head = self._next
+        self._next = next(self._records, None)
+
+
+def _records(fd: int, offset: int, until: float = inf, wanted: bytes = b"") -> Iterator[Record]:
+    for block in blocks_of_lines(fd, offset, until, wanted):
+        yield from parse_all(block)

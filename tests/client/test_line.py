@@ -19,6 +19,7 @@ from threepio_client.line import (
     Passed,
     clip,
     decode,
+    decode_all,
     encode,
     encode_names,
     encode_passed,
@@ -390,7 +391,9 @@ def test_a_test_that_passed_is_read_like_any_other_event(more: dict[str, Any]) -
     found = decode(line)
 
     assert type(found) is Passed
-    assert found == Event(7, "testCase", payload, NOW, crc32(line[:-18]))
+    crc = crc32(line[:-18])
+    assert (found.seq, found.type, found.payload, found.timestamp, found.crc) == (7, "testCase", payload, NOW, crc)
+    assert found.row == (payload["nodeid"], 7, payload["started"], payload["duration"], payload.get("worker"), crc)
     assert [type(value) for value in found.payload.values()] == [type(value) for value in payload.values()]
 
 
@@ -405,6 +408,7 @@ def test_a_test_that_passed_is_read_like_any_other_event(more: dict[str, Any]) -
         {"duration": 1},
         {"duration": 1e-9},
         {"worker": None},
+        {"worker": ""},
         {"parentNames": []},
         {"parentNames": "one.py"},
         {"parentNames": ['a","b']},
@@ -439,6 +443,33 @@ def test_a_changed_byte_of_a_test_that_passed_is_never_another_event(data: st.Da
         assert found.payload == as_json["payload"]
         assert (found.seq, found.type, found.timestamp) == tuple(as_json[k] for k in ("seq", "eventType", "timestamp"))
         assert found == decode(line) or other != changed
+
+
+LINES = [
+    *(encode(seq, EventType.TEST_CASE, PASSED | {"testName": f"test_{seq}"}, NOW)[:-1] for seq in range(1, 4)),
+    encode(4, EventType.TEST_CASE, PASSED | {"worker": "gw1"}, NOW)[:-1],
+    encode(5, EventType.TEST_CASE, PASSED | {"status": "FAIL"}, NOW)[:-1],
+    encode(6, EventType.GROUP_START, {"groupName": "a.py"}, NOW)[:-1],
+    encode(7, EventType.TEST_CASE, PASSED, NOW)[:-2] + b"~",
+    encode(8, EventType.TEST_CASE, PASSED, NOW),  # with its newline
+    b"",
+    b"\n",
+    b"\xff\r\x85",
+]
+
+
+@given(lines=st.lists(st.sampled_from(LINES), max_size=8))
+@example(lines=[LINES[0] + b"\n" + LINES[1], b""])
+@example(lines=[LINES[0], b"\n" + LINES[1]])
+def test_lines_together_are_what_each_is_alone(lines: list[bytes]) -> None:
+    alone = [decode_all([line])[0] for line in lines]
+
+    together = decode_all(lines)
+
+    assert [str(one) if isinstance(one, BadLine) else one for one in together] == [
+        str(one) if isinstance(one, BadLine) else one for one in alone
+    ]
+    assert [type(one) for one in together] == [type(one) for one in alone]
 
 
 def test_a_checksum_in_capitals_is_a_flipped_bit() -> None:
