@@ -14,6 +14,7 @@ from tests.place import Place
 from tests.scripted import living, made_state_dir
 from threepio_client.paths import StateDir
 from threepio_client.protocol import VERSION, Ask, Connection, Hello, Message, Reply, Role, Welcome
+from threepio_client.settings import KEEP_ALL, DaemonSettings
 from threepiod.daemon import Daemon
 from threepiod.lifecycle import open_store
 from threepiod.listener import listen
@@ -59,7 +60,7 @@ class Client:
 class Served:
     """A daemon in this process."""
 
-    def __init__(self, place: Place, store_type: type[Store]) -> None:
+    def __init__(self, place: Place, store_type: type[Store], limits: DaemonSettings) -> None:
         self.place = place
         self.state_dir: StateDir = made_state_dir(place.state_dir.path)
         path, trouble = self.state_dir.store, ""
@@ -68,7 +69,7 @@ class Served:
             self.store, trouble = open_store(path)
         else:
             self.store = store_type(path)
-        self.daemon = Daemon(place.settings, self.store, trouble)
+        self.daemon = Daemon(place.settings, self.store, trouble, limits)
         self._clients: list[Client] = []
 
     async def connect(self, role: Role = Role.ADAPTER) -> Client:
@@ -104,9 +105,11 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(place: Place, store_type: type[Store] = Store) -> AsyncIterator[Served]:
+async def serving(
+    place: Place, store_type: type[Store] = Store, limits: DaemonSettings = KEEP_ALL
+) -> AsyncIterator[Served]:
     """Serve until the block ends; then stop as a daemon stops."""
-    served = Served(place, store_type)
+    served = Served(place, store_type, limits)
     ready = trio.Event()
     with listen(place.settings.socket) as listener:
         async with trio.open_nursery() as nursery:

@@ -16,6 +16,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -54,6 +55,8 @@ FIRST_LINE_S: Final = 10.0
 directory changes."""
 BUSY_EVENTS_PER_S: Final = 200.0
 """At this rate compressing waits: it takes half a processor."""
+LIMIT_EVENTS_PER_S: Final = 10_000.0
+"""More than suites report: above it, ingest takes what the machine has."""
 RATE_TICKS: Final = 20
 """Ticks over which events_per_s is taken: 5 seconds."""
 
@@ -153,6 +156,11 @@ class Daemon:
     def is_busy(self) -> bool:
         """Whether runs need the machine now: what can wait, waits."""
         return self._events_per_s > BUSY_EVENTS_PER_S
+
+    @property
+    def is_at_limit(self) -> bool:
+        """Whether events came about as fast as they can be stored in the last two ticks."""
+        return sum(islice(reversed(self._rates), 2)) > LIMIT_EVENTS_PER_S * 2 * TICK_S
 
     def works_on(self, run_id: str) -> bool:
         """Return whether a run is not over, or was found to have more."""

@@ -1,10 +1,11 @@
-"""Rows of the groups that are at work, kept so that the store need not be asked for them: at most so many, of all groups.
+"""Rows of the groups that are at work, kept so that the store need not be asked for them: at most so many, of all runs.
 
 Not here: which groups are at work, and what is made of the rows (`pages.py`).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import Final
 
@@ -12,9 +13,9 @@ from threepio_client.events import Status
 from threepiod.grouppage import Row, nodeid_of
 
 ROWS_KEPT: Final = 16_000
-"""350 bytes each; of a group that is let go the store is asked."""
+"""Of all runs, 350 bytes each; of a group that is let go the store is asked."""
 DETAILS_KEPT: Final = 2 * 1024 * 1024
-"""Characters of details that are kept with rows; for more the store is asked."""
+"""Characters of details that are kept with rows, of all runs; for more the store is asked."""
 SHORT: Final = 200
 """Characters of details that are kept with a row in any case."""
 ASK: Final = "?"
@@ -22,6 +23,19 @@ ASK: Final = "?"
 _status: Final = itemgetter(2)
 _PASS: Final = str(Status.PASS)
 _SKIP: Final = str(Status.SKIP)
+
+
+@dataclass(slots=True)
+class Room:
+    """What all runs together keep.
+
+    Attributes:
+        rows: how many.
+        details: characters of their details.
+    """
+
+    rows: int = 0
+    details: int = 0
 
 
 class KeptGroup:
@@ -68,9 +82,10 @@ class KeptGroup:
 class KeptRows:
     """Rows of all groups of a run that are at work."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: Room) -> None:
+        """Keep none; `room` is that of all runs."""
         self._groups: dict[str, KeptGroup] = {}
-        self._size = self._details = 0
+        self._room = room
 
     def of(self, name: str) -> KeptGroup | None:
         """Return what is kept of a group."""
@@ -80,7 +95,7 @@ class KeptRows:
         """Keep rows in the order in which they were stored; return the groups that had to be let go for it."""
         if not passed and not results:
             return []
-        first = 0
+        first, room = 0, self._room
         begin, group = self._group((passed or results)[0][0])
         for at, row in enumerate(passed):
             if not row[0].startswith(begin):  # of several groups in turn, if workers run them
@@ -92,14 +107,14 @@ class KeptRows:
             if not row[0].startswith(begin):
                 begin, group = self._group(row[0])
             size = len(row[8] or "")
-            if size > SHORT and self._details + size > DETAILS_KEPT:
+            if size > SHORT and room.details + size > DETAILS_KEPT:
                 row, size = (*row[:8], ASK), 0
             group.results.append(row)
             group.details += size
-            self._details += size
-        self._size += len(passed) + len(results)
+            room.details += size
+        room.rows += len(passed) + len(results)
         let_go = []
-        while self._size > ROWS_KEPT:
+        while room.rows > ROWS_KEPT and self._groups:
             let_go.append(max(self._groups, key=lambda name: self._groups[name].size))
             self.drop(let_go[-1])
         return let_go
@@ -108,8 +123,13 @@ class KeptRows:
         """Keep nothing of a group any more."""
         group = self._groups.pop(name, None)
         if group is not None:
-            self._size -= group.size
-            self._details -= group.details
+            self._room.rows -= group.size
+            self._room.details -= group.details
+
+    def drop_all(self) -> None:
+        """Keep nothing any more."""
+        for name in list(self._groups):
+            self.drop(name)
 
     def _group(self, nodeid: str) -> tuple[str, KeptGroup]:
         """Return what the names of its tests begin with, and the group."""

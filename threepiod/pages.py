@@ -36,7 +36,7 @@ from threepio_client.report.model import NEVER_RAN, Case, by_test, tests_of
 from threepio_client.report.tree import RUN_PAGE, Folder, back_from, page_of
 from threepio_client.results import Result, of_row
 from threepiod.grouppage import GroupPage, Row, Several, nodeid_of
-from threepiod.keptrows import ASK, KeptGroup, KeptRows
+from threepiod.keptrows import ASK, KeptGroup, KeptRows, Room
 from threepiod.pagecauses import TABLE, Causes
 
 STEP_S: Final = 0.030
@@ -99,7 +99,14 @@ class Pages:
     """
 
     def __init__(
-        self, store: sqlite3.Connection, key: int, run_id: str, folder: Folder, spool_dir: Path, note: str = ""
+        self,
+        store: sqlite3.Connection,
+        key: int,
+        run_id: str,
+        folder: Folder,
+        spool_dir: Path,
+        note: str = "",
+        room: Room | None = None,
     ) -> None:
         """Begin with no page.
 
@@ -110,6 +117,7 @@ class Pages:
             folder: where the pages go.
             spool_dir: where a part of a large page may wait.
             note: why they are not where they are wanted; empty if they are.
+            room: for the rows that all runs keep; None for one of its own.
         """
         self._note = note
         self._store = store
@@ -117,6 +125,7 @@ class Pages:
         self._run_id = run_id
         self._folder = folder
         self._spool_dir = spool_dir
+        self._kept = KeptRows(room or Room())
         self._begin()
         self._may_have_others = not folder.was_empty
 
@@ -158,11 +167,12 @@ class Pages:
 
     def _forget_rows(self, since: int) -> None:
         self._since = since
-        self._kept = KeptRows()
+        self._kept.drop_all()
 
     def close(self) -> None:
         """Write no more; the files stay."""
         self._folder.close()
+        self._kept.drop_all()
         self._forget()
 
     def _forget(self) -> None:

@@ -37,6 +37,7 @@ from threepio_client.report import tree
 from threepio_client.settings import OFF, ReportPlace
 from threepiod.batch import Batch
 from threepiod.grouppage import Row
+from threepiod.keptrows import Room
 from threepiod.pages import Pages, prepare
 from threepiod.queries import live_view
 from threepiod.run import Run
@@ -48,7 +49,9 @@ REFRESH_S: Final = 2.0
 SHARE: Final = 0.001
 """Of the time, for what is not due yet: pages that will be written again."""
 QUEUE_BYTES: Final = 1024 * 1024
-"""Bytes of lines whose rows wait to be taken; the store is asked for the rest."""
+"""Bytes of lines, of all runs, whose rows wait to be taken; the store is asked for the rest."""
+LONGEST_WAIT_S: Final = 60.0
+"""How long trees wait while ingest is at its limit: they can be made later as well, and adapters wait for acks."""
 RETRY_S: Final = 30.0
 """Pause after something could not be written, there and in the state directory."""
 CAUSES: Final = 100
@@ -67,6 +70,10 @@ class Daemon(Protocol):
     def runs(self) -> dict[str, Run]:
         """Runs that are not over."""
 
+    @property
+    def is_at_limit(self) -> bool:
+        """Whether events come as fast as they can be stored."""
+
 
 class _Queue:
     """Rows of a run that were stored and not taken by its pages yet.
@@ -84,20 +91,12 @@ class _Queue:
         self.results: list[Row] = []
         self.size = 0
 
-    @property
-    def is_long(self) -> bool:
-        """Whether it is time to take what is in it."""
-        return self.size > QUEUE_BYTES // 2
-
     def add(self, batch: Batch) -> None:
         """Add a batch that was stored."""
         self.seq = batch.seq
         self.size += batch.size
-        if self.size > QUEUE_BYTES:
-            self.lose()
-        else:
-            self.passed += batch.passed
-            self.results += batch.results
+        self.passed += batch.passed
+        self.results += batch.results
 
     def lose(self) -> None:
         """Let go of what is in it: the store has it."""
@@ -160,6 +159,8 @@ class Reports:
         self._working = trio.Lock()
         self._wake = trio.Event()
         self._free_at = 0.0
+        self._room = Room()
+        self._worked_at = clock.monotonic()
         self._opened = ExitStack()
         self._store: Connection | None = None
 
@@ -183,10 +184,13 @@ class Reports:
     def take(self, run_id: str, batch: Batch) -> None:
         """Take a batch that was stored: its rows need not be read again, if they are taken soon."""
         queue = self._queues.get(run_id)
-        if queue is not None:
-            queue.add(batch)
-            if queue.is_long:
-                self._wake.set()
+        if queue is None:
+            return
+        queue.add(batch)
+        if self._queued > QUEUE_BYTES or self._daemon.is_at_limit:
+            queue.lose()
+        elif self._is_queue_long:
+            self._wake.set()
 
     def over(self, run_id: str) -> None:
         """Have a run's tree completed: nothing more is expected of the run, or something was observed of it later."""
@@ -211,7 +215,10 @@ class Reports:
         for run_id in await self._in_thread(self._left_behind):
             self._over.setdefault(run_id, 0.0)
         while True:
-            await self.round()
+            now = clock.monotonic()
+            if not self._daemon.is_at_limit or now - self._worked_at >= LONGEST_WAIT_S:
+                self._worked_at = now
+                await self.round()
             with trio.move_on_after(LOOK_S if self._daemon.runs or self._over else math.inf):
                 await self._wake.wait()
             self._wake = trio.Event()
@@ -255,6 +262,15 @@ class Reports:
 
     # Inside, in trio's thread
 
+    @property
+    def _queued(self) -> int:
+        return sum(queue.size for queue in self._queues.values())
+
+    @property
+    def _is_queue_long(self) -> bool:
+        """Whether it is time to take what waits."""
+        return self._queued > QUEUE_BYTES // 2
+
     async def _guarded(self, run_id: str, action: Callable[[], Awaitable[None]]) -> None:
         """Do a part of the work; what is wrong with a tree is told once, keeps no other, and is tried again later."""
         try:
@@ -277,9 +293,9 @@ class Reports:
     async def _go_on(self, run: Run) -> None:
         """Write what is due of a run that goes on."""
         run_id, stored = run.run_id, run.stored
-        known, queue = self._trees.get(run_id), self._queues.get(run_id)
+        known = self._trees.get(run_id)
         is_early = known is not None and clock.monotonic() - known.looked < LOOK_S
-        if known is not None and (known.stored == stored or (is_early and (queue is None or not queue.is_long))):
+        if known is not None and (known.stored == stored or (is_early and not self._is_queue_long)):
             return
         await self._begin_again(run_id, stored)
         if known is None:
@@ -396,7 +412,7 @@ class Reports:
         make_private_dir(self._state_dir.reports)
         self._write_mark(run_id, base)
         folder = tree.open_run(base, run_id, is_new=is_new)
-        pages = Pages(store, key, run_id, folder, self._state_dir.path, note)
+        pages = Pages(store, key, run_id, folder, self._state_dir.path, note, self._room)
         self._trees[run_id] = _Tree(pages=pages, base=base)
         return self._trees[run_id]
 

@@ -8,7 +8,7 @@ import pytest
 
 from threepiod import keptrows
 from threepiod.grouppage import Row
-from threepiod.keptrows import ASK, KeptRows
+from threepiod.keptrows import ASK, KeptRows, Room
 
 
 def passed(*nodeids: str) -> list[Row]:
@@ -27,7 +27,7 @@ def names(kept: KeptRows, group: str) -> list[str]:
 def test_rows_of_groups_that_run_at_once_come_to_their_groups_in_order() -> None:
     nodeids = [f"{name}::test_{number}" for number in range(50) for name in ("a.py", "a.pyx", "b.py", "b/c.py")]
     random.Random(1).shuffle(nodeids)
-    kept = KeptRows()
+    kept = KeptRows(Room())
 
     assert kept.take(passed(*nodeids), []) == []
 
@@ -36,7 +36,7 @@ def test_rows_of_groups_that_run_at_once_come_to_their_groups_in_order() -> None
 
 
 def test_a_file_that_is_no_group_of_tests_is_kept_by_its_name() -> None:
-    kept = KeptRows()
+    kept = KeptRows(Room())
 
     kept.take([], [failed("a.py::test", None), failed("a.py", None), failed("b.py", None)])
 
@@ -53,7 +53,7 @@ def test_a_file_that_is_no_group_of_tests_is_kept_by_its_name() -> None:
     ids=ascii,
 )
 def test_names_that_no_file_begins_come_to_groups_of_their_own(nodeids: list[str]) -> None:
-    kept = KeptRows()
+    kept = KeptRows(Room())
 
     kept.take(passed(*nodeids), [failed(nodeid, None) for nodeid in nodeids])
 
@@ -67,7 +67,7 @@ def test_names_that_no_file_begins_come_to_groups_of_their_own(nodeids: list[str
 
 def test_the_largest_groups_are_let_go_where_there_are_too_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keptrows, "ROWS_KEPT", 5)
-    kept = KeptRows()
+    kept = KeptRows(Room())
     kept.take(passed("a.py::1", "b.py::1", "b.py::2", "b.py::3"), [])
 
     assert kept.take(passed("c.py::1"), [failed("c.py::2", None)]) == ["b.py"]
@@ -79,7 +79,7 @@ def test_the_largest_groups_are_let_go_where_there_are_too_many_rows(monkeypatch
 def test_room_is_there_again_when_a_group_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keptrows, "ROWS_KEPT", 2)
     monkeypatch.setattr(keptrows, "DETAILS_KEPT", 10)
-    kept = KeptRows()
+    kept = KeptRows(Room())
     kept.take(passed("a.py::1"), [failed("a.py::2", "1234567890")])
 
     kept.drop("a.py")
@@ -91,10 +91,30 @@ def test_room_is_there_again_when_a_group_is_over(monkeypatch: pytest.MonkeyPatc
     assert found.results[0][8] == "1234567890"
 
 
+def test_runs_share_what_may_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keptrows, "ROWS_KEPT", 3)
+    monkeypatch.setattr(keptrows, "DETAILS_KEPT", 10)
+    monkeypatch.setattr(keptrows, "SHORT", 3)
+    room = Room()
+    one, other = KeptRows(room), KeptRows(room)
+    one.take(passed("a.py::1"), [failed("a.py::2", "1234567890")])
+
+    assert other.take([], [failed("b.py::1", "12345")]) == []
+    assert other.take(passed("b.py::2"), []) == ["b.py"]
+
+    assert names(one, "a.py") == ["a.py::1"]
+    one.drop_all()
+    assert (names(one, "a.py"), room) == ([], Room())
+    assert other.take(passed("b.py::3", "b.py::4"), [failed("b.py::5", "1234567890")]) == []
+    found = other.of("b.py")
+    assert found is not None
+    assert found.results[0][8] == "1234567890"
+
+
 def test_details_that_are_too_long_are_to_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keptrows, "DETAILS_KEPT", 10)
     monkeypatch.setattr(keptrows, "SHORT", 3)
-    kept = KeptRows()
+    kept = KeptRows(Room())
 
     kept.take(
         [],
@@ -123,7 +143,7 @@ def test_details_that_are_too_long_are_to_be_asked_for(monkeypatch: pytest.Monke
     ids=["alone", "beside others", "with a second row", "one that passed with more to say"],
 )
 def test_tests_that_passed_are_apart_where_nothing_else_is_known_of_them(others: list[Row], are_apart: bool) -> None:
-    kept = KeptRows()
+    kept = KeptRows(Room())
     kept.take(passed("a.py::1", "a.py::2"), others)
 
     found = kept.of("a.py")
@@ -133,7 +153,7 @@ def test_tests_that_passed_are_apart_where_nothing_else_is_known_of_them(others:
 
 
 def test_one_that_passed_and_is_named_like_its_group_is_not_apart() -> None:
-    kept = KeptRows()
+    kept = KeptRows(Room())
     kept.take(passed("a.py", "a.py::1"), [])
 
     found = kept.of("a.py")

@@ -12,9 +12,14 @@ from pathlib import Path
 import pytest
 
 from tests import trees
+from tests.daemon_here import serving
 from tests.place import Place, wait_until
-from tests.scripted import case, run_lines, write_journal
+from tests.scripted import case, in_trio, run_lines, until, write_journal
+from threepio_client import settings
 from threepio_client.report.tree import BESIDE, RUN_PAGE
+from threepio_client.settings import KEEP_ALL
+from threepiod import reports
+from threepiod.daemon import Daemon
 
 WAITS = """
 import os, time
@@ -23,6 +28,8 @@ def test_waits():
     while not os.path.exists("go"): time.sleep(0.01)
 def test_last(): pass
 """
+
+WITH_TREES = KEEP_ALL._replace(reports=settings.BESIDE)
 
 LINT = """
 import pytest
@@ -71,6 +78,47 @@ def test_items_that_no_file_names_are_told_as_all_others(served: Place) -> None:
 
     assert trees.check(served.state_dir, "run") == 3
     assert "cannot be written" not in log_of(served)
+
+
+class Asked:
+    """Whether ingest is at its limit, and how often that was asked."""
+
+    def __init__(self) -> None:
+        self.answer = True
+        self.times = 0
+
+    def __call__(self, _daemon: Daemon) -> bool:
+        self.times += 1
+        return self.answer
+
+
+@in_trio
+async def test_it_waits_while_ingest_is_at_its_limit(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_at_limit = Asked()
+    monkeypatch.setattr(Daemon, "is_at_limit", property(is_at_limit))
+    monkeypatch.setattr(reports, "LOOK_S", 0.01)
+    write_journal(place.state_dir, "run", run_lines("run", 3))
+
+    async with serving(place, limits=WITH_TREES) as served:
+        await until(lambda: (place.state_dir.reports / "run.begun").exists() and not served.daemon.runs)
+        asked = is_at_limit.times
+        await until(lambda: is_at_limit.times > asked + 5)
+        waits = not (place.state_dir.reports / "run.written").exists()
+        is_at_limit.answer = False
+        await until((place.state_dir.reports / "run.written").exists)
+
+    assert waits
+    assert trees.check(place.state_dir, "run") == 3
+
+
+@in_trio
+async def test_it_does_not_wait_for_ever(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Daemon, "is_at_limit", property(Asked()))
+    monkeypatch.setattr(reports, "LONGEST_WAIT_S", 0.0)
+    write_journal(place.state_dir, "run", run_lines("run", 3))
+
+    async with serving(place, limits=WITH_TREES):
+        await until((place.state_dir.reports / "run.written").exists)
 
 
 def test_neither_git_nor_pytest_sees_it(served: Place) -> None:
