@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from sys import maxsize
+from operator import itemgetter
 from typing import Any, Final
 
 from threepio_client.causes import fingerprint, message_of
 from threepio_client.report.markdown import BAD, EXAMPLES_SHOWN, Told
 from threepiod.grouppage import Row
+from threepiod.taken import Taken
 
 FAILURES: Final = 50
 """Failures that are taken in together."""
@@ -44,19 +45,17 @@ class Causes:
         self._store = store
         self._key = key
         self._seq = 0
-        self._taken: list[Row] = []
-        self._since = maxsize  # of none is known that all of its rows are taken
+        self._taken = Taken(itemgetter(1))
         self._fingerprints: dict[tuple[str, ...], str] = {}
         self._more: Counter[str] = Counter()
 
     def take(self, results: list[Row]) -> None:
         """Keep the failures among rows until they are folded, so that the store need not be asked for them."""
-        if self._since < maxsize:
-            self._taken += [row for row in results if row[2] in BAD and row[1] > self._seq]
+        self._taken.add(row for row in results if row[2] in BAD)
 
     def keep_from(self, seq: int) -> None:
         """Know that the rows that are taken from now on are those after this line; what lies before is in the store."""
-        self._taken, self._since = [], seq
+        self._taken.keep_from(seq)
 
     def fold(self, until: int, *, has_broken: bool) -> bool:
         """Take in some failures; return whether there is more.
@@ -67,13 +66,12 @@ class Causes:
         """
         if self._seq >= until:
             return False
-        if self._seq < self._since:
-            last = min(until, self._since)
+        if self._seq < self._taken.since:
+            last = min(until, self._taken.since)
             rows = self._store.execute(_STORED, (self._key, self._seq, last, FAILURES)).fetchall()
         else:
             last = until
-            rows = [(row[1], row[3], row[8], row[0]) for row in self._taken[:FAILURES] if row[1] <= until]
-            del self._taken[: len(rows)]
+            rows = [(row[1], row[3], row[8], row[0]) for row in self._taken.next(self._seq, until, FAILURES)]
         until = rows[-1][0] if len(rows) == FAILURES else last
         if has_broken:
             found = self._store.execute(

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from heapq import merge
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from sys import maxsize
 from typing import Any, Final, NamedTuple
@@ -38,6 +39,7 @@ from threepio_client.results import Result, of_row
 from threepiod.grouppage import GroupPage, Row, Several, nodeid_of
 from threepiod.keptrows import ASK, KeptGroup, KeptRows, Room
 from threepiod.pagecauses import TABLE, Causes
+from threepiod.taken import Taken
 
 STEP_S: Final = 0.030
 """How long a step takes, as long as a page takes no longer."""
@@ -71,7 +73,12 @@ _SAID_APART: Final = frozenset({"subtest", "attempt", "countedAs", "takenBack"})
 """Keys of details: there is more to be known of the test than this result."""
 _STATUSES: Final = tuple(map(str, Status))
 """Those that are known: a result with another one is no outcome, unless it says what it counts as."""
-_GROUP_EVENTS: Final = (str(EventType.GROUP_START), str(EventType.GROUP_RESULT), str(EventType.COLLECTION_ERROR))
+GROUP_EVENTS: Final = (str(EventType.GROUP_START), str(EventType.GROUP_RESULT), str(EventType.COLLECTION_ERROR))
+"""What tells of groups."""
+_GROUPS: Final = (
+    f"SELECT seq, type, payload FROM events WHERE run = ? AND seq > ? AND seq <= ? AND type IN {GROUP_EVENTS} "
+    "ORDER BY seq LIMIT ?"
+)
 
 
 class _Slot(NamedTuple):
@@ -126,6 +133,7 @@ class Pages:
         self._folder = folder
         self._spool_dir = spool_dir
         self._kept = KeptRows(room or Room())
+        self._events = Taken(itemgetter(0))
         self._begin()
         self._may_have_others = not folder.was_empty
 
@@ -148,9 +156,16 @@ class Pages:
             self._take_ends,
         ]
 
-    def take(self, passed: list[Row], results: list[Row]) -> None:
-        """Take the rows of a batch that was stored, the next after those that were taken before."""
+    def take(self, passed: list[Row], results: list[Row], events: list[Row]) -> None:
+        """Take the rows of what was stored, the next after those that were taken before.
+
+        Args:
+            passed: of tests that passed.
+            results: of others.
+            events: of GROUP_EVENTS: seq, type, payload.
+        """
         self._causes.take(results)
+        self._events.add(events)
         for row in results:
             if row[3] == _COLLECT:
                 self._mark(row[0].partition("::")[0], is_due=True)  # a file that was skipped is no group of tests
@@ -166,7 +181,7 @@ class Pages:
         self._store.execute("UPDATE pages SET kept = 0 WHERE run = ?", (self._key,))
 
     def _forget_rows(self, since: int) -> None:
-        self._since = since
+        self._events.keep_from(since)
         self._kept.drop_all()
 
     def close(self) -> None:
@@ -269,11 +284,11 @@ class Pages:
         if until <= self.seq:
             return
         marks: dict[str, tuple[bool, bool]] = {}
-        query = (
-            f"SELECT seq, type, payload FROM events WHERE run = ? AND seq > ? AND seq <= ? AND type IN {_GROUP_EVENTS} "
-            "ORDER BY seq LIMIT ?"
-        )
-        rows = self._store.execute(query, (self._key, self.seq, until, ROWS)).fetchall()
+        if self.seq < self._events.since:
+            until = min(until, self._events.since)
+            rows = self._store.execute(_GROUPS, (self._key, self.seq, until, ROWS)).fetchall()
+        else:
+            rows = self._events.next(self.seq, until, ROWS)
         for seq, kind, text in rows:
             payload = json.loads(text)
             if kind == EventType.COLLECTION_ERROR:
@@ -282,7 +297,7 @@ class Pages:
                 self._has_broken = True
             else:
                 name = str(payload.get("groupName"))
-            is_due, is_kept = marks.get(name, (False, seq > self._since))
+            is_due, is_kept = marks.get(name, (False, seq > self._events.since))
             marks[name] = (is_due or kind != EventType.GROUP_START, is_kept)
         for name, (is_due, is_kept) in marks.items():
             self._mark(name, is_due=is_due, is_kept=is_kept)

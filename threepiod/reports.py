@@ -38,7 +38,7 @@ from threepio_client.settings import OFF, ReportPlace
 from threepiod.batch import Batch
 from threepiod.grouppage import Row
 from threepiod.keptrows import Room
-from threepiod.pages import Pages, prepare
+from threepiod.pages import GROUP_EVENTS, Pages, prepare
 from threepiod.queries import live_view
 from threepiod.run import Run
 
@@ -75,40 +75,43 @@ class Daemon(Protocol):
         """Whether events come as fast as they can be stored."""
 
 
+_Rows = tuple[list[Row], list[Row], list[Row]]
+
+
 class _Queue:
     """Rows of a run that were stored and not taken by its pages yet.
 
     Attributes:
         since: the line after which they begin.
         seq: the last line of which they are.
-        passed, results: the rows, as `Pages.take` takes them: those of many batches, which may be small, at once.
+        rows: the rows, as `Pages.take` takes them: those of many batches, which may be small, at once.
         size: bytes of their lines.
     """
 
     def __init__(self, stored: int) -> None:
         self.since = self.seq = stored
-        self.passed: list[Row] = []
-        self.results: list[Row] = []
+        self.rows: _Rows = ([], [], [])
         self.size = 0
 
     def add(self, batch: Batch) -> None:
         """Add a batch that was stored."""
         self.seq = batch.seq
         self.size += batch.size
-        self.passed += batch.passed
-        self.results += batch.results
+        passed, results, events = self.rows
+        passed += batch.passed
+        results += batch.results
+        events += [(seq, kind, payload) for _, seq, kind, _, _, payload in batch.events if kind in GROUP_EVENTS]
 
     def lose(self) -> None:
         """Let go of what is in it: the store has it."""
         self.since = self.seq
         self.empty()
 
-    def empty(self) -> tuple[list[Row], list[Row]]:
+    def empty(self) -> _Rows:
         """Return what is in it, and let go of it."""
-        passed, self.passed = self.passed, []
-        results, self.results = self.results, []
+        rows, self.rows = self.rows, ([], [], [])
         self.size = 0
-        return passed, results
+        return rows
 
 
 @dataclass(kw_only=True, slots=True)

@@ -37,7 +37,7 @@ def causes(place: Place) -> Iterator[tuple[Causes, list[Row]]]:
     with archive.reading() as store:
         assert store is not None
         prepare(store)
-        yield Causes(store, stored.key), [row for _, others in rows_of(place) for row in others]
+        yield Causes(store, stored.key), [row for _, others, _ in rows_of(place) for row in others]
 
 
 def told(found: Causes, until: int) -> list[Told]:

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from sys import maxsize
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from threepio_client.report.markdown import RESULTS_SHOWN
 from threepio_client.report.model import read
 from threepiod import grouppage, keptrows, pages
 from threepiod.grouppage import Row
-from threepiod.pages import Pages, prepare
+from threepiod.pages import GROUP_EVENTS, Pages, prepare
 from threepiod.rebuild import rebuild
 
 NAMES = [
@@ -111,13 +112,16 @@ def is_as_reported(place: Place, folder: Path) -> None:
     trees.check_folder(folder, report)
 
 
-def rows_of(place: Place) -> list[tuple[list[Row], list[Row]]]:
-    """Return the rows of the store as batches of three."""
+def rows_of(place: Place) -> list[tuple[list[Row], list[Row], list[Row]]]:
+    """Return the rows of the store as batches of three results, with the events of groups before the next ones."""
     with Archive(place.state_dir).reading() as store:
         assert store is not None
         rows = store.execute(
             "SELECT t.nodeid, r.seq, r.status, r.phase, r.started, r.duration, r.worker, r.crc, r.details FROM results r "
             "JOIN tests t ON t.id = r.test ORDER BY r.seq"
+        ).fetchall()
+        groups = store.execute(
+            f"SELECT seq, type, payload FROM events WHERE type IN {GROUP_EVENTS} ORDER BY seq DESC"
         ).fetchall()
     batches = []
     for at in range(0, len(rows), 3):
@@ -129,15 +133,19 @@ def rows_of(place: Place) -> list[tuple[list[Row], list[Row]]]:
                 passed.append((row[0], row[1], row[4], row[5], row[6], row[7]))
             else:
                 others.append(row)
-        batches.append((passed, others))
+        until = rows[at + 3][1] if at + 3 < len(rows) else maxsize
+        events: list[Row] = []
+        while groups and groups[-1][0] < until:
+            events.append(groups.pop())
+        batches.append((passed, others, events))
     return batches
 
 
 def take_all(place: Place, found: Pages) -> None:
     """Give the pages all rows of the run as they were stored, none of them lost."""
     found.keep_from(0)
-    for passed, others in rows_of(place):
-        found.take(passed, others)
+    for passed, others, events in rows_of(place):
+        found.take(passed, others, events)
 
 
 REASON = {"skipReason": "no need"}
@@ -214,8 +222,8 @@ def test_rows_that_were_kept_are_told_as_those_of_the_store(
 
     with written(place) as (found, folder):
         found.keep_from(0)
-        for passed, others in rows_of(place):
-            found.take(passed, others)
+        for passed, others, events in rows_of(place):
+            found.take(passed, others, events)
             found.advance((passed or others)[-1][1])
         finish(place, found)
         is_as_reported(place, folder)
@@ -227,8 +235,8 @@ def test_rows_that_come_late_are_of_no_harm(place: Place) -> None:
 
     with written(place) as (found, folder):
         found.keep_from(batches[5][0][-1][1])
-        for passed, others in batches[6:]:
-            found.take(passed, others)
+        for passed, others, events in batches[6:]:
+            found.take(passed, others, events)
         finish(place, found)
         is_as_reported(place, folder)
 
@@ -281,12 +289,12 @@ def test_a_group_that_was_let_go_before_anybody_spoke_of_it_is_told_whole(
         place, names, [(name, "PASS", {}) for name in names], before=[(EventType.GROUP_START, {"groupName": "a.py"})]
     )
     rebuild(place.state_dir)
-    (first, _), (second, _), (third, _) = rows_of(place)
+    (first, _, begun), (second, _, _), (third, _, _) = rows_of(place)
 
     with written(place) as (found, folder):
         found.keep_from(0)
-        found.take(first + second, [])  # the group is let go, and not among the pages yet
-        found.take(third, [])
+        found.take(first + second, [], begun)  # the group is let go, and not among the pages yet
+        found.take(third, [], [])
         found.advance(third[-1][1])
         found.refresh(Archive(place.state_dir).view("run"), None)
 
