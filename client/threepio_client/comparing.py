@@ -7,7 +7,17 @@ from typing import Final, NamedTuple
 
 from threepio_client.archive import Archive
 from threepio_client.causes import reason
-from threepio_client.results import BAD, Details, Outcome, Result, collected, odd_tests, outcomes, results
+from threepio_client.results import (
+    BAD,
+    Details,
+    Outcome,
+    Result,
+    collected,
+    numbers_in,
+    outcomes,
+    results,
+    test_numbers,
+)
 
 SLOWER_FACTOR: Final = 2.0
 SLOWER_MS: Final = 100.0
@@ -87,8 +97,8 @@ def _file_of(nodeid: str) -> str:
 
 def _to_be_read(archive: Archive, before: str, after: str) -> set[int] | None:
     """Return the numbers of the tests of which one can differ; None: of all. Two runs differ in few of their tests."""
-    odd = odd_tests(archive, (before, after))
-    if odd is None:
+    old, new = (test_numbers(archive, run_id) for run_id in (before, after))
+    if old is None or new is None:
         return None
     with archive.reading() as store:
         if store is None:
@@ -100,15 +110,8 @@ def _to_be_read(archive: Archive, before: str, after: str) -> set[int] | None:
             "AND n.duration >= ? AND n.duration >= ? * ifnull(o.duration, 0)",
             (after, before, SLOWER_MS, SLOWER_FACTOR),
         ).fetchall()
-        # Two long texts are compared more quickly than made into numbers.
-        query = "SELECT group_concat(test) FROM results WHERE run = (SELECT id FROM runs WHERE run_id = ?)"
-        old, new = (store.execute(query, (run_id,)).fetchone()[0] or "" for run_id in (before, after))
-    found = odd | {test for (test,) in slower}
-    return found if old == new else found | (_numbers(old) ^ _numbers(new))
-
-
-def _numbers(text: str) -> set[int]:
-    return set(map(int, text.split(","))) if text else set()
+    found = old.odd | new.odd | {test for (test,) in slower}
+    return found if old.all == new.all else found | (numbers_in(old.all) ^ numbers_in(new.all))
 
 
 def _read(archive: Archive, run_id: str, tests: set[int] | None) -> tuple[dict[str, Outcome], dict[str, str]]:
