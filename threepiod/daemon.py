@@ -55,7 +55,7 @@ FIRST_LINE_S: Final = 10.0
 directory changes."""
 BUSY_EVENTS_PER_S: Final = 200.0
 """At this rate compressing waits: it takes half a processor."""
-LIMIT_EVENTS_PER_S: Final = 10_000.0
+LIMIT_EVENTS_PER_S: Final = 20_000.0
 """More than suites report: above it, ingest takes what the machine has."""
 RATE_TICKS: Final = 20
 """Ticks over which events_per_s is taken: 5 seconds."""

@@ -50,7 +50,7 @@ SHARE: Final = 0.001
 """Of the time, for what is not due yet: pages that will be written again."""
 QUEUE_BYTES: Final = 1024 * 1024
 """Bytes of lines, of all runs, whose rows wait to be taken; the store is asked for the rest."""
-LONGEST_WAIT_S: Final = 60.0
+LONGEST_WAIT_S: Final = 600.0
 """How long trees wait while ingest is at its limit: they can be made later as well, and adapters wait for acks."""
 RETRY_S: Final = 30.0
 """Pause after something could not be written, there and in the state directory."""
