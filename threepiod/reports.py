@@ -46,9 +46,9 @@ LOOK_S: Final = 1.0
 """How often runs are looked at, and pages are made of what was stored."""
 REFRESH_S: Final = 2.0
 """How often, at most, the page of a run that goes on is written."""
-SHARE: Final = 0.001
+SHARE: Final = 0.0005
 """Of the time, for what is not due yet: pages that will be written again."""
-QUEUE_BYTES: Final = 1024 * 1024
+QUEUE_BYTES: Final = 3 * 1024 * 1024
 """Bytes of lines, of all runs, whose rows wait to be taken; the store is asked for the rest."""
 LONGEST_WAIT_S: Final = 600.0
 """How long trees wait while ingest is at its limit: they can be made later as well, and adapters wait for acks."""
