@@ -82,7 +82,7 @@ class Passed(Event):
 
     Its payload has testName, parentNames, nodeid, status PASS, phase call, started and duration, perhaps worker, and
     nothing else; what reads millions of lines takes what it needs of that from `row`, and the payload is made when it is
-    asked for.
+    asked for. So ask for its parts by their names: as a tuple it has something else in the payload's place.
     """
 
     __slots__ = ()

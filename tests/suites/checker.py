@@ -28,6 +28,7 @@ from tests.suites.output import comparable, last_line_counts, summary
 from tests.suites.variant import Kind, NotHere, Process, Variant
 from threepio_client.archive import Archive
 from threepio_client.errors import NoSuchRun
+from threepio_client.line import Event
 from threepio_client.query import QueryClient
 from threepio_client.runjournal import RunJournal
 from threepio_client.runstate import LIVE_STATES
@@ -342,7 +343,7 @@ class Checker:
         verified = settle_and_verify(Archive(self.place.state_dir), result.run_id, wait=True)
         assert verified["whole"], f"{result.name}: {verified}"
         assert verified["journal_events"] == verified["stored_events"] == len(events), f"{result.name}: {verified}"
-        result.events = [event._asdict() for event in events]
+        result.events = [{name: getattr(event, name) for name in Event._fields} for event in events]
         result.status = self._settled(result.run_id)
         assert result.status["events"]["lost"] == 0, f"{result.name}: {result.status['events']}"
 
