@@ -14,9 +14,9 @@ from threepio_client.results import (
     Result,
     collected,
     numbers_in,
+    numbers_of,
     outcomes,
     results,
-    test_numbers,
 )
 
 SLOWER_FACTOR: Final = 2.0
@@ -97,7 +97,7 @@ def _file_of(nodeid: str) -> str:
 
 def _to_be_read(archive: Archive, before: str, after: str) -> set[int] | None:
     """Return the numbers of the tests of which one can differ; None: of all. Two runs differ in few of their tests."""
-    old, new = (test_numbers(archive, run_id) for run_id in (before, after))
+    old, new = (numbers_of(archive, run_id) for run_id in (before, after))
     if old is None or new is None:
         return None
     with archive.reading() as store:

@@ -362,14 +362,14 @@ def odd_tests(archive: Archive, run_ids: Collection[str]) -> set[int] | None:
     """
     found: set[int] = set()
     for run_id in run_ids:
-        numbers = test_numbers(archive, run_id)
+        numbers = numbers_of(archive, run_id)
         if numbers is None:
             return None
         found |= numbers.odd
     return found
 
 
-def test_numbers(archive: Archive, run_id: str) -> TestNumbers | None:
+def numbers_of(archive: Archive, run_id: str) -> TestNumbers | None:
     """Return which tests a run has; None if it is not over, or if there is no store."""
     stored = archive.stored(run_id)
     with archive.reading() as store:
@@ -377,9 +377,10 @@ def test_numbers(archive: Archive, run_id: str) -> TestNumbers | None:
             return None
         # What is in nearly every row is asked first: this takes a third of the time.
         query = (
-            "SELECT group_concat(test), group_concat(test) FILTER (WHERE (status <> 'PASS' OR phase IS NOT 'call') "
+            "SELECT group_concat(test), group_concat(CASE WHEN (status <> 'PASS' OR phase IS NOT 'call') "
             "AND NOT (status NOT IN ('FAIL', 'ERROR', 'RERUN') "
-            "AND ifnull(phase = 'call' OR phase = 'setup' OR phase = 'collect', 0))) FROM results WHERE run = ?"
+            "AND ifnull(phase = 'call' OR phase = 'setup' OR phase = 'collect', 0)) THEN test END) "
+            "FROM results WHERE run = ?"
         )
         every, odd = store.execute(query, (stored.key,)).fetchone()
         return TestNumbers(every or "", numbers_in(odd))
