@@ -8,9 +8,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from sys import maxsize
-from typing import Any
 
-Row = tuple[Any, ...]
+from threepiod.grouppage import Row
 
 
 class Taken:

@@ -18,7 +18,7 @@ from threepio_client import clock
 from threepio_client.errors import NoPlace, UnreadableStore
 from threepio_client.events import EventType, ObservationType, Phase, Status
 from threepio_client.files import foreign
-from threepio_client.line import Event
+from threepio_client.line import Event, Passed
 from threepio_client.observed import gone_payload, last_seen, now_page, observations
 from threepio_client.paths import StateDir
 from threepio_client.process import Liveness, ProcessIdentity
@@ -336,7 +336,7 @@ class Archive:
         state = stored.state if stored is not None else RunState()
         for event in self.beyond(run_id, stored):
             state.fold(event)
-            selector.take(event.type, event.payload)
+            selector.take_event(event)
         return selector.result(self.state_dir, run_id, state)
 
     def stored_lines(self, run_id: str) -> list[tuple[int, int, str]]:
@@ -453,6 +453,8 @@ class Archive:
 
 def _bad_results_of(event: Event) -> list[dict[str, Any]]:
     """Return what an event tells of a failure: one, or nothing."""
+    if type(event) is Passed:
+        return []
     payload = event.payload
     if event.type == EventType.COLLECTION_ERROR:
         return [_collection_error(event.seq, payload)]

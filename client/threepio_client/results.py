@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from threepio_client.archive import Archive, StoredRun
 from threepio_client.events import EventType, Payload, Phase, Status
-from threepio_client.line import Event
+from threepio_client.line import Event, Passed
 from threepio_client.runstate import count_of
 
 BAD: Final = frozenset({Status.FAIL, Status.ERROR})
@@ -130,8 +130,8 @@ def results(
             where, values = "AND r.test IN (SELECT value FROM json_each(?))", (json.dumps([*tests]),)
         yield from _of_store(archive, stored, details, where, values)
     for event in archive.beyond(run_id, stored, nodeid or ""):
-        if event.type == EventType.TEST_CASE and nodeid in (None, event.payload.get("nodeid")):
-            yield _of_payload(event.seq, event.payload)
+        if event.type == EventType.TEST_CASE and nodeid in (None, (result := _of_test_case(event)).nodeid):
+            yield result
 
 
 def stored_results(archive: Archive, stored: StoredRun | None, details: Details, up_to: int) -> Iterator[Result]:
@@ -146,7 +146,7 @@ def stored_results(archive: Archive, stored: StoredRun | None, details: Details,
 def result_of(event: Event) -> Result | None:
     """Return what an event tells of a test, or of what could not be collected; None where it tells nothing."""
     if event.type == EventType.TEST_CASE:
-        return _of_payload(event.seq, event.payload)
+        return _of_test_case(event)
     return _not_collected(event.seq, event.payload) if event.type == EventType.COLLECTION_ERROR else None
 
 
@@ -401,11 +401,15 @@ def of_row(row: tuple[Any, ...]) -> Result:
     return Result(nodeid, seq, status, phase or "", started, duration, worker, json.loads(text) if text else {})
 
 
-def _of_payload(seq: int, payload: Payload) -> Result:
+def _of_test_case(event: Event) -> Result:
+    if type(event) is Passed:
+        row = event.row
+        return Result(row[0], row[1], Status.PASS, Phase.CALL, row[2], row[3], row[4], {})
+    payload = event.payload
     duration, started = payload.get("duration"), payload.get("started")
     return Result(
         str(payload.get("nodeid")),
-        seq,
+        event.seq,
         str(payload.get("status")),
         str(payload.get("phase", "")),
         started if isinstance(started, int | float) else None,

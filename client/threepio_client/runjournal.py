@@ -21,6 +21,8 @@ from threepio_client.runfiles import journal_files, open_plain
 
 ALL: Final = 1 << 62
 """No limit."""
+TOGETHER: Final = 100
+"""Lines that are decoded together: who reads a part of a journal stops within them."""
 CUT_OFF: Final = "never reached the disk"
 """Reason of the step that stands for the rest of a file after a power cut."""
 _UNWRITTEN: Final = bytes(64)
@@ -254,4 +256,5 @@ class _Tail:
 
 def _records(fd: int, offset: int, until: float = inf, wanted: bytes = b"") -> Iterator[Record]:
     for block in blocks_of_lines(fd, offset, until, wanted):
-        yield from parse_all(block)
+        for first in range(0, len(block), TOGETHER):
+            yield from parse_all(block[first : first + TOGETHER])

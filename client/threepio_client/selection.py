@@ -11,6 +11,7 @@ from math import inf
 from typing import Any, NamedTuple
 
 from threepio_client.events import EventType, ObservationType, Payload, Phase, Status
+from threepio_client.line import Event, Passed
 from threepio_client.observed import last_seen, observations
 from threepio_client.paths import StateDir
 from threepio_client.process import Liveness, ProcessIdentity
@@ -67,7 +68,7 @@ def select(state_dir: StateDir, run_id: str, up_to: float = inf) -> Selection:
         for step in journal.steps(0, final=True):
             if step.event is not None and step.event.seq <= up_to:
                 state.fold(step.event)
-                selector.take(step.event.type, step.event.payload)
+                selector.take_event(step.event)
     return selector.result(state_dir, run_id, state)
 
 
@@ -81,6 +82,13 @@ class Selector:
         self._suspects: dict[str, None] = {}
         self._named = 0
         self._knows_end = False
+
+    def take_event(self, event: Event) -> None:
+        """Take in an event."""
+        if type(event) is Passed:
+            self._finished.add(event.row[0])
+        else:
+            self.take(event.type, event.payload)
 
     def take(self, event_type: str, payload: Payload) -> None:
         """Take in an event; of a testCase its node id, status, phase and subtest are looked at."""
