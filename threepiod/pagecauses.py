@@ -21,15 +21,20 @@ FAILURES: Final = 50
 """Failures that are taken in together."""
 FINGERPRINTS: Final = 16
 """Messages, of up to 64 KiB, whose cause is known without looking again."""
-_STORED: Final = f"""
-    SELECT r.seq, r.phase, r.details, t.nodeid FROM results r CROSS JOIN tests t ON t.id = r.test
-    WHERE r.run = ? AND r.seq > ? AND r.seq <= ? AND r.status IN {tuple(map(str, BAD))} ORDER BY r.seq LIMIT ?"""
-TABLE: Final = """
+_FIND: Final = f"""
+    INSERT INTO bad SELECT run, seq, test FROM results
+    WHERE run = ? AND seq > ? AND seq <= ? AND status IN {tuple(map(str, BAD))}"""
+_FOUND: Final = """
+    SELECT b.seq, r.phase, r.details, t.nodeid FROM bad b
+    CROSS JOIN results r ON r.run = b.run AND r.test = b.test AND r.seq = b.seq CROSS JOIN tests t ON t.id = b.test
+    WHERE b.run = ? AND b.seq > ? AND b.seq <= ? ORDER BY b.seq LIMIT ?"""
+TABLES: Final = """
     CREATE TEMP TABLE IF NOT EXISTS causes (
         run INTEGER, fingerprint TEXT, first INTEGER, count INTEGER, error_type TEXT, place TEXT, message TEXT,
         examples TEXT, PRIMARY KEY (run, fingerprint)) WITHOUT ROWID;
+    CREATE TEMP TABLE IF NOT EXISTS bad (run INTEGER, seq INTEGER, test INTEGER, PRIMARY KEY (run, seq)) WITHOUT ROWID;
 """
-"""Statement that makes the table."""
+"""Statements that make the tables."""
 
 
 class Causes:
@@ -39,12 +44,12 @@ class Causes:
         """Begin with none.
 
         Args:
-            store: a connection with TABLE.
+            store: a connection with TABLES.
             key: the run's number in the store.
         """
         self._store = store
         self._key = key
-        self._seq = 0
+        self._seq = self._found = 0
         self._taken = Taken(itemgetter(1))
         self._fingerprints: dict[tuple[str, ...], str] = {}
         self._more: Counter[str] = Counter()
@@ -57,18 +62,23 @@ class Causes:
         """Know that the rows that are taken from now on are those after this line; what lies before is in the store."""
         self._taken.keep_from(seq)
 
-    def fold(self, until: int, *, has_broken: bool) -> bool:
+    def fold(self, until: int, stored: int, *, has_broken: bool) -> bool:
         """Take in some failures; return whether there is more.
 
         Args:
             until: the last line that is looked at; rows may have been taken of later ones.
+            stored: a line up to which the store has all, not before that one.
             has_broken: whether something could not be collected: the table `broken`.
         """
         if self._seq >= until:
             return False
         if self._seq < self._taken.since:
             last = min(until, self._taken.since)
-            rows = self._store.execute(_STORED, (self._key, self._seq, last, FAILURES)).fetchall()
+            if self._found < last:  # the store has results by test, so it goes through all of the run for this
+                stored = min(stored, self._taken.since)
+                self._store.execute(_FIND, (self._key, max(self._seq, self._found), stored))
+                self._found = stored
+            rows = self._store.execute(_FOUND, (self._key, self._seq, last, FAILURES)).fetchall()
         else:
             last = until
             rows = [(row[1], row[3], row[8], row[0]) for row in self._taken.next(self._seq, until, FAILURES)]

@@ -38,7 +38,7 @@ from threepio_client.report.tree import RUN_PAGE, Folder, back_from, page_of
 from threepio_client.results import Result, of_row
 from threepiod.grouppage import GroupPage, Row, Several, nodeid_of
 from threepiod.keptrows import ASK, KeptGroup, KeptRows, Room
-from threepiod.pagecauses import TABLE, Causes
+from threepiod.pagecauses import TABLES, Causes
 from threepiod.taken import Taken
 
 STEP_S: Final = 0.030
@@ -57,7 +57,7 @@ _TABLES: Final = """
         run INTEGER, name TEXT, nodeid TEXT, PRIMARY KEY (run, name, nodeid)) WITHOUT ROWID;
     CREATE TEMP TABLE IF NOT EXISTS broken (run INTEGER, name TEXT, seq INTEGER, PRIMARY KEY (run, seq)) WITHOUT ROWID;
 """
-_TABLE_NAMES: Final = ("pages", "causes", "never_ran", "broken")
+_TABLE_NAMES: Final = ("pages", "causes", "bad", "never_ran", "broken")
 
 _STORED: Final = """
     SELECT t.nodeid, r.seq, r.status, r.phase, r.started, r.duration, r.worker, r.crc, r.details
@@ -94,7 +94,7 @@ def prepare(store: sqlite3.Connection) -> None:
     """Make the temporary tables of a connection, which `Pages` share."""
     store.isolation_level = None
     caches = "PRAGMA cache_size = -500; PRAGMA temp.cache_size = -500"  # KiB: what is read is rarely read again
-    store.executescript(f"PRAGMA temp.journal_mode = OFF; {caches}; {_TABLES} {TABLE}")
+    store.executescript(f"PRAGMA temp.journal_mode = OFF; {caches}; {_TABLES} {TABLES}")
 
 
 class Pages:
@@ -213,7 +213,7 @@ class Pages:
         if self.is_complete and seq > self.seq:
             self._begin()  # it was not over
         self._look(seq)
-        while self._causes.fold(self.seq, has_broken=self._has_broken):
+        while self._causes.fold(self.seq, seq, has_broken=self._has_broken):
             if time.monotonic() > until:
                 return True
         while due := self._store.execute(_DUE, (self._key, PAGES)).fetchall():

@@ -41,7 +41,7 @@ def causes(place: Place) -> Iterator[tuple[Causes, list[Row]]]:
 
 
 def told(found: Causes, until: int) -> list[Told]:
-    while found.fold(until, has_broken=False):
+    while found.fold(until, until, has_broken=False):
         pass
     return found.told()
 
@@ -61,6 +61,24 @@ def test_rows_at_hand_are_as_good_as_those_of_the_store(
         assert sorted(cause.failures for cause in by_rows) == [2, 6]
         assert [cause.message for cause in by_rows] == ["no", "something else"]
         assert by_rows[0].examples == [("call", f"a.py::test_{number}") for number in (2, 4, 7, 8, 10)]
+
+
+@pytest.mark.parametrize("at_hand", [0, 5])
+def test_the_store_is_gone_through_once_however_many_steps_there_are(place: Place, at_hand: int) -> None:
+    with causes(place) as (found, rows):
+        last = rows[-1][1]
+        if at_hand:
+            found.keep_from(rows[-at_hand - 1][1])
+            found.take(rows[len(rows) - at_hand :])
+        asked: list[str] = []
+        found._store.set_trace_callback(asked.append)
+        for seq in range(1, last + 1):
+            while found.fold(seq, last, has_broken=False):
+                pass
+        found._store.set_trace_callback(None)
+
+        assert sum("INSERT INTO bad" in query for query in asked) == 1
+        assert sum(cause.failures for cause in found.told()) == len(rows)
 
 
 def test_rows_that_the_store_gave_before_are_not_counted_again(place: Place) -> None:
