@@ -130,8 +130,10 @@ def results(
             where, values = "AND r.test IN (SELECT value FROM json_each(?))", (json.dumps([*tests]),)
         yield from _of_store(archive, stored, details, where, values)
     for event in archive.beyond(run_id, stored, nodeid or ""):
-        if event.type == EventType.TEST_CASE and nodeid in (None, (result := _of_test_case(event)).nodeid):
-            yield result
+        if event.type == EventType.TEST_CASE:
+            result = _of_test_case(event)
+            if nodeid in (None, result.nodeid):
+                yield result
 
 
 def stored_results(archive: Archive, stored: StoredRun | None, details: Details, up_to: int) -> Iterator[Result]:

@@ -18,6 +18,7 @@ from threepio_client.archive import Archive
 from threepio_client.protocol import Ack, Unjournaled
 from threepio_client.runjournal import RunJournal
 from threepio_client.verification import verify_run
+from threepiod import daemon
 from threepiod.batch import Batch
 from threepiod.queries import live_view
 from threepiod.run import Run
@@ -58,6 +59,17 @@ async def test_a_journal_that_appears_is_found_by_the_tick(place: Place) -> None
             write_journal(place.state_dir, run_id, run_lines(run_id, 3))
             await until(lambda run_id=run_id: is_whole(place, run_id))  # type: ignore[misc]
         await until(lambda: not served.daemon.runs)
+
+
+@in_trio
+async def test_it_is_at_its_limit_while_many_events_come(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(daemon, "LIMIT_EVENTS_PER_S", 10.0)
+
+    async with serving(place) as served:
+        assert not served.daemon.is_at_limit
+        write_journal(place.state_dir, "run", run_lines("run", 20))
+        await until(lambda: served.daemon.is_at_limit)
+        await until(lambda: not served.daemon.is_at_limit)
 
 
 @in_trio
