@@ -6,7 +6,9 @@ import argparse
 import statistics
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,10 +24,10 @@ from threepio_client.paths import StateDir
 HELP: Final = "cost of writing report trees"
 
 DESCRIPTION: Final = """\
-Emit the events of a kept run through the real adapter at the rate of a replay, with report trees and without, in turn, each
-time to a new daemon. Measures the daemon's processor time until it is quiet, its peak memory, and the time from the end of
-the run to the complete tree; then checks every page of the tree against the store. Each round leaves all its files until
-the last is done: some 500 MB of the recorded pandas run.
+Emit the events of a kept run through the real adapter at the rate of a replay, with report trees and without, at the same
+time to two new daemons: a machine that is slower for some minutes is so for both. Measures each daemon's processor time
+until it is quiet, its peak memory, and the time from the end of the run to the complete tree; then checks every page of the
+tree against the store. Each round leaves all its files until the last is done: some 500 MB of the recorded pandas run.
 
 Needs threepiod in the environment named by --python, and a state directory with one run, as `replay --keep` leaves it.
 Exit code 0 if trees cost at most 10 % more processor time (ratio of medians), are complete within 1 s, the daemon keeps to
@@ -35,6 +37,7 @@ Exit code 0 if trees cost at most 10 % more processor time (ratio of medians), a
 LIMIT: Final = 0.10
 COMPLETE_S: Final = 1.0
 MEMORY: Final = 64 * 2**20
+_SETTINGS: Final = ("off", "beside")
 _RUN: Final = "trees"
 _PATIENCE_S: Final = 120.0
 
@@ -81,10 +84,11 @@ def run(options: argparse.Namespace) -> int:
     # Nothing is removed between rounds: ext4 makes a file slowly where many were removed within five minutes.
     with work_directory(options.keep, "trees") as directory:
         for number in range(options.rounds):
-            for setting in ("off", "beside") if number % 2 == 0 else ("beside", "off"):
-                work = directory / f"{number}-{setting}"
-                work.mkdir()
-                one = _measure(options, state_dir, runs[0], setting, work)
+            work = directory / str(number)
+            work.mkdir()
+            with ThreadPoolExecutor(len(_SETTINGS)) as both:
+                measured = both.map(partial(_measure, options, state_dir, runs[0], work), _SETTINGS)
+            for one in measured:
                 found.append(one)
                 print(_told(one), flush=True)
     checks = _checks(found)
@@ -100,9 +104,10 @@ def _told(one: Measured) -> str:
     return f"{text}, complete after {one.complete_s:.3f} s, {one.tests} tests right"
 
 
-def _measure(options: argparse.Namespace, kept: StateDir, run_id: str, setting: str, work: Path) -> Measured:
+def _measure(options: argparse.Namespace, kept: StateDir, run_id: str, directory: Path, setting: str) -> Measured:
+    work = directory / setting
     rootdir = work / "rootdir"
-    rootdir.mkdir()
+    rootdir.mkdir(parents=True)
     with running_service(options.python, work, {"THREEPIO_REPORTS": setting}) as service:
         before = cpu_of(service.pid)
         command = [options.python, "-m", "benchmarks.emit_run", kept.path, run_id, rootdir, str(options.rate)]
@@ -134,7 +139,7 @@ def _measure(options: argparse.Namespace, kept: StateDir, run_id: str, setting: 
 
 def _checks(found: list[Measured]) -> list[Check]:
     without, with_trees = (
-        statistics.median(one.cpu_s for one in found if one.reports == setting) for setting in ("off", "beside")
+        statistics.median(one.cpu_s for one in found if one.reports == setting) for setting in _SETTINGS
     )
     more = with_trees / without - 1
     slowest = max(one.complete_s for one in found if one.complete_s is not None)

@@ -79,4 +79,23 @@ MIGRATIONS: Final = (
             "CREATE INDEX runs_by_start ON runs (started, run_id)",
         ),
     ),
+    Migration(
+        name="0004-events-found-without-their-payloads",
+        statements=(
+            # In a table without row ids SQLite reads a whole row to compare its key once that has overflow pages, and a
+            # chunk of collected node ids has 256 KiB.
+            """CREATE TABLE events_by_rowid (
+                run INTEGER NOT NULL,
+                seq INTEGER NOT NULL,
+                type TEXT NOT NULL,
+                timestamp REAL NOT NULL,
+                crc INTEGER NOT NULL,
+                payload TEXT NOT NULL,
+                PRIMARY KEY (run, seq)
+            )""",
+            "INSERT INTO events_by_rowid SELECT run, seq, type, timestamp, crc, payload FROM events ORDER BY run, seq",
+            "DROP TABLE events",
+            "ALTER TABLE events_by_rowid RENAME TO events",
+        ),
+    ),
 )

@@ -17,6 +17,7 @@ import trio.testing
 
 from tests.scripted import case, event, in_trio
 from threepio_client.archive import Archive
+from threepio_client.events import EventType
 from threepio_client.line import decode
 from threepio_client.paths import StateDir
 from threepio_client.runstate import RunState
@@ -55,6 +56,11 @@ def batch(store: Store, run_id: str, lines: list[bytes]) -> Batch:
         size += len(line)
     made.close(seq=state.seq, offsets={0: size}, observed=0, final=False, ingest={}, state=state)
     return made
+
+
+def bytes_read() -> int:
+    """Return what this process has read so far."""
+    return int(Path("/proc/self/io").read_text().split()[1])
 
 
 def test_a_new_store_has_every_migration_by_name(store: Store, path: Path) -> None:
@@ -96,6 +102,39 @@ def test_a_migration_is_applied_once_and_keeps_the_rows(path: Path, monkeypatch:
     assert rows(copy, "SELECT name FROM migrations ORDER BY name") == [(step.name,) for step in MIGRATIONS]
     assert rows(copy, "SELECT run_id, seq FROM runs") == [("old", 1)]
     assert not list(path.parent.glob("*.part"))
+
+
+def test_events_of_an_older_store_are_all_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(store_module, "MIGRATIONS", MIGRATIONS[:3])
+        older = Store(path)
+        for run_id in ("one", "other"):
+            chunks = [event(seq, EventType.TESTS_COLLECTED, {"nodeids": ["x" * 5_000, run_id]}) for seq in range(1, 9)]
+            older.write([batch(older, run_id, chunks)])
+        older.close()
+    stored = rows(path, "SELECT run, seq, type, timestamp, crc, payload FROM events ORDER BY run, seq")
+
+    Store(path).close()
+
+    assert len(stored) == 16
+    assert rows(path, "SELECT run, seq, type, timestamp, crc, payload FROM events ORDER BY run, seq") == stored
+    assert rows(path, "SELECT name FROM sqlite_master WHERE name LIKE 'events_%'") == []
+
+
+def test_an_event_is_found_without_reading_what_others_say(store: Store, path: Path) -> None:
+    chunk = {"nodeids": ["x" * 60_000] * 3}
+    chunks = [event(seq, EventType.TESTS_COLLECTED, chunk) for seq in range(1, 41)]
+    store.write([batch(store, "large", chunks)])
+    store.close()
+
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("SELECT seq FROM runs").fetchall()
+        before = bytes_read()
+        found = db.execute("SELECT type FROM events WHERE run = 1 AND seq = 30").fetchall()
+        taken = bytes_read() - before
+
+    assert found == [(EventType.TESTS_COLLECTED,)]
+    assert 0 < taken < 100_000
 
 
 def test_a_store_that_cannot_be_copied_is_not_migrated(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
