@@ -17,6 +17,7 @@ from tempfile import TemporaryFile
 from typing import IO, Any, Final
 
 from threepio_client.events import Payload, Status
+from threepio_client.line import NAME_LIMIT
 from threepio_client.report.markdown import (
     BAD,
     RESULTS_SHOWN,
@@ -36,7 +37,9 @@ SPOOL_SIZE: Final = 512 * 1024
 """Bytes of one section of a page that are kept in memory."""
 READ_SIZE: Final = 64 * 1024
 LINES: Final = 500
-"""Lines of a page that are looked at and written together: less than the allocator gives back each time."""
+LINES_SIZE: Final = 128 * 1024
+"""Lines of a page that are looked at and written together, and their characters: less than the allocator gives back each
+time."""
 _SHORT_US: Final = 99_900
 _SHOWN: Final = [shown_ms(us) for us in range(0, _SHORT_US + 100, 100)]
 """Most durations, as they are shown."""
@@ -144,6 +147,8 @@ class GroupPage:
         ends = {details: _end(details) for details in {row[8] for row in rows}}
         if None in ends.values() or not all(row[0].startswith(self._begin) for row in (rows[0], rows[-1])):
             return False
+        if max(map(len, map(nodeid_of, rows))) > NAME_LIMIT:
+            return False
         at = self._at
         for first in range(0, len(rows), LINES):
             some = rows[first : first + LINES]
@@ -171,7 +176,8 @@ class GroupPage:
         plain.lines.append(f"{nodeid[self._at :]}` {_took(spent, worker)}{end}")
         plain.rows.append(row)
         plain.spent += spent
-        if len(plain.lines) >= LINES:
+        plain.size += len(plain.lines[-1])
+        if len(plain.lines) >= LINES or plain.size >= LINES_SIZE:
             self._write_plain(standing)
         return True
 
@@ -259,11 +265,13 @@ class _Plain:
         lines: from their names on.
         rows: they.
         spent: sum of their durations, microseconds.
+        size: characters of the lines.
     """
 
     lines: list[str] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     spent: int = 0
+    size: int = 0
 
 
 class _Section:

@@ -13,7 +13,9 @@ from threepio_client.events import Status
 from threepiod.grouppage import Row, nodeid_of
 
 ROWS_KEPT: Final = 16_000
-"""Of all runs, 350 bytes each; of a group that is let go the store is asked."""
+"""Of all runs, some 350 bytes each; of a group that is let go the store is asked."""
+USUAL_NAME: Final = 500
+"""Characters; a row with a longer node id counts as several. `Passed` has none."""
 DETAILS_KEPT: Final = 2 * 1024 * 1024
 """Characters of details that are kept with rows, of all runs; for more the store is asked."""
 SHORT: Final = 200
@@ -30,7 +32,7 @@ class Room:
     """What all runs together keep.
 
     Attributes:
-        rows: how many.
+        rows: how many, those with long names as several.
         details: characters of their details.
     """
 
@@ -45,6 +47,7 @@ class KeptGroup:
         name: the group.
         passed: of tests that passed.
         results: others.
+        long: what long names of these count beside the rows themselves.
         details: characters of their details.
     """
 
@@ -52,12 +55,13 @@ class KeptGroup:
         self.name = name
         self.passed: list[Row] = []
         self.results: list[Row] = []
+        self.long = 0
         self.details = 0
 
     @property
     def size(self) -> int:
-        """How many rows there are."""
-        return len(self.passed) + len(self.results)
+        """How many rows there are, as `Room` counts them."""
+        return len(self.passed) + len(self.results) + self.long
 
     def are_apart(self) -> bool:
         """Return whether each test that passed has one row, none is among the others, and none is named like the group."""
@@ -109,7 +113,10 @@ class KeptRows:
             size = len(row[8] or "")
             if size > SHORT and room.details + size > DETAILS_KEPT:
                 row, size = (*row[:8], ASK), 0
+            more = len(row[0]) // USUAL_NAME
             group.results.append(row)
+            group.long += more
+            room.rows += more
             group.details += size
             room.details += size
         room.rows += len(passed) + len(results)

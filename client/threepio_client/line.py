@@ -77,12 +77,16 @@ PassedRow = tuple[str, int, float, float, str | None, int]
 """Of a test that passed: node id, seq, started (seconds since the epoch), duration (milliseconds), worker, checksum."""
 
 
+NAME_LIMIT: Final = 500
+"""Characters of a node id that `Passed` may have: who keeps many of them knows how much that is."""
+
+
 class Passed(Event):
     """The event that nearly all lines hold: a test passed in its call, and there is no more to say.
 
-    Its payload has testName, parentNames, nodeid, status PASS, phase call, started and duration, perhaps worker, and
-    nothing else; what reads millions of lines takes what it needs of that from `row`, and the payload is made when it is
-    asked for. So ask for its parts by their names: as a tuple it has something else in the payload's place.
+    Its payload has testName, parentNames, nodeid (NAME_LIMIT at most), status PASS, phase call, started and duration,
+    perhaps worker, and nothing else; what reads millions of lines takes what it needs of that from `row`, and the payload is
+    made when it is asked for. So ask for its parts by their names: as a tuple it has something else in the payload's place.
     """
 
     __slots__ = ()
@@ -213,11 +217,12 @@ def _find_passed() -> Callable[[str], list[Any]]:
     text = r'[^"\\\x00-\x1f\x80-\xff]*+'
     passed = (
         r'\{"seq":([1-9][0-9]{0,17}+),"eventType":"testCase","payload":\{"testName":"TEXT",'
-        r'"parentNames":\["TEXT(?:","TEXT)*+"\],"nodeid":"(TEXT)","status":"PASS","phase":"call",'
+        r'"parentNames":\["TEXT(?:","TEXT)*+"\],"nodeid":"(NAME)","status":"PASS","phase":"call",'
         r'"started":([0-9]{1,10}+\.[0-9]{1,9}+),"duration":([0-9]{1,15}+\.[0-9]{1,9}+)(?:,"worker":"(?!")(TEXT)")?\},'
         r'"timestamp":([0-9]{1,10}+\.[0-9]{1,9}+),"crc":"([0-9a-f]{8})"\}'
     )
-    return re.compile(f"^(?:{passed}|.*)$".replace("TEXT", text), re.MULTILINE).findall
+    name = text.replace("*", f"{{0,{NAME_LIMIT}}}")
+    return re.compile(f"^(?:{passed}|.*)$".replace("TEXT", text).replace("NAME", name), re.MULTILINE).findall
 
 
 def checksum(line: bytes) -> int:

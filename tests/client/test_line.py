@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from threepio_client.errors import BadLine
 from threepio_client.events import FIELD_LIMIT, LINE_LIMIT, EventType, Phase
 from threepio_client.line import (
+    NAME_LIMIT,
     Event,
     Passed,
     clip,
@@ -383,7 +384,11 @@ PASSED: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("more", [{}, {"worker": "gw1"}, {"parentNames": ["one.py"]}, {"duration": 0.0}], ids=str)
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"worker": "gw1"}, {"parentNames": ["one.py"]}, {"duration": 0.0}, {"nodeid": "x" * NAME_LIMIT}],
+    ids=str,
+)
 def test_a_test_that_passed_is_read_like_any_other_event(more: dict[str, Any]) -> None:
     payload = PASSED | more
     line = encode(7, EventType.TEST_CASE, payload, NOW)[:-1]
@@ -407,6 +412,7 @@ def test_a_test_that_passed_is_read_like_any_other_event(more: dict[str, Any]) -
         {"started": 10**400},
         {"duration": 1},
         {"duration": 1e-9},
+        {"nodeid": "test_it.py::" + "x" * (NAME_LIMIT - 11)},
         {"worker": None},
         {"worker": ""},
         {"parentNames": []},

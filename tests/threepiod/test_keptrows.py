@@ -76,6 +76,17 @@ def test_the_largest_groups_are_let_go_where_there_are_too_many_rows(monkeypatch
     assert kept.take(passed("d.py::1", "d.py::2"), []) == []
 
 
+def test_rows_with_long_names_count_as_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keptrows, "ROWS_KEPT", 100)
+    kept = KeptRows(Room())
+    kept.take(passed("a.py::1", "a.py::2"), [])
+
+    assert kept.take([], [failed("b.py::1", None), failed("b.py::" + "x" * 60_000, None)]) == ["b.py"]
+
+    assert names(kept, "a.py") == ["a.py::1", "a.py::2"]
+    assert kept.take(passed("c.py::1"), [failed("c.py::2", None)]) == []
+
+
 def test_room_is_there_again_when_a_group_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keptrows, "ROWS_KEPT", 2)
     monkeypatch.setattr(keptrows, "DETAILS_KEPT", 10)

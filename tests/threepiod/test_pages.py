@@ -166,6 +166,7 @@ SKIPPED: dict[str, Cases] = {
     "before the beginning": [("::1", "SKIP", REASON), ("::0", "SKIP", {**REASON, "duration": -1.0})],
     "twice": [("::1", "SKIP", REASON), ("::0", "SKIP", REASON), ("::0", "SKIP", REASON)],
     "after an attempt": [("::1", "SKIP", REASON), ("::0", "RERUN", {"error": ERROR}), ("::0", "SKIP", REASON)],
+    "with a long name": [("::1", "SKIP", REASON), *((f"::{n}" + "x" * 9_000, "SKIP", REASON) for n in range(30))],
     "as a whole file": [("::1", "SKIP", REASON), ("", "SKIP", {**REASON, "phase": "collect"})],
 }
 
