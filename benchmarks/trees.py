@@ -30,8 +30,8 @@ until it is quiet, its peak memory, and the time from the end of the run to the 
 tree against the store. Each round leaves all its files until the last is done: some 500 MB of the recorded pandas run.
 
 Needs threepiod in the environment named by --python, and a state directory with one run, as `replay --keep` leaves it.
-Exit code 0 if trees cost at most 10 % more processor time (ratio of medians), are complete within 1 s, the daemon keeps to
-64 MiB and no page is wrong; 1 if not, 2 if something is missing.
+Exit code 0 if trees cost at most 10 % more processor time (median of the rounds' ratios), are complete within 1 s, the
+daemon keeps to 64 MiB and no page is wrong; 1 if not, 2 if something is missing.
 """
 
 LIMIT: Final = 0.10
@@ -138,14 +138,18 @@ def _measure(options: argparse.Namespace, kept: StateDir, run_id: str, directory
 
 
 def _checks(found: list[Measured]) -> list[Check]:
-    without, with_trees = (
-        statistics.median(one.cpu_s for one in found if one.reports == setting) for setting in _SETTINGS
-    )
-    more = with_trees / without - 1
+    without, with_trees = ([one.cpu_s for one in found if one.reports == setting] for setting in _SETTINGS)
+    ratios = sorted(trees / none for trees, none in zip(with_trees, without, strict=True))
+    more = statistics.median(ratios) - 1
     slowest = max(one.complete_s for one in found if one.complete_s is not None)
     peak = max(one.peak_rss for one in found)
     return [
-        _check("more processor time with trees", f"{100 * more:.1f} %", f"<= {100 * LIMIT:.0f} %", more <= LIMIT),
+        _check(
+            "more processor time with trees, median of rounds",
+            f"{100 * more:.1f} % ({100 * ratios[0] - 100:.1f} to {100 * ratios[-1] - 100:.1f})",
+            f"<= {100 * LIMIT:.0f} %",
+            more <= LIMIT,
+        ),
         _check(
             "from runComplete to a complete tree", f"{slowest:.3f} s", f"<= {COMPLETE_S:g} s", slowest <= COMPLETE_S
         ),

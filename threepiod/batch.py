@@ -13,6 +13,8 @@ from threepio_client.runstate import RunState
 
 HOLE: Final = "hole"
 """Type of the row that stands for lines of the journal that nobody can read."""
+GROUP_EVENTS: Final = (str(EventType.GROUP_START), str(EventType.GROUP_RESULT), str(EventType.COLLECTION_ERROR))
+"""What tells of groups."""
 CONFLICTS_KEPT: Final = 100
 """Conflicting lines of a run that are kept, 512 KiB each at most; all are counted."""
 _IN_COLUMNS: Final = frozenset(
@@ -32,6 +34,7 @@ class Batch:
         passed: of tests that passed.
         results: of other outcomes: node id, seq, status, phase, started, duration, worker, crc, details.
         events: of what else happened: key, seq, type, timestamp, crc, payload.
+        groups: of those in GROUP_EVENTS: seq, type, the group.
         conflicts: key, seq, source, line.
         size: bytes of the lines in it.
     """
@@ -41,6 +44,7 @@ class Batch:
     passed: list[PassedRow] = field(default_factory=list)
     results: list[tuple[Any, ...]] = field(default_factory=list)
     events: list[tuple[Any, ...]] = field(default_factory=list)
+    groups: list[tuple[int, str, str]] = field(default_factory=list)
     conflicts: list[tuple[Any, ...]] = field(default_factory=list)
     size: int = 0
     seq: int = 0
@@ -99,6 +103,8 @@ class Batch:
             )
         else:
             self.events.append((self.key, event.seq, event.type, event.timestamp, event.crc, _json(payload)))
+            if event.type in GROUP_EVENTS:
+                self.groups.append((event.seq, event.type, group_of(event.type, payload)))
 
     def add_hole(self, first: int, last: int, reason: str, timestamp: float) -> None:
         """Add that the lines `first` to `last` cannot be read."""
@@ -114,6 +120,13 @@ class Batch:
         self.started = state.started
         self.state = state.verdict().state
         self.snapshot = _json(state.to_snapshot())
+
+
+def group_of(event_type: str, payload: Payload) -> str:
+    """Return the group that an event of GROUP_EVENTS tells of."""
+    if event_type == EventType.COLLECTION_ERROR:
+        return str(payload.get("nodeid")).partition("::")[0]
+    return str(payload.get("groupName"))
 
 
 def _json(value: Any) -> str:

@@ -36,6 +36,7 @@ from threepio_client.report.markdown import (
 from threepio_client.report.model import NEVER_RAN, Case, by_test, tests_of
 from threepio_client.report.tree import RUN_PAGE, Folder, back_from, page_of
 from threepio_client.results import Result, of_row
+from threepiod.batch import GROUP_EVENTS, HOLE, group_of
 from threepiod.grouppage import GroupPage, Row, Several, nodeid_of
 from threepiod.keptrows import ASK, KeptGroup, KeptRows, Room
 from threepiod.pagecauses import TABLES, Causes
@@ -73,8 +74,6 @@ _SAID_APART: Final = frozenset({"subtest", "attempt", "countedAs", "takenBack"})
 """Keys of details: there is more to be known of the test than this result."""
 _STATUSES: Final = tuple(map(str, Status))
 """Those that are known: a result with another one is no outcome, unless it says what it counts as."""
-GROUP_EVENTS: Final = (str(EventType.GROUP_START), str(EventType.GROUP_RESULT), str(EventType.COLLECTION_ERROR))
-"""What tells of groups."""
 _GROUPS: Final = (
     f"SELECT seq, type, payload FROM events WHERE run = ? AND seq > ? AND seq <= ? AND type IN {GROUP_EVENTS} "
     "ORDER BY seq LIMIT ?"
@@ -133,7 +132,7 @@ class Pages:
         self._folder = folder
         self._spool_dir = spool_dir
         self._kept = KeptRows(room or Room())
-        self._events = Taken(itemgetter(0))
+        self._groups = Taken(itemgetter(0))
         self._begin()
         self._may_have_others = not folder.was_empty
 
@@ -156,16 +155,16 @@ class Pages:
             self._take_ends,
         ]
 
-    def take(self, passed: list[Row], results: list[Row], events: list[Row]) -> None:
+    def take(self, passed: list[Row], results: list[Row], groups: list[Row]) -> None:
         """Take the rows of what was stored, the next after those that were taken before.
 
         Args:
             passed: of tests that passed.
             results: of others.
-            events: of GROUP_EVENTS: seq, type, payload.
+            groups: `Batch.groups`.
         """
         self._causes.take(results)
-        self._events.add(events)
+        self._groups.add(groups)
         for row in results:
             if row[3] == _COLLECT:
                 self._mark(row[0].partition("::")[0], is_due=True)  # a file that was skipped is no group of tests
@@ -181,7 +180,7 @@ class Pages:
         self._store.execute("UPDATE pages SET kept = 0 WHERE run = ?", (self._key,))
 
     def _forget_rows(self, since: int) -> None:
-        self._events.keep_from(since)
+        self._groups.keep_from(since)
         self._kept.drop_all()
 
     def close(self) -> None:
@@ -284,20 +283,17 @@ class Pages:
         if until <= self.seq:
             return
         marks: dict[str, tuple[bool, bool]] = {}
-        if self.seq < self._events.since:
-            until = min(until, self._events.since)
-            rows = self._store.execute(_GROUPS, (self._key, self.seq, until, ROWS)).fetchall()
+        if self.seq < self._groups.since:
+            until = min(until, self._groups.since)
+            stored = self._store.execute(_GROUPS, (self._key, self.seq, until, ROWS))
+            rows = [(seq, kind, group_of(kind, json.loads(text))) for seq, kind, text in stored]
         else:
-            rows = self._events.next(self.seq, until, ROWS)
-        for seq, kind, text in rows:
-            payload = json.loads(text)
+            rows = self._groups.next(self.seq, until, ROWS)
+        for seq, kind, name in rows:
             if kind == EventType.COLLECTION_ERROR:
-                name = str(payload.get("nodeid")).partition("::")[0]
                 self._store.execute("INSERT OR IGNORE INTO broken VALUES (?, ?, ?)", (self._key, name, seq))
                 self._has_broken = True
-            else:
-                name = str(payload.get("groupName"))
-            is_due, is_kept = marks.get(name, (False, seq > self._events.since))
+            is_due, is_kept = marks.get(name, (False, seq > self._groups.since))
             marks[name] = (is_due or kind != EventType.GROUP_START, is_kept)
         for name, (is_due, is_kept) in marks.items():
             self._mark(name, is_due=is_due, is_kept=is_kept)
@@ -335,13 +331,25 @@ class Pages:
 
     def _mark_open(self, _view: dict[str, Any]) -> None:
         """Mark groups that have no result: they were written while they went on, if they were."""
-        (self._results,) = self._one("SELECT count(*) FROM results WHERE run = ?", self._key)
+        self._results = self._count_results()
         self._store.execute("UPDATE pages SET due = 1 WHERE run = ? AND written >= 0", (self._key,))
+
+    def _count_results(self) -> int:
+        """Return how many results the store has."""
+        told = self._count_told()
+        events, holes = self._one(f"SELECT count(*), total(type = '{HOLE}') FROM events WHERE run = ?", self._key)
+        if (
+            not holes and told == self.seq - events
+        ):  # every line is the one or the other, and events are quickly counted
+            return told
+        return int(self._one("SELECT count(*) FROM results WHERE run = ?", self._key)[0])
+
+    def _count_told(self) -> int:
+        return int(self._one("SELECT total(results) FROM pages WHERE run = ?", self._key)[0])
 
     def _lacks_results(self) -> bool:
         """Return whether the store has results that no page has: each has one place, so their numbers tell."""
-        (told,) = self._one("SELECT total(results) FROM pages WHERE run = ?", self._key)
-        return bool(self._results != told)
+        return self._results != self._count_told()
 
     def _mark_skipped(self, _view: dict[str, Any]) -> None:
         """Mark files that were skipped as a whole: they are no groups of tests."""

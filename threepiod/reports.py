@@ -38,7 +38,7 @@ from threepio_client.settings import OFF, ReportPlace
 from threepiod.batch import Batch
 from threepiod.grouppage import Row
 from threepiod.keptrows import Room
-from threepiod.pages import GROUP_EVENTS, Pages, prepare
+from threepiod.pages import Pages, prepare
 from threepiod.queries import live_view
 from threepiod.run import Run
 
@@ -97,10 +97,10 @@ class _Queue:
         """Add a batch that was stored."""
         self.seq = batch.seq
         self.size += batch.size
-        passed, results, events = self.rows
+        passed, results, groups = self.rows
         passed += batch.passed
         results += batch.results
-        events += [(seq, kind, payload) for _, seq, kind, _, _, payload in batch.events if kind in GROUP_EVENTS]
+        groups += batch.groups
 
     def lose(self) -> None:
         """Let go of what is in it: the store has it."""

@@ -21,8 +21,9 @@ from threepio_client.report import tree
 from threepio_client.report.markdown import RESULTS_SHOWN
 from threepio_client.report.model import read
 from threepiod import grouppage, keptrows, pages
+from threepiod.batch import GROUP_EVENTS, group_of
 from threepiod.grouppage import Row
-from threepiod.pages import GROUP_EVENTS, Pages, prepare
+from threepiod.pages import Pages, prepare
 from threepiod.rebuild import rebuild
 
 NAMES = [
@@ -120,9 +121,8 @@ def rows_of(place: Place) -> list[tuple[list[Row], list[Row], list[Row]]]:
             "SELECT t.nodeid, r.seq, r.status, r.phase, r.started, r.duration, r.worker, r.crc, r.details FROM results r "
             "JOIN tests t ON t.id = r.test ORDER BY r.seq"
         ).fetchall()
-        groups = store.execute(
-            f"SELECT seq, type, payload FROM events WHERE type IN {GROUP_EVENTS} ORDER BY seq DESC"
-        ).fetchall()
+        told = store.execute(f"SELECT seq, type, payload FROM events WHERE type IN {GROUP_EVENTS} ORDER BY seq DESC")
+        groups = [(seq, kind, group_of(kind, json.loads(payload))) for seq, kind, payload in told]
     batches = []
     for at in range(0, len(rows), 3):
         passed: list[Row] = []
