@@ -29,6 +29,7 @@ def write_run(
     *,
     argv: list[str] | None = None,
     collected: list[str] | None = None,
+    broken: dict[str, str] | None = None,
 ) -> None:
     """Write the journal of a complete run, the `number`th, whose tests had these results.
 
@@ -39,6 +40,7 @@ def write_run(
         results: node id, status and what else there is of each.
         argv: pytest's arguments.
         collected: what it collected, where that is more than what has results.
+        broken: files that it could not collect, with the message of the error.
     """
     names = collected or list(dict.fromkeys(name for name, _, _ in results))
     start = decode(run_lines(run_id, 0, exit_code=None)[0].rstrip()).payload
@@ -49,6 +51,9 @@ def write_run(
     ]
     for seq, (name, status, more) in enumerate(results, start=4):
         lines.append(case(seq, name, status, **more))
+    for name, message in (broken or {}).items():
+        error = {"errorType": "KeyError", "message": message}
+        lines.append(event(len(lines) + 1, EventType.COLLECTION_ERROR, {"nodeid": name, "error": error}))
     failed = sum(status == "FAIL" for _, status, _ in results)
     end = {"exitCode": bool(failed) + 0, "totals": {}, "deselected": 0, "stopped": None, "stats": {}}
     lines.append(event(len(lines) + 1, EventType.RUN_COMPLETE, end))

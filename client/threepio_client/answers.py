@@ -322,7 +322,9 @@ class Diff(TypedDict):
     other_reason: Annotated[list[str], "bad in both, with another type or message of the error"]
     still_failing: Annotated[list[str], "bad in both for the same reason"]
     new: Annotated[list[str], "fine now, and not there before"]
-    never_ran: Annotated[list[str], "there before, and collected now without an outcome (yet)"]
+    never_ran: Annotated[
+        list[str], "there before, and now without an outcome (yet), though collected or in a file that could not be"
+    ]
     gone: Annotated[list[str], "there before, and not collected now"]
     left_out: Annotated[list[str], "there before, and not asked for now: other arguments of pytest, or a rerun"]
     slower: Annotated[list[Slower], "at least twice as long, and 0.1 s more"]

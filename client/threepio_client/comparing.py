@@ -1,8 +1,12 @@
-"""Two runs compared: what is newly failing, fixed, failing for another reason, new, gone or much slower."""
+"""Two runs compared: what is newly failing, fixed, failing for another reason, new, gone or much slower.
+
+What could not be collected is compared like a test that is bad, by the name of the file.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from itertools import chain
 from typing import Final, NamedTuple
 
 from threepio_client.archive import Archive
@@ -13,6 +17,7 @@ from threepio_client.results import (
     Outcome,
     Result,
     collected,
+    not_collected,
     numbers_in,
     numbers_of,
     outcomes,
@@ -34,7 +39,7 @@ class Difference(NamedTuple):
         other_reason: bad in both, with another type or message of the error.
         still_failing: bad in both for the same reason.
         new: fine now, and not there before.
-        never_ran: there before, and collected now without an outcome.
+        never_ran: there before, and now collected without an outcome, or in a file that could not be collected.
         gone: there before, and not collected now.
         left_out: there before, and not among what was asked for now: another selection of tests, or a rerun.
         slower: much slower, with milliseconds before and now.
@@ -57,10 +62,14 @@ def compare(archive: Archive, before: str, after: str) -> Difference:
     tests = _to_be_read(archive, before, after)
     (old, was), (new, now) = (_read(archive, run_id, tests) for run_id in (before, after))
     found = Difference([], [], [], [], [], [], [], [], [], [])
+    files = frozenset(map(_file_of, old))
     for nodeid, outcome in new.items():
         previous = old.get(nodeid)
         if previous is None:
-            (found.new_failing if nodeid in now else found.new).append(nodeid)
+            kind = (
+                found.newly_failing if nodeid in files else found.new_failing
+            )  # a file that could be collected before
+            (kind if nodeid in now else found.new).append(nodeid)
         elif nodeid in now:
             kind = found.newly_failing if nodeid not in was else found.still_failing
             (found.other_reason if nodeid in was and was[nodeid] != now[nodeid] else kind).append(nodeid)
@@ -70,12 +79,20 @@ def compare(archive: Archive, before: str, after: str) -> Difference:
             found.slower.append((nodeid, previous.duration_ms, outcome.duration_ms))
     missing = [nodeid for nodeid in old if nodeid not in new]
     if missing:
-        _tell_apart(archive, before, after, missing, found)
+        _tell_apart(archive, before, after, missing, was, now, found)
     found.slower.sort(key=lambda item: item[1] - item[2])
     return found
 
 
-def _tell_apart(archive: Archive, before: str, after: str, missing: list[str], found: Difference) -> None:
+def _tell_apart(
+    archive: Archive,
+    before: str,
+    after: str,
+    missing: list[str],
+    was: dict[str, str],
+    now: dict[str, str],
+    found: Difference,
+) -> None:
     """Say of tests that have no outcome now why they have none."""
     earlier, later = (archive.run(run_id).state for run_id in (before, after))
     names = frozenset(collected(archive, after))
@@ -83,7 +100,9 @@ def _tell_apart(archive: Archive, before: str, after: str, missing: list[str], f
     is_all = all(earlier.start.get(key) == later.start.get(key) for key in ("argv", "cwd"))
     is_all_of_files = not later.counts["deselected"]
     for nodeid in missing:
-        if nodeid in names:
+        if nodeid in was and nodeid in files:
+            found.fixed.append(nodeid)  # a file that could not be collected
+        elif nodeid in names or _is_below(_file_of(nodeid), now):
             found.never_ran.append(nodeid)
         elif is_all or (is_all_of_files and _file_of(nodeid) in files):
             found.gone.append(nodeid)
@@ -93,6 +112,13 @@ def _tell_apart(archive: Archive, before: str, after: str, missing: list[str], f
 
 def _file_of(nodeid: str) -> str:
     return nodeid.partition("::")[0]
+
+
+def _is_below(path: str, names: Container[str]) -> bool:
+    """Return whether a file or a directory that it is in is among these."""
+    while path and path not in names:
+        path = path.rpartition("/")[0]
+    return bool(path)
 
 
 def _to_be_read(archive: Archive, before: str, after: str) -> set[int] | None:
@@ -119,7 +145,7 @@ def _read(archive: Archive, run_id: str, tests: set[int] | None) -> tuple[dict[s
     reasons: dict[int, str] = {}
 
     def noted() -> Iterator[Result]:
-        for result in results(archive, run_id, tests=tests, details=Details.BAD):
+        for result in chain(not_collected(archive, run_id), results(archive, run_id, tests=tests, details=Details.BAD)):
             if result.status in BAD:
                 error = result.details.get("error")
                 reasons[result.seq] = reason(error if isinstance(error, dict) else {})

@@ -173,6 +173,17 @@ def _not_collected(seq: int, payload: Payload) -> Result:
     return Result(str(payload.get("nodeid")), seq, Status.ERROR, Phase.COLLECT, None, 0.0, None, payload)
 
 
+def not_collected(archive: Archive, run_id: str) -> Iterator[Result]:
+    """Yield what could not be collected in a run."""
+    stored = archive.stored(run_id)
+    if stored is not None:
+        for seq, payload in _stored_events(archive, stored, EventType.COLLECTION_ERROR):
+            yield _not_collected(seq, payload)
+    for event in archive.beyond(run_id, stored):
+        if event.type == EventType.COLLECTION_ERROR:
+            yield _not_collected(event.seq, event.payload)
+
+
 def collected(archive: Archive, run_id: str) -> Iterator[str]:
     """Yield the node ids that a run collected and did not deselect."""
     stored = archive.stored(run_id)

@@ -12,6 +12,7 @@ from tests.commands import Call
 from tests.place import Place, wait_until
 from tests.two_runs import BREAKS, ERROR, FIXED, GONE, NEW, NEW_BAD, OTHER, SLOW, STILL, write_run, write_two_runs
 from threepio_client.events import Phase
+from threepiod.rebuild import rebuild
 
 
 @pytest.fixture
@@ -111,6 +112,38 @@ def test_tests_that_were_not_asked_for_are_not_gone(place: Place, call: Call) ->
         "  a.py::test_y",
     ]
     assert less.stdout.startswith("run less against run all: 3 gone\n")
+
+
+@pytest.mark.parametrize("argv", [[], ["--continue-on-collection-errors"]], ids=["same command", "another"])
+@pytest.mark.parametrize("is_stored", [True, False])
+def test_a_file_that_cannot_be_collected_any_more_is_newly_failing(
+    place: Place, call: Call, argv: list[str], is_stored: bool
+) -> None:
+    fine: list[tuple[str, str, dict[str, Any]]] = [("a.py::test_x", "PASS", {}), ("b.py::test_y", "PASS", {})]
+    write_run(place, "one", 1, fine)
+    write_run(place, "two", 2, fine[1:], argv=argv, broken={"a.py": "KeyError: 'key'", "new.py": "KeyError: 1"})
+    write_run(place, "three", 3, fine[1:], argv=argv, broken={"a.py": "KeyError: 'other'", "new.py": "KeyError: 1"})
+    write_run(place, "four", 4, [*fine, ("new.py::test_z", "PASS", {})], argv=argv)
+    if is_stored:
+        rebuild(place.state_dir)
+
+    broke, still, mended = (
+        call(place, "diff", *runs) for runs in (("one", "two"), ("two", "three"), ("three", "four"))
+    )
+
+    assert (broke.exit_code, still.exit_code, mended.exit_code) == (1, 0, 0)
+    assert broke.stdout.splitlines() == [
+        "run two against run one: 1 newly failing, 1 new and failing, 1 never ran",
+        "newly failing:",
+        "  a.py",
+        "new and failing:",
+        "  new.py",
+        "never ran:",
+        "  a.py::test_x",
+    ]
+    assert "1 failing for another reason, 1 still failing" in still.stdout
+    assert "2 fixed, 2 new" in mended.stdout
+    assert "fixed:\n  a.py\n  new.py\n" in mended.stdout
 
 
 def test_a_test_that_was_collected_and_has_no_outcome_never_ran(place: Place, call: Call) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.place import COMMAND_TIMEOUT_S, Place, wait_until
 from tests.scripted import run_lines, write_journal
+from threepio_client.cli.run_command import LAST_LINES
 
 PYTEST = f"{sys.executable} -m pytest -q -p no:cacheprovider"
 
@@ -95,6 +96,26 @@ def test_the_exit_code_of_a_command_without_an_adapter_passes_through(here: Plac
     assert "no adapter reported" in done.stderr
     assert "said by it" not in done.stdout
     assert output_of(here, done.stdout) == "said by it\n"
+    assert "threepio doctor" in done.stderr
+
+
+def test_why_a_command_ended_before_any_adapter_reported_is_shown(here: Place) -> None:
+    here.path.joinpath("conftest.py").write_text("import not_there_at_all\n")
+
+    done = here.threepio("run", "--", sys.executable, "-m", "pytest", "-q")
+
+    assert done.returncode == 4
+    assert "No module named 'not_there_at_all'" in done.stderr
+    assert len(done.stderr.splitlines()) <= LAST_LINES + 2
+
+
+def test_what_a_command_printed_last_is_shown_inert_and_bounded(here: Place) -> None:
+    done = here.threepio("run", "--", "sh", "-c", r"seq 100000; printf '\033[31m%09999d\n\n' 7; exit 3")
+
+    assert done.returncode == 3
+    assert "\033" not in done.stderr
+    assert "  99999\n" in done.stderr
+    assert len(done.stderr) < 3_000
 
 
 def test_a_green_suite_is_a_few_lines_and_exit_code_0(here: Place) -> None:

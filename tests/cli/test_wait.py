@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
+from contextlib import nullcontext
 
 import pytest
 
 from tests.commands import Call
 from tests.place import COMMAND_TIMEOUT_S, Place, wait_until
 from tests.scripted import run_lines, write_journal
+from threepio_client.cli import wait
 
 GATED = """
 import os, time
@@ -72,3 +74,26 @@ def test_the_limit_the_first_failure_and_the_end(place: Place, has_daemon: bool)
 def start_wait(place: Place, *arguments: str) -> subprocess.Popen[str]:
     command = [*place.python, "-m", "threepio_client.cli", "wait", *arguments]
     return subprocess.Popen(command, env=place.environ, stdout=subprocess.PIPE, text=True)
+
+
+class Changing:
+    """A source in which another run begins while the latest one is waited for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def status(self, reference: str) -> dict[str, object]:
+        self.asked.append(reference)
+        run_id = reference if reference != "latest" else ("first", "later")[len(self.asked) > 1]
+        is_over = run_id == "later" or len(self.asked) > 2
+        return {"run_id": run_id, "state": ("failed" if is_over else "running"), "counts": {}}
+
+
+def test_a_run_that_begins_meanwhile_is_another_one(place: Place, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Changing()
+    monkeypatch.setattr(wait, "open_source", lambda: nullcontext(source))
+
+    result = call(place, "wait", "--json")
+
+    assert source.asked == ["latest", "first", "first"]
+    assert (result.exit_code, json.loads(result.stdout)["run_id"]) == (1, "first")

@@ -39,7 +39,7 @@ def diff(
         str,
         typer.Argument(
             metavar="[BEFORE]",
-            help="The earlier run; by default the one before AFTER of the same rootdir.",
+            help="The earlier run; by default the one before AFTER of the same rootdir that ran tests.",
             parser=plain_text,
             autocompletion=run_references,
         ),

@@ -39,6 +39,10 @@ START_PATIENCE_S: Final = 30.0
 SETTLE_S: Final = 5.0
 """How long to wait until the daemon knows of the end of the run."""
 
+LAST_LINES: Final = 10
+LAST_BYTES: Final = 16 * 1024
+"""What is shown of the output of a command that failed before any adapter reported."""
+
 _PASSED_ON: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _SENT_BY_A_PROCESS: Final = 0
 """si_code SI_USER (sigaction(2)): not the terminal's, which reaches the command by itself."""
@@ -108,10 +112,15 @@ def _report(run_ids: list[str], end: dict[str, int], output: Path | None, said: 
         said: of runs that were over before the command was, the verdict that was said then.
     """
     if not run_ids:
-        say(
-            "no adapter reported: is the plugin installed where the command runs, and THREEPIO not off? Ask threepio doctor",
-            to_stderr=True,
-        )
+        ask = "is the plugin installed where the command runs, and THREEPIO not off? Ask threepio doctor"
+        last = _last_lines(output) if output is not None and end.get("exitCode") != 0 else []
+        if last:
+            say("no adapter reported; the last that the command printed:", to_stderr=True)
+            for line in last:
+                say(f"  {one_line(line)}", to_stderr=True)
+            say(f"If that does not say why: {ask}", to_stderr=True)
+        else:
+            say(f"no adapter reported: {ask}", to_stderr=True)
         return True
     try:
         with open_source() as source:
@@ -125,6 +134,17 @@ def _report(run_ids: list[str], end: dict[str, int], output: Path | None, said: 
         say(f"threepio: cannot say what became of the run: {error}", to_stderr=True)
         return False
     return all(view["state"] == State.PASSED for view in views)
+
+
+def _last_lines(output: Path) -> list[str]:
+    """Return the last lines of a file that are not empty; none where it cannot be read."""
+    try:
+        with output.open("rb") as file:
+            file.seek(max(file.seek(0, os.SEEK_END) - LAST_BYTES, 0))
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return []
+    return [line for line in text.splitlines() if line.strip()][-LAST_LINES:]
 
 
 def _open_output(state_dir: StateDir, run_id: str) -> int | None:

@@ -39,7 +39,7 @@ def wait(
 ) -> None:
     """Wait for a run, then print its status. Exit code 0: passed; 1: failed or not complete; 3: still running at --max.
 
-    A run that has not begun yet is waited for, too, where RUN is an id.
+    A run that has not begun yet is waited for, too, where RUN is an id. Without RUN it is the latest one at the moment.
     """
     deadline = time.monotonic() + longest
     with open_source() as source:
@@ -51,6 +51,8 @@ def wait(
                 if run == "latest" or time.monotonic() >= deadline:
                     raise
                 view = None
+            if view is not None:
+                run = view["run_id"]  # a run that begins meanwhile is another one
             if view is not None and (
                 view["state"] not in LIVE_STATES or (until is Until.FIRST_FAILURE and has_failures(view))
             ):
