@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from contextlib import suppress
 from typing import Annotated, Final
 
@@ -260,11 +261,15 @@ def _start(found: settings.Settings) -> None:
 
 
 def _say_running(found: settings.Settings, error: AlreadyRunning) -> None:
+    """Say that another daemon runs, once it is ready: it may have been started at the same time."""
+    begun = found.places.lock.stat().st_mtime if found.places.lock.exists() else 0.0
+    patience_s = min(max(begun + lifecycle.OTHER_TIMEOUT_S - time.time(), 0.5), lifecycle.OTHER_TIMEOUT_S)
     try:
-        status = lifecycle.other_status(found)
-    except NoDaemon as trouble:
+        status = lifecycle.other_status(found, patience_s)
+    except NoDaemon:
         raise NoDaemon(
-            f"{error}, but there is no answer at {found.socket}: {trouble}. End it, then start again"
+            f"{error} and does not answer at {found.socket}: it was started with another THREEPIO_SOCKET or "
+            "XDG_RUNTIME_DIR, or it hangs. Use the socket that it has, or end that process, then start again"
         ) from None
     say(f"threepiod runs already: pid {status['pid']}, socket {status['socket']}")
 

@@ -176,7 +176,7 @@ def start_background(settings: Settings) -> dict[str, Any]:
     text = process.stderr.read().decode(errors="replace").strip()
     process.stderr.close()
     if process.returncode == AlreadyRunning.exit_code:
-        raise AlreadyRunning(text)
+        raise AlreadyRunning(text.removeprefix("threepiod: "))
     raise _error_of(process.returncode, text.removeprefix("threepiod: "))
 
 

@@ -187,6 +187,18 @@ def test_a_socket_of_a_daemon_of_another_state_directory_is_not_taken_for_ours(s
     assert "THREEPIO_SOCKET" in done.stderr
 
 
+def test_a_daemon_that_was_started_with_another_socket_is_said(place: Place) -> None:
+    place.start_daemon()
+    os.utime(place.state_dir.lock, (0, 0))  # not started just now, so nobody waits until it is ready
+
+    done = place.threepiod("start", THREEPIO_SOCKET=str(place.path / "other" / "t.sock"))
+
+    assert done.returncode == 5
+    assert done.stderr.startswith(f"threepiod: another threepiod (pid {place.daemon_pid()}) holds ")
+    assert "another THREEPIO_SOCKET" in done.stderr
+    assert "threepiod start" not in done.stderr
+
+
 def test_a_daemon_that_does_not_answer_is_not_called_ready(shared: Place) -> None:
     pid = shared.daemon_pid()
     os.kill(pid, signal.SIGSTOP)
