@@ -15,7 +15,7 @@ from threepiod.grouppage import Row, nodeid_of
 ROWS_KEPT: Final = 16_000
 """Of all runs, some 350 bytes each; of a group that is let go the store is asked."""
 USUAL_NAME: Final = 500
-"""Characters; a row with a longer node id counts as several. `Passed` has none."""
+"""Characters; a row with a longer node id, or other texts in its columns, counts as several. `Passed` has none."""
 DETAILS_KEPT: Final = 2 * 1024 * 1024
 """Characters of details that are kept with rows, of all runs; for more the store is asked."""
 SHORT: Final = 200
@@ -113,17 +113,20 @@ class KeptRows:
             size = len(row[8] or "")
             if size > SHORT and room.details + size > DETAILS_KEPT:
                 row, size = (*row[:8], ASK), 0
-            more = len(row[0]) // USUAL_NAME
+            more = sum(len(text) for text in row[:8] if isinstance(text, str)) // USUAL_NAME
             group.results.append(row)
             group.long += more
             room.rows += more
             group.details += size
             room.details += size
         room.rows += len(passed) + len(results)
-        let_go = []
-        while room.rows > ROWS_KEPT and self._groups:
-            let_go.append(max(self._groups, key=lambda name: self._groups[name].size))
-            self.drop(let_go[-1])
+        let_go: list[str] = []
+        if room.rows > ROWS_KEPT:
+            for name in sorted(self._groups, key=lambda name: self._groups[name].size, reverse=True):
+                if room.rows <= ROWS_KEPT:
+                    break
+                let_go.append(name)
+                self.drop(name)
         return let_go
 
     def drop(self, name: str) -> None:

@@ -168,12 +168,10 @@ class Run:
         Raises:
             RemoteProtocolError: a line is bad, has another seq than its place says, or other content than before.
         """
-        seq = lines.first_seq
-        new = lines.lines
-        while new and seq <= self.cursor:
-            self._drop_received(seq, new[0])
-            seq += 1
-            new = new[1:]
+        known = min(max(self.cursor + 1 - lines.first_seq, 0), len(lines.lines))
+        for seq, raw in enumerate(lines.lines[:known], lines.first_seq):
+            self._drop_received(seq, raw)
+        seq, new = lines.first_seq + known, lines.lines[known:]
         # While its events cannot be stored, those that stand in a file are left there: memory stays bounded.
         if not new:
             self._wake.set()

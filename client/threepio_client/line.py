@@ -33,6 +33,13 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a finite number")
 
 
+def _finite(number: str) -> float:
+    found = float(number)
+    if math.isinf(found):
+        raise ValueError(f"{number} is not a finite number")
+    return found
+
+
 def _refuse_object(value: object) -> NoReturn:
     raise TypeError(f"{type(value).__name__} is nothing that JSON has")
 
@@ -52,7 +59,7 @@ def _make_encode_json() -> Callable[[object], str]:
 _encode_json: Final = _make_encode_json()
 _new: Final = tuple.__new__
 _encode_unicode: Final = JSONEncoder(ensure_ascii=False).encode
-_decode_json: Final = json.JSONDecoder(parse_constant=_refuse_constant).raw_decode
+_decode_json: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite).raw_decode
 
 
 class Event(NamedTuple):
@@ -78,7 +85,7 @@ PassedRow = tuple[str, int, float, float, str | None, int]
 
 
 NAME_LIMIT: Final = 500
-"""Characters of a node id that `Passed` may have: who keeps many of them knows how much that is."""
+"""Characters of a node id or a worker that `Passed` may have: who keeps many of them knows how much that is."""
 
 
 class Passed(Event):
@@ -218,7 +225,7 @@ def _find_passed() -> Callable[[str], list[Any]]:
     passed = (
         r'\{"seq":([1-9][0-9]{0,17}+),"eventType":"testCase","payload":\{"testName":"TEXT",'
         r'"parentNames":\["TEXT(?:","TEXT)*+"\],"nodeid":"(NAME)","status":"PASS","phase":"call",'
-        r'"started":([0-9]{1,10}+\.[0-9]{1,9}+),"duration":([0-9]{1,15}+\.[0-9]{1,9}+)(?:,"worker":"(?!")(TEXT)")?\},'
+        r'"started":([0-9]{1,10}+\.[0-9]{1,9}+),"duration":([0-9]{1,15}+\.[0-9]{1,9}+)(?:,"worker":"(?!")(NAME)")?\},'
         r'"timestamp":([0-9]{1,10}+\.[0-9]{1,9}+),"crc":"([0-9a-f]{8})"\}'
     )
     name = text.replace("*", f"{{0,{NAME_LIMIT}}}")

@@ -212,6 +212,8 @@ def outcomes(found: Iterable[Result]) -> dict[str, Outcome]:
         attempts = before.attempts if before is not None else 1
         if result.status == Status.RERUN:
             known[result.nodeid] = Outcome(Status.RERUN, attempts + 1, result.duration_ms, result.seq, 0)
+        elif before is not None and result.phase not in _DECIDING and result.status not in BAD:
+            continue  # a teardown that was skipped, after the call has decided
         elif result.phase not in _DECIDING or (before is not None and before.bad_seq):
             duration = before.duration_ms if before is not None else result.duration_ms
             bad = (before.bad_seq if before is not None else 0) or result.seq
@@ -325,6 +327,10 @@ def times_of(archive: Archive, run_id: str, number: int) -> Times:
     return Times(sorted(tests, key=lambda test: (-test.duration_ms, test.seq))[:number], files)
 
 
+_DURATION: Final = "CASE WHEN typeof(duration) IN ('real', 'integer') THEN duration ELSE 0.0 END"
+"""A foreign writer may have put anything there."""
+
+
 def _times_of_singles(
     archive: Archive, run_id: str, number: int
 ) -> tuple[list[int] | None, list[TestTime], dict[str, tuple[float, int]]]:
@@ -341,7 +347,7 @@ def _times_of_singles(
             single += " AND test NOT IN (SELECT value FROM json_each(?))"
             values.append(json.dumps(several))
         tests = store.execute(
-            "SELECT t.nodeid, s.status, s.duration, s.seq FROM (SELECT test, seq, status, ifnull(duration, 0.0) AS duration "
+            f"SELECT t.nodeid, s.status, s.duration, s.seq FROM (SELECT test, seq, status, {_DURATION} AS duration "
             f"FROM results WHERE {single} ORDER BY duration DESC, seq LIMIT ?) s JOIN tests t ON t.id = s.test",
             [*values, number],
         )
@@ -349,7 +355,7 @@ def _times_of_singles(
         files = store.execute(
             "SELECT CASE instr(t.nodeid, '::') WHEN 0 THEN t.nodeid "
             "ELSE substr(t.nodeid, 1, instr(t.nodeid, '::') - 1) END, "
-            f"sum(ifnull(r.duration, 0.0)), count(*) FROM (SELECT * FROM results WHERE {single}) r "
+            f"sum({_DURATION}), count(*) FROM (SELECT * FROM results WHERE {single}) r "
             "JOIN tests t ON t.id = r.test GROUP BY 1",
             values,
         )

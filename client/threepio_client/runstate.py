@@ -7,7 +7,7 @@ and no file, and keeps nothing per test, so its size does not grow with the suit
 from __future__ import annotations
 
 import signal
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
@@ -150,8 +150,12 @@ class RunState:
     tree_at_end: Payload = field(default_factory=dict)
 
     def to_snapshot(self) -> dict[str, Any]:
-        """Return plain data from which `from_snapshot` makes an equal state."""
-        return asdict(self)
+        """Return plain data from which `from_snapshot` makes an equal state.
+
+        What events said is in it as it is: a copy would go as deep as a foreign writer went.
+        """
+        found = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {name: value.copy() if isinstance(value, dict | list) else value for name, value in found.items()}
 
     @classmethod
     def from_snapshot(cls, snapshot: dict[str, Any]) -> RunState:

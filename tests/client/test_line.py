@@ -488,3 +488,14 @@ def test_a_checksum_in_capitals_is_a_flipped_bit() -> None:
         if line != other:
             with pytest.raises(BadLine, match="checksum"):
                 decode(other)
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "Infinity", "NaN"])
+def test_a_number_that_is_not_finite_makes_a_line_bad(number: str) -> None:
+    with pytest.raises(BadLine, match="not a finite number"):
+        decode(seal(1, EventType.RUN_START, f'{{"limit":{number}}}', NOW)[:-1])
+
+
+def test_a_name_that_is_long_or_a_worker_that_is_takes_the_long_way() -> None:
+    for more in ({"nodeid": "x" * (NAME_LIMIT + 1)}, {"worker": "x" * (NAME_LIMIT + 1)}):
+        assert type(decode(encode(7, EventType.TEST_CASE, PASSED | more, NOW)[:-1])) is Event

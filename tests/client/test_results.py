@@ -14,7 +14,7 @@ from threepio_client.archive import Archive
 from threepio_client.comparing import compare
 from threepio_client.events import EventType, Phase, Status
 from threepio_client.line import encode
-from threepio_client.results import history_of, odd_tests, times_of
+from threepio_client.results import Result, history_of, odd_tests, outcomes, times_of
 from threepiod.rebuild import rebuild
 
 TESTS = [*(f"t{number % 3}.py::test_{number}" for number in range(12)), "no_file"]
@@ -48,7 +48,7 @@ def any_results(chance: random.Random) -> list[dict[str, Any]]:
                 "nodeid": nodeid,
                 "status": Status.PASS if is_plain else chance.choice([*Status]),
                 "phase": Phase.CALL if is_plain else chance.choice([*Phase, None]),
-                "duration": chance.choice([1.0, 2.0, 99.0, 100.0, 150.0, 250.0, 400.0, None]),
+                "duration": chance.choice([1.0, 2.0, 99.0, 100.0, 150.0, 250.0, 400.0, None, "soon"]),
                 "started": chance.choice([None, STARTED + 5]),
                 "error": {"errorType": chance.choice(["A", "B"]), "message": "m"},
             }
@@ -69,6 +69,16 @@ def answers(archive: Archive) -> list[Any]:
     for run_id in RUNS:
         found += [times_of(archive, run_id, number) for number in (5, 99)]
     return found
+
+
+@pytest.mark.parametrize("status", [Status.SKIP, Status.XFAIL, Status.PASS])
+def test_a_teardown_that_is_not_bad_changes_nothing(status: Status) -> None:
+    call = Result("t", 4, Status.PASS, Phase.CALL, None, 2.0, None, {})
+    failed = call._replace(status=Status.FAIL)
+    teardown = call._replace(seq=5, status=status, phase=Phase.TEARDOWN)
+
+    assert outcomes([call, teardown]) == outcomes([call])
+    assert outcomes([failed, teardown]) == outcomes([failed])
 
 
 @pytest.mark.parametrize("seed", range(25))

@@ -573,3 +573,13 @@ def test_the_checkout_is_kept_as_it_was_at_start_and_end() -> None:
     assert (state.tree["digest"], state.tree_at_end["digest"]) == ("start", "end")
     assert state.gone is None
     assert state.verdict().state is State.RUNNING
+
+
+def test_a_snapshot_can_be_made_of_what_is_nested_deeply() -> None:
+    deep: dict[str, object] = {}
+    for _ in range(800):
+        deep = {"in": deep}
+    state = RunState()
+    state.fold(Event(1, EventType.RUN_START, {"runner": deep}, 1.0, 0))
+
+    assert json.loads(json.dumps(state.to_snapshot()))["start"] == {"runner": deep}

@@ -85,6 +85,8 @@ def test_rows_with_long_names_count_as_several(monkeypatch: pytest.MonkeyPatch) 
 
     assert names(kept, "a.py") == ["a.py::1", "a.py::2"]
     assert kept.take(passed("c.py::1"), [failed("c.py::2", None)]) == []
+    on_worker = ("d.py::1", 9, "FAIL", "call", 1.0, 2.0, "x" * 60_000, 3, None)
+    assert kept.take([], [on_worker]) == ["d.py"]
 
 
 def test_room_is_there_again_when_a_group_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
