@@ -151,7 +151,7 @@ def test_no_name_of_a_test_acts_on_the_terminal(place: Place, call: Call, name: 
         page = NowPage(place.state_dir.now_page("run"), 0, create=True)
         page.set_seq(3)
         page.set(nodeid, Phase.CALL, STARTED)
-        status, failures = call(place, "status"), call(place, "failures")
+        status, failures = call(place, "status", "run"), call(place, "failures")
         as_json = [call(place, "status", "--json"), call(place, "failures", "--json")]
         page.close()
         kill()
@@ -174,7 +174,7 @@ def test_no_reason_for_a_stop_acts_on_the_terminal(place: Place, call: Call, nam
         place.state_dir, "run", end(cut_short(1), exitCode=2, stopped={"kind": "exit", "text": HOSTILE[name]})
     )
 
-    result = call(place, "status")
+    result = call(place, "status", "run")
 
     assert is_harmless(result.stdout)
     assert len(result.stdout.splitlines()) == 3
@@ -341,3 +341,20 @@ def test_a_checkout_that_changes_during_the_run_is_said(place: Place) -> None:
     assert place.status("clean")["git"]["dirty"] in (False, None)  # None if the test was quicker than git
     assert place.status("dirty")["git"]["dirty"] is True
     assert place.status("dirty")["git"]["changed_during_run"] is True
+
+
+@pytest.mark.parametrize("rootdir", ["/somewhere/else", "HERE", "PARENT", ""])
+def test_the_latest_run_of_another_directory_is_said_to_be_that(
+    place: Place, call: Call, monkeypatch: pytest.MonkeyPatch, rootdir: str
+) -> None:
+    monkeypatch.chdir(place.path)
+    rootdir = rootdir.replace("HERE", str(place.path)).replace("PARENT", str(place.path.parent))
+    start = decode(run_lines("run", 0)[0][:-1])
+    lines = [encode(1, EventType.RUN_START, {**start.payload, "rootdir": rootdir}, STARTED), *run_lines("run", 1)[1:]]
+    write_journal(place.state_dir, "run", lines)
+
+    latest, named = call(place, "status").stdout, call(place, "status", "run").stdout
+
+    expected = ["  of another directory: /somewhere/else, begun "] if rootdir == "/somewhere/else" else []
+    assert [line[: len(expected[0])] for line in latest.splitlines() if "another directory" in line] == expected
+    assert "another directory" not in named

@@ -107,7 +107,7 @@ def test_a_worker_that_is_idle_keeps_its_lane(place: Place) -> None:
 def test_a_run_that_is_over_is_shown_as_ever(place: Place, call: Call) -> None:
     write_journal(place.state_dir, "run", run_lines("run", 2))
 
-    watched, shown = call(place, "status", "--watch"), call(place, "status")
+    watched, shown = call(place, "status", "--watch"), call(place, "status", "run")
 
     assert (watched.exit_code, watched.stdout) == (0, shown.stdout)
     assert call(place, "status", "--watch", "--json").exit_code == 2
