@@ -33,9 +33,10 @@ from threepio_client.report.markdown import (
     group_row,
     run_page,
 )
-from threepio_client.report.model import NEVER_RAN, Case, by_test, tests_of
+from threepio_client.report.model import IN_FLIGHT, NEVER_RAN, Case, by_test, tests_of
 from threepio_client.report.tree import RUN_PAGE, Folder, back_from, page_of
 from threepio_client.results import Result, of_row
+from threepio_client.runstate import LIVE_STATES
 from threepiod.batch import GROUP_EVENTS, HOLE, group_of
 from threepiod.grouppage import GroupPage, Row, Several, nodeid_of
 from threepiod.keptrows import ASK, KeptGroup, KeptRows, Room
@@ -274,7 +275,10 @@ class Pages:
 
     def _write_run(self, view: dict[str, Any], output: Path | None) -> None:
         (spent,) = self._one("SELECT ifnull(sum(spent), 0) FROM pages WHERE run = ?", self._key)
-        totals = Group("", self._counts, spent)
+        counts = self._counts
+        if view["state"] in LIVE_STATES:  # no page has them yet
+            counts = counts + Counter({IN_FLIGHT: sum("::" in slot["nodeid"] for slot in view["in_flight"])})
+        totals = Group("", counts, spent)
         parts = run_page(view, totals, self._causes.told(), self._rows(), link=page_of, output=output, note=self._note)
         self._folder.write(RUN_PAGE, parts)
 

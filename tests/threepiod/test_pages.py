@@ -329,3 +329,19 @@ def test_a_page_that_nobody_told_of_is_found_by_the_number_of_results(place: Pla
 
 def os_names(folder: Path) -> list[str]:
     return [path.name.lower() for path in folder.rglob("*.md")]
+
+
+def test_what_is_in_flight_is_counted_while_the_run_goes_on(place: Place) -> None:
+    write_run(place, ["a.py::1", "a.py::2"], [("a.py::1", "PASS", {})], exit_code=None)
+    rebuild(place.state_dir)
+    view = Archive(place.state_dir).view("run")
+    slot = {"nodeid": "a.py::2", "phase": "call", "elapsed_s": 1.0, "worker": "", "since": 1.0}
+
+    with written(place) as (found, folder):
+        take_all(place, found)
+        found.refresh({**view, "state": "running", "in_flight": [slot]}, None)
+        text = (folder / tree.RUN_PAGE).read_text()
+        found.refresh({**view, "state": "running", "in_flight": [{**slot, "nodeid": "a.py", "phase": "collect"}]}, None)
+
+        assert "IN_FLIGHT | 1" in text
+        assert "IN_FLIGHT | 0" in (folder / tree.RUN_PAGE).read_text()
