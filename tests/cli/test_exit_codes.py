@@ -93,7 +93,8 @@ ALONE: Final[dict[tuple[str, int], list[list[str]]]] = {
     ("rerun", 4): [["nothing"]],
     ("stacks", 1): [["two"], ["dead"]],
     ("stacks", 4): [["nothing"]],
-    ("prune", 0): [["--older-than", "1d", "--dry-run"], ["live"]],
+    ("prune", 0): [["--older-than", "1d", "--dry-run"]],
+    ("prune", 1): [["live"]],
     ("prune", 4): [["nothing"]],
     ("prune", 5): [["two"]],
     ("report", 0): [[run_id, "--format", "junit"] for run_id in ("green", "two", "dead", "live")],
@@ -118,7 +119,7 @@ OF_THE_COMMAND: Final = {
 }
 OTHERS: Final = {
     ("doctor", 0), ("doctor", 1),  # test_doctor.py
-    ("stacks", 0), ("prune", 1), ("rerun", 7), ("threepiod start", 0), ("threepiod start", 2), ("threepiod start", 3),
+    ("stacks", 0), ("rerun", 7), ("threepiod start", 0), ("threepiod start", 2), ("threepiod start", 3),
     ("threepiod start", 5), ("threepiod stop", 0), ("threepiod stop", 3), ("threepiod stop", 5), ("threepiod restart", 0),
     ("threepiod restart", 3), ("threepiod restart", 5), ("threepiod status", 0), ("threepiod status", 5),
     ("threepiod config", 0), ("threepiod metrics", 0), ("threepiod metrics", 5), ("threepiod install", 0),

@@ -51,7 +51,24 @@ def test_the_newest_are_kept_and_one_that_lives_is_left_alone(three: Place, call
     assert "live" in kept
     assert len(kept) == 2
     assert known(three, call) == {"live"}
-    assert call(three, "prune", "live").stdout == "no run is to be removed\n"
+
+
+@pytest.mark.parametrize("more", [(), ("run1",), ("--dry-run",), ("--keep", "9")], ids=" ".join)
+def test_one_that_lives_is_not_removed_and_that_is_said(three: Place, call: Call, more: tuple[str, ...]) -> None:
+    result = call(three, "prune", "live", *more)
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "threepio: run live is not over: wait for it, or stop it\n"
+    assert known(three, call) == {"run0", "run1", "run2", "live"}
+
+
+def test_without_a_daemon_one_that_lives_is_said_to_live(place: Place, call: Call) -> None:
+    write_journal(place.state_dir, "live", run_lines("live", 1, exit_code=None, identity=living()))
+
+    result = call(place, "prune", "live")
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "threepio: run live is not over: wait for it, or stop it\n"
 
 
 def test_it_must_be_said_which(three: Place, call: Call) -> None:

@@ -14,6 +14,7 @@ from threepio_client.cli.output import say, say_json
 from threepio_client.cli.place import load_settings
 from threepio_client.cli.source import open_source
 from threepio_client.cli.text import duration
+from threepio_client.errors import ThreepioError
 from threepio_client.line import plain_text
 from threepio_client.query import QueryClient
 from threepio_client.runstate import LIVE_STATES
@@ -47,9 +48,13 @@ def prune(
         raise typer.BadParameter("say which runs: RUN..., --older-than or --keep")
     with open_source() as source:
         wanted = {source.find(reference) for reference in runs or ()}
+        known = source.runs(MOST)
+        for row in known:
+            if row["run_id"] in wanted and row["state"] in LIVE_STATES:
+                raise ThreepioError(f"run {row['run_id']} is not over: wait for it, or stop it")
         found = [
             row
-            for row in source.runs(MOST)[keep:]
+            for row in known[keep:]
             if row["state"] not in LIVE_STATES
             and (not wanted or row["run_id"] in wanted)
             and time.time() - row["started"] >= older_than
