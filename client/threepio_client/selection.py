@@ -30,6 +30,7 @@ class Selection(NamedTuple):
         failed: what ended in a failure or an error; a file that could not be collected stands for all that is in it.
         never_ran: what was collected and has no outcome.
         suspects: what was in flight when the process or a worker of it died: presumably it killed it.
+        suspects_over: those of them that have an outcome all the same: xdist fails the test in which a worker died.
         is_whole: whether collection was over and told all names; if not, more never ran than anybody can name.
         is_alive: whether the run's process still runs: then there is more to come.
         seq: of the last event that was looked at.
@@ -39,13 +40,14 @@ class Selection(NamedTuple):
     failed: list[str]
     never_ran: list[str]
     suspects: list[str]
+    suspects_over: frozenset[str]
     is_whole: bool
     is_alive: bool
     seq: int
 
     def only_failed(self) -> Selection:
         """Return the part of it that failed."""
-        return self._replace(never_ran=[], suspects=[], is_whole=True)
+        return self._replace(never_ran=[], suspects=[], suspects_over=frozenset(), is_whole=True)
 
     def __bool__(self) -> bool:
         return bool(self.failed or self.never_ran or self.suspects or not self.is_whole)
@@ -122,6 +124,7 @@ class Selector:
             failed=sorted((n for n in self._failed if n not in self._suspects), key=lambda n: order.get(n, -1)),
             never_ran=[n for n in self._collected if n not in self._finished and n not in self._suspects],
             suspects=suspects,
+            suspects_over=frozenset(self._finished.intersection(suspects)),
             is_whole=state.collected is not None and self._named >= state.collected,
             is_alive=state.complete is None and liveness is not Liveness.GONE,
             seq=state.seq,

@@ -7,8 +7,10 @@ import sys
 
 import pytest
 
+from tests.commands import Call
 from tests.place import COMMAND_TIMEOUT_S, Place, wait_until
-from tests.scripted import run_lines, write_journal
+from tests.scripted import case, event, run_lines, write_journal
+from threepio_client.events import EventType
 
 PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
 SUITE = """
@@ -51,6 +53,30 @@ def test_a_run_that_died_is_finished_by_a_rerun(place: Place) -> None:
     assert order == [f"test_it.py::test_{name}" for name in ("fails", "last", "kills")]
     nothing = place.threepio("never-ran", "green")
     assert (nothing.returncode, nothing.stdout) == (0, "run green: every collected test has run\n")
+
+
+@pytest.mark.parametrize("has_outcome", [True, False], ids=["outcome", "no outcome"])
+def test_what_a_worker_died_in_has_run_if_it_has_an_outcome(place: Place, call: Call, has_outcome: bool) -> None:
+    names = ["t.py::test_kills", "t.py::test_fine"]
+    lines = [
+        *run_lines("died", 0, exit_code=None)[:1],
+        event(2, EventType.TESTS_COLLECTED, {"nodeids": names}),
+        event(3, EventType.COLLECTION_FINISH, {"collected": 2, "deselected": 0}),
+        case(4, names[1]),
+        event(5, EventType.WORKER_GONE, {"worker": "gw0", "signal": 9, "nodeid": names[0], "phase": "call"}),
+        *([case(6, names[0], "FAIL")] if has_outcome else []),
+    ]
+    write_journal(place.state_dir, "died", lines)
+
+    listed, answer = call(place, "never-ran"), json.loads(call(place, "never-ran", "--json").stdout)
+
+    assert answer["suspects"] == [names[0]]
+    assert json.loads(call(place, "status", "--json").stdout)["never_ran"] == (not has_outcome)
+    assert (listed.exit_code, listed.stdout) == (
+        (0, "run died: every collected test has run\n")
+        if has_outcome
+        else (1, f"run died: 1 tests never ran\n  {names[0]} (was running when it died)\n")
+    )
 
 
 def test_a_rerun_of_a_rerun_does_not_go_back_to_the_first(place: Place) -> None:

@@ -29,7 +29,8 @@ def never_ran(
     with open_source() as source:
         run_id = source.find(run)
         found = source.archive.selection(run_id)
-    nodeids = [*found.suspects, *found.never_ran]
+    suspects = [nodeid for nodeid in found.suspects if nodeid not in found.suspects_over]
+    nodeids = [*suspects, *found.never_ran]
     if as_json:
         answer: answers.NeverRan = {
             "schema_version": VIEW_VERSION,
@@ -45,7 +46,7 @@ def never_ran(
         if not found.is_whole:
             say("  its collection was not over: how many more there are is not known")
         for number, nodeid in enumerate(nodeids if show_all else nodeids[:SHOWN]):
-            say(one_line(f"  {nodeid}" + (" (was running when it died)" if number < len(found.suspects) else "")))
+            say(one_line(f"  {nodeid}" + (" (was running when it died)" if number < len(suspects) else "")))
         if len(nodeids) > SHOWN and not show_all:
             say(f"  and {len(nodeids) - SHOWN} more: threepio never-ran {run_id} --all")
     if nodeids or not found.is_whole:
