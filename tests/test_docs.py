@@ -32,6 +32,7 @@ from threepio_client.wire import FrameReader
 from threepiod.commands import app as threepiod
 
 threepio: Final = make_app()
+NEVER: Final = "t.py::test_never"
 ROOT: Final = Path(__file__).parent.parent
 DOCS: Final = ROOT / "docs"
 
@@ -131,7 +132,7 @@ def told() -> Iterator[Place]:
     """A place with two runs that differ in everything."""
     found = Place(Path(tempfile.mkdtemp(prefix="3p-")))
     write_two_runs(found)
-    write_run(found, "cut-off", -2, [(GONE, "PASS", {})], collected=[GONE, SLOW])
+    write_run(found, "cut-off", -2, [(GONE, "PASS", {})], collected=[GONE, SLOW, NEVER])
     write_run(found, "elsewhere", -1, [("u.py::test_x", "PASS", {})], argv=["u.py"])
     yield found
     shutil.rmtree(found.path, ignore_errors=True)
@@ -201,7 +202,11 @@ IN_PLACE: Final[dict[str, list[tuple[str, ...]]]] = {
     "threepio status": [(run_id,) for run_id in RUN_IDS],
     "threepio wait": [(run_id, "--max", "0s") for run_id in RUN_IDS],
     "threepio failures": [(run_id,) for run_id in RUN_IDS],
-    "threepio show": [(f"test_mixed.py::test_{name}", "mixed-2") for name in ("fails", "parts", "skipped")],
+    "threepio show": [
+        *((f"test_mixed.py::test_{name}", "mixed-2") for name in ("fails", "parts", "skipped")),
+        ("test_dies.py::test_dies", "dies"),
+        ("test_broken.py", "mixed"),
+    ],
     "threepio runs": [()],
     "threepio never-ran": [("waits",), ("dies",)],
     "threepio stacks": [("waits",)],
@@ -215,7 +220,7 @@ TOLD: Final[dict[str, list[tuple[str, ...]]]] = {
     "threepio diff": [(), ("two", "one"), ("one", "cut-off"), ("one", "elsewhere")],
     "threepio slow": [()],
     "threepio flaky": [()],
-    "threepio history": [(FIXED,)],
+    "threepio history": [(FIXED,), (NEVER,)],
     "threepio prune": [("--keep", "1", "--dry-run")],
     "threepiod config": [()],
     "threepiod rebuild": [()],
@@ -502,7 +507,7 @@ def test_what_durability_names_is_there() -> None:
         assert (ROOT / path).exists(), path
 
 
-SHAPES: Final = {2: "3d60cef7ed52e713"}
+SHAPES: Final = {3: "4bf0eeae783a9073"}
 """What the answers of a version hold. Who adds a field raises VIEW_VERSION, by which a command knows an older daemon."""
 
 

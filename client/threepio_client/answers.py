@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, NotRequired, TypedDict
 
-Version = Annotated[int, "version of this document: 2"]
+Version = Annotated[int, "version of this document: 3"]
 RunId = Annotated[str, "the run's id"]
 
 
@@ -287,6 +287,26 @@ class Before(TypedDict):
     status: str
 
 
+class WithoutOutcome(TypedDict):
+    """How a test stands that has no outcome."""
+
+    how: Annotated[
+        str,
+        "`in-flight`; `died`: the process or its worker did, in this test; `waiting`: collected, and the run goes on; "
+        "`never-ran`: collected",
+    ]
+    phase: Annotated[str | None, "in which it is, or was; null where it was not begun"]
+    elapsed_s: Annotated[float | None, "time in this phase; null where that is not known"]
+    worker: Annotated[str | None, "xdist worker id, null without workers"]
+
+
+class WithoutOutcomeIn(WithoutOutcome):
+    """The same in one of several runs."""
+
+    run_id: str
+    started: Annotated[float, "when the run began"]
+
+
 class Shown(TypedDict):
     """One test in one run."""
 
@@ -294,10 +314,12 @@ class Shown(TypedDict):
     run_id: RunId
     nodeid: str
     status: Annotated[
-        str,
-        "what became of the test: of its last attempt; `ERROR` where its teardown failed, `FAIL` where a subtest did",
+        str | None,
+        "what became of the test: of its last attempt; `ERROR` where its teardown failed, `FAIL` where a subtest did; "
+        "null where it has no outcome",
     ]
-    attempts: Annotated[int, "how often it was run"]
+    without_outcome: Annotated[WithoutOutcome | None, "how it stands if it has no outcome, else null"]
+    attempts: Annotated[int, "how often it was run; 0 without an outcome"]
     results: Annotated[list[ShownResult], "every outcome that was reported, in their order"]
     history: Annotated[list[Before], "up to ten other runs, the latest first"]
 
@@ -388,6 +410,9 @@ class History(TypedDict):
     schema_version: Version
     nodeid: str
     runs: Annotated[list[HistoryRow], "the latest first"]
+    without_outcome: Annotated[
+        list[WithoutOutcomeIn], "where no run has an outcome of it: how it stands in the newest five, the latest first"
+    ]
 
 
 class NeverRan(TypedDict):

@@ -174,11 +174,10 @@ def _not_collected(seq: int, payload: Payload) -> Result:
 
 
 def not_collected(archive: Archive, run_id: str) -> Iterator[Result]:
-    """Yield what could not be collected in a run."""
+    """Yield what of a run could not be collected, with all details."""
     stored = archive.stored(run_id)
-    if stored is not None:
-        for seq, payload in _stored_events(archive, stored, EventType.COLLECTION_ERROR):
-            yield _not_collected(seq, payload)
+    for seq, payload in _stored_events(archive, stored, EventType.COLLECTION_ERROR) if stored is not None else ():
+        yield _not_collected(seq, payload)
     for event in archive.beyond(run_id, stored):
         if event.type == EventType.COLLECTION_ERROR:
             yield _not_collected(event.seq, event.payload)

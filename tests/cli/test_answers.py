@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from typing import Any
 
@@ -10,8 +11,13 @@ import pytest
 
 from tests.commands import Call
 from tests.place import Place, wait_until
+from tests.scripted import STARTED, event, gone, living, run_lines, write_journal
 from tests.two_runs import BREAKS, ERROR, FIXED, GONE, NEW, NEW_BAD, OTHER, SLOW, STILL, write_run, write_two_runs
-from threepio_client.events import Phase
+from threepio_client.events import EventType, ObservationType, Phase
+from threepio_client.journal import append_observation
+from threepio_client.line import decode
+from threepio_client.nowpage import NowPage
+from threepio_client.process import ProcessIdentity
 from threepiod.rebuild import rebuild
 
 
@@ -57,6 +63,96 @@ def test_the_history_of_a_test_does_not_hold_the_run_itself(told: Place, call: C
     assert answer["history"] == [{"run_id": "two", "status": "FAIL"}]
 
 
+KILLS, LATER, BROKEN = "t.py::test_kills", "t.py::test_kills_later", "broken.py"
+
+
+def write_unfinished(place: Place, run_id: str, identity: ProcessIdentity, *, exit_signal: int | None = None) -> None:
+    """Write a run in which one test is in flight, one waits, and a file could not be collected."""
+    lines = [
+        *run_lines(run_id, 0, identity=identity, exit_code=None)[:1],
+        event(2, EventType.COLLECTION_ERROR, {"nodeid": BROKEN, "error": ERROR}),
+        event(3, EventType.TESTS_COLLECTED, {"nodeids": [KILLS, LATER]}),
+        event(4, EventType.COLLECTION_FINISH, {"collected": 2, "deselected": 0}),
+    ]
+    write_journal(place.state_dir, run_id, lines)
+    page = NowPage(place.state_dir.now_page(run_id), 2, create=True)
+    page.set_seq(4)
+    page.set(KILLS, Phase.CALL, STARTED)
+    page.close()
+    if exit_signal is not None:
+        end = {"pid": identity.pid, "signal": exit_signal}
+        append_observation(place.state_dir.observed(run_id), ObservationType.EXIT_STATUS, end, STARTED + 1.0)
+
+
+def test_what_a_dead_process_was_at_and_what_it_never_ran(place: Place, call: Call) -> None:
+    write_unfinished(place, "dead", gone(), exit_signal=9)
+
+    killer, later = call(place, "show", KILLS), call(place, "show", "later")
+    answer = json.loads(call(place, "show", KILLS, "--json").stdout)
+
+    assert (killer.exit_code, later.exit_code) == (0, 0)
+    assert killer.stdout.splitlines() == [
+        f"{KILLS}: in flight in call when the process was killed by SIGKILL, in run dead",
+        "  no earlier run has an outcome of it",
+    ]
+    assert later.stdout.splitlines()[0] == f"{LATER}: collected, never ran, in run dead"
+    assert (answer["status"], answer["attempts"], answer["results"]) == (None, 0, [])
+    assert answer["without_outcome"] == {"how": "died", "phase": "call", "elapsed_s": 0.004, "worker": None}
+    assert f"  {KILLS}\n  {LATER}" in call(place, "show", "test_kills", "dead").stderr
+
+
+def test_what_is_in_flight_and_what_has_no_outcome_yet(place: Place, call: Call) -> None:
+    write_unfinished(place, "live", living())
+
+    at, waiting = call(place, "show", KILLS), call(place, "show", LATER)
+    answer = json.loads(call(place, "show", LATER, "--json").stdout)
+
+    assert (at.exit_code, waiting.exit_code) == (0, 0)
+    assert re.fullmatch(rf"{KILLS}: in flight in call for [0-9hmin .]+, in run live", at.stdout.splitlines()[0])
+    assert waiting.stdout.splitlines()[0] == f"{LATER}: collected, no outcome yet, in run live"
+    assert answer["without_outcome"] == {"how": "waiting", "phase": None, "elapsed_s": None, "worker": None}
+
+
+def test_what_a_worker_died_in(place: Place, call: Call) -> None:
+    write_run(place, "run", 1, [(FIXED, "PASS", {})], collected=[FIXED, KILLS])
+    *lines, end = place.state_dir.journal("run").read_bytes().splitlines(keepends=True)
+    death = {"worker": "gw1", "signal": 11, "nodeid": KILLS, "phase": "setup"}
+    last = event(len(lines) + 2, EventType.RUN_COMPLETE, decode(end.rstrip()).payload)
+    place.state_dir.journal("run").unlink()
+    write_journal(place.state_dir, "run", [*lines, event(len(lines) + 1, EventType.WORKER_GONE, death), last])
+
+    shown = call(place, "show", KILLS)
+
+    assert shown.exit_code == 0
+    assert shown.stdout.splitlines()[0] == (
+        f"{KILLS}: in flight in setup when worker gw1 was killed by SIGSEGV, in run run"
+    )
+
+
+def test_a_file_that_could_not_be_collected_is_shown_with_its_error(place: Place, call: Call) -> None:
+    write_unfinished(place, "dead", gone())
+
+    result, answer = call(place, "show", BROKEN), json.loads(call(place, "show", "brok", "--json").stdout)
+
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == [
+        f"{BROKEN}: ERROR in run dead",
+        "  ERROR in collect",
+        "    def test_order():",
+        "    >   raise ValueError('no stock')",
+        "    E   ValueError: no stock",
+        "  no earlier run has an outcome of it",
+    ]
+    assert [(found["phase"], found["error"]) for found in answer["results"]] == [("collect", ERROR)]
+    assert answer["without_outcome"] is None
+
+
+def test_a_whole_name_is_not_taken_for_a_part_of_another(place: Place, call: Call) -> None:
+    write_run(place, "run", 1, [(LATER, "FAIL", {"error": ERROR})], collected=[KILLS, LATER])
+
+    assert call(place, "show", KILLS).stdout.splitlines()[0] == f"{KILLS}: collected, never ran, in run run"
+
+
 # diff
 
 
@@ -66,7 +162,7 @@ def test_what_differs_between_two_runs(told: Place, call: Call) -> None:
 
     assert result.exit_code == 1
     assert answer == {
-        "schema_version": 2,
+        "schema_version": 3,
         "before": "one",
         "after": "two",
         "newly_failing": [BREAKS],
@@ -190,6 +286,32 @@ def test_the_history_of_a_test(told: Place, call: Call) -> None:
     assert text[1].endswith("run two, attempt 2")
     assert [(row["run_id"], row["status"], row["attempts"]) for row in answer["runs"]] == [("two", "PASS", 2)]
     assert call(told, "history", "t.py::nothing").exit_code == 4
+
+
+def test_the_history_of_a_test_without_any_outcome(told: Place, call: Call) -> None:
+    write_unfinished(told, "dead", gone(), exit_signal=9)
+
+    killer, later = call(told, "history", KILLS), call(told, "history", LATER)
+    answer = json.loads(call(told, "history", KILLS, "--json").stdout)
+
+    assert (killer.exit_code, later.exit_code) == (0, 0)
+    first, row = killer.stdout.splitlines()
+    assert first == f"{KILLS}: no run has an outcome of it"
+    assert row.startswith("  in flight in call when the process was killed by SIGKILL  2023-11-")
+    assert row.endswith("  run dead")
+    assert later.stdout.splitlines()[1].startswith("  collected, never ran  ")
+    assert answer["runs"] == []
+    assert answer["without_outcome"] == [
+        {
+            "how": "died",
+            "phase": "call",
+            "elapsed_s": 0.004,
+            "worker": None,
+            "run_id": "dead",
+            "started": STARTED + 0.001,
+        }
+    ]
+    assert json.loads(call(told, "history", FIXED, "--json").stdout)["without_outcome"] == []
 
 
 def test_a_test_that_needed_another_attempt_is_flaky(told: Place, call: Call) -> None:

@@ -68,7 +68,7 @@ ALONE: Final[dict[tuple[str, int], list[list[str]]]] = {
     ("failures", 0): [["green"], ["two", "-k", "nothing"]],
     ("failures", 1): [["two"]],
     ("failures", 4): [["nothing"], ["two", "--since", "nothing"]],
-    ("show", 0): [[FIXED, "two"], [FINE, "green"]],
+    ("show", 0): [[FIXED, "two"], [FINE, "green"], [FINE, "dead"], [FINE, "live"]],
     ("show", 1): [[BREAKS, "two"]],
     ("show", 4): [["nothing", "two"], ["test_", "two"], [BREAKS, "nothing"]],
     ("diff", 0): [["two", "two"]],

@@ -147,6 +147,8 @@ QUESTIONS: Final = [
     ["failures", "two", "--budget", "2000"], ["failures", "two", "-k", HOSTILE],
     ["failures", "two", "--file", HOSTILE], ["failures", "two", "--since", "one"], ["show", NAMES["bad"], "two"],
     ["show", NAMES["flaky"], "two"], ["show", NAMES["fine"], "two"], ["show", "test_", "two"],
+    ["show", NAMES["never"], "dead"], ["show", NAMES["never"], "live"], ["show", NAMES["never"], "two"],
+    ["show", f"c{HOSTILE}", "two"], ["history", NAMES["never"]],
     ["show", "end]", "two"], ["diff", "one", "two", "--all"], ["diff", "two", "one"], ["slow", "two"],
     ["flaky", "--all"], ["history", NAMES["bad"]], ["wait", "two"], ["wait", "live", "--max", "0s"],
     ["events", "two"], ["events", "two", "--type", HOSTILE], ["never-ran", "dead", "--all"], ["never-ran", "live"],
@@ -203,7 +205,11 @@ def test_json_is_ascii_and_holds_names_whole(hostile: Place, call: Call, argumen
             text for text in strings(json.loads(result.stdout)) if "::test_" in text and len(text) > 2 * CUT_BEFORE
         ]
         assert [text[:80] for text in named if text not in NAMES.values() and "presumably" not in text] == []
-        assert named or arguments[0] in ("runs", "verify", "prune", "stacks", "status", "wait", "failures", "flaky")
+        assert (
+            named
+            or f"c{HOSTILE}" in arguments
+            or arguments[0] in ("runs", "verify", "prune", "stacks", "status", "wait", "failures", "flaky")
+        )
 
 
 def test_a_budget_counts_what_is_printed(hostile: Place, call: Call) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import cast
+from itertools import chain
+from typing import Any, cast
 
 import typer
 
@@ -10,8 +11,20 @@ from threepio_client import answers
 from threepio_client.cli.options import AsJson, NodeId, RunReference
 from threepio_client.cli.output import one_line, say, say_json
 from threepio_client.cli.source import Source, open_source
+from threepio_client.cli.without_outcome import is_cut, without_outcome, words_of
 from threepio_client.errors import NoSuchTest
-from threepio_client.results import BAD, Details, Entry, Result, history_of, outcomes, results
+from threepio_client.events import Phase
+from threepio_client.results import (
+    BAD,
+    Details,
+    Entry,
+    Result,
+    collected,
+    history_of,
+    not_collected,
+    outcomes,
+    results,
+)
 from threepio_client.views import VIEW_VERSION
 
 EXAMPLE = "Example: threepio show tests/test_shop.py::test_order latest"
@@ -24,40 +37,61 @@ INDENT = "    "
 def show(nodeid: NodeId, run: RunReference = "latest", as_json: AsJson = False) -> None:
     """Show a test's traceback, captured output, attempts and history. Exit code 0 if it is fine, else 1.
 
-    NODEID may be a part of a node id, if only one test of the run has it. Exit code 4 if there is no such test.
+    NODEID may be a part of a node id, if only one test of the run has it, or a file that could not be collected. Of a
+    test without an outcome it says whether it is in flight, what it died in, or that it never ran, with exit code 0.
+    Exit code 4 if there is no such test.
     """
     with open_source() as source:
         run_id = source.find(run)
+        view: dict[str, Any] = {}
+        known = None
         found = list(results(source.archive, run_id, nodeid, details=Details.ALL))
         if not found:
-            nodeid = _find(source, run_id, nodeid)
+            view = source.archive.view(run_id)
+            nodeid = _find(source, view, nodeid)
             found = list(results(source.archive, run_id, nodeid, details=Details.ALL))
-        outcome = outcomes(found)[nodeid]
+        if not found:
+            found = [result for result in not_collected(source.archive, run_id) if result.nodeid == nodeid]
+        if not found:
+            known = without_outcome(source.archive, view, nodeid)
+        outcome = outcomes(found).get(nodeid)
         earlier = history_of(source.archive, nodeid, HISTORY_SHOWN, without=run_id)
     if as_json:
         answer: answers.Shown = {
             "schema_version": VIEW_VERSION,
             "run_id": run_id,
             "nodeid": nodeid,
-            "status": outcome.status,
-            "attempts": outcome.attempts,
+            "status": outcome.status if outcome is not None else None,
+            "without_outcome": known,
+            "attempts": outcome.attempts if outcome is not None else 0,
             "results": [_row(result) for result in found],
             "history": [{"run_id": entry.run_id, "status": entry.outcome.status} for entry in earlier],
         }
         say_json(answer)
     else:
-        say(one_line(f"{nodeid}: {outcome.status} in run {run_id}"))
+        words = f"{words_of(known, view)}," if known is not None else ""
+        what = outcome.status if outcome is not None else words
+        say(one_line(f"{nodeid}: {what} in run {run_id}"))
         for result in found:
             for line in _lines(result):
                 say(line, whole=line.startswith(INDENT))
         say(_history_line(earlier))
-    if outcome.status in BAD:
+    if outcome is not None and outcome.status in BAD:
         raise typer.Exit(1)
 
 
-def _find(source: Source, run_id: str, part: str) -> str:
-    """Return the only node id that has this part."""
-    names = list(dict.fromkeys(result.nodeid for result in results(source.archive, run_id) if part in result.nodeid))
+def _find(source: Source, view: dict[str, Any], part: str) -> str:
+    """Return the node id itself if the run, of which `view` is the status answer, has it, or the only one with this part."""
+    run_id = view["run_id"]
+    some = chain(
+        (result.nodeid for result in results(source.archive, run_id)),
+        (result.nodeid for result in not_collected(source.archive, run_id)),
+        collected(source.archive, run_id),
+        (str(slot["nodeid"]) for slot in view["in_flight"] if slot["nodeid"] and not is_cut(slot)),
+    )
+    names = list(dict.fromkeys(name for name in some if part in name))
+    if part in names:
+        return part
     if not names:
         raise NoSuchTest(f"run {run_id} has no outcome of a test named {part}")
     if len(names) > 1:
@@ -84,7 +118,8 @@ def _row(result: Result) -> answers.ShownResult:
 
 def _lines(result: Result) -> list[str]:
     row = _row(result)
-    parts = [f"{result.status} in {result.phase} after {row['duration_s']:.3f} s"]
+    after = "" if result.phase == Phase.COLLECT else f" after {row['duration_s']:.3f} s"
+    parts = [f"{result.status} in {result.phase}{after}"]
     if row["attempt"] > 1:
         parts.append(f"attempt {row['attempt']}")
     if row["worker"]:
