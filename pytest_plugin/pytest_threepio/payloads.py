@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os.path
 import re
 from collections.abc import Callable
 from typing import Any, Final
@@ -32,7 +33,13 @@ Clip = Callable[..., str]
 
 _NUMBERS: Final = (int, float)
 _MARKED: Final = re.compile(r"E {3,}")
-_TYPE_IN_MESSAGE: Final = re.compile(r"([A-Za-z_][\w.]*): ")
+_TYPE: Final = re.compile(r"^([A-Za-z_][\w.<>]*)(?:: |:?$)", re.MULTILINE)
+_GROUP: Final = re.compile(r" \(\d+ sub-exceptions?\)$", re.MULTILINE)
+_SOURCE: Final = re.compile(r'\s+File "(.+)", line (\d+)')
+"""How what is said of a SyntaxError begins."""
+_FRAME: Final = re.compile(r"([^\s<].*):(\d+): in ")
+"""A place in a file; what is between angle brackets is none."""
+_SAID: Final = "E   "
 
 
 def status_of(report: Any, category: str | None) -> Status | None:
@@ -105,16 +112,37 @@ def error_of(longrepr: Any, clip: Clip = clip) -> Payload:
         "stack": text,
         "location": f"{crash.path}:{crash.lineno}",
     }
-    named = _TYPE_IN_MESSAGE.match(error["message"])
-    if named is not None:
-        error["errorType"] = named[1]
-    elif error["message"].startswith("assert "):
-        error["errorType"] = "AssertionError"
     entries = getattr(getattr(longrepr, "reprtraceback", None), "reprentries", None) or [None]
     place = getattr(entries[-1], "reprfileloc", None)
-    if place is not None and place.message:
+    # The long style has the type there, the short one `in <function>`; the others have no place.
+    if place is not None and place.message and getattr(entries[-1], "style", "") != "short":
         error["errorType"] = str(place.message).partition(":")[0]
+    else:
+        error |= _type_in(error["message"])
     return error
+
+
+def collection_error_of(longrepr: Any, folder: str, clip: Clip = clip) -> Payload:
+    """Return the same of a report of collection: of a file that cannot be imported, pytest tells only in its text where.
+
+    Args:
+        longrepr: as for `error_of`.
+        folder: what relative paths in the text are relative to.
+        clip: what cuts long texts.
+    """
+    error = error_of(longrepr, clip)
+    if "location" in error:
+        return error
+    lines = error["stack"].splitlines()
+    end = next((number for number in range(len(lines), 0, -1) if lines[number - 1].startswith(_SAID)), 0)
+    start = next((number for number in range(end, 0, -1) if not lines[number - 1].startswith(_SAID)), 0)
+    said = "\n".join(line.removeprefix(_SAID) for line in lines[start:end])
+    if not said:
+        return error
+    place = _SOURCE.match(said) or next(filter(None, map(_FRAME.match, reversed(lines[:start]))), None)
+    if place is not None:
+        error["location"] = f"{os.path.normpath(os.path.join(folder, place[1]))}:{place[2]}"
+    return error | _type_in(said)
 
 
 def skip_reason_of(longrepr: Any, clip: Clip = clip) -> str:
@@ -128,6 +156,17 @@ def milliseconds(seconds: Any) -> float:
     if (type(seconds) is float or isinstance(seconds, _NUMBERS)) and 0 < seconds < math.inf:  # false for NaN, too
         return round(seconds * 1000, 3)
     return 0.0
+
+
+def _type_in(message: str) -> Payload:
+    """Return the errorType that a message tells, without its module, as the other styles have it; empty without one."""
+    if message.startswith("assert "):
+        return {"errorType": "AssertionError"}
+    named = _TYPE.search(message) if _SOURCE.match(message) else _TYPE.match(message)
+    if named is None:
+        return {}
+    # A group of exceptions is shown natively in every style: its module has always been there, and stored runs have it.
+    return {"errorType": named[1] if _GROUP.search(message) else named[1].rpartition(".")[2]}
 
 
 def _subtest_of(context: Any, clip: Clip) -> Payload:

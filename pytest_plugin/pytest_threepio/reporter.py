@@ -135,7 +135,7 @@ class Reporter:
         if report.passed:
             return
         if report.failed:
-            error = payloads.error_of(report.longrepr, self._clip)
+            error = payloads.collection_error_of(report.longrepr, self._working_directory(), self._clip)
             self._adapter.emit(EventType.COLLECTION_ERROR, {"nodeid": report.nodeid, "error": error})
             return
         parents, name = split_nodeid(report.nodeid)
@@ -340,6 +340,13 @@ class Reporter:
         if chunk:
             self._adapter.emit(EventType.TESTS_COLLECTED, {"nodeids": chunk})
         self._adapter.emit(EventType.COLLECTION_FINISH, {"collected": count, "deselected": self._deselected})
+
+    def _working_directory(self) -> str:
+        """Return what paths in pytest's texts are relative to."""
+        try:
+            return os.getcwd()
+        except OSError:  # removed
+            return str(self._config.invocation_params.dir)
 
     def _category_of(self, report: pytest.TestReport) -> str | None:
         """Return where pytest's terminal has counted the report: it was the last to come into that list."""

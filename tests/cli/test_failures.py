@@ -118,6 +118,16 @@ def test_what_tells_causes_of_one_place_apart_is_always_said(
     assert [word for word in words if not re.search(rf"(?:…|has ){word}\b", text)] == []
 
 
+def test_a_name_is_shown_with_its_parameters_whatever_they_hold(place: Place, call: Call) -> None:
+    lines = failing_lines(6)  # the last is no more shown with its assertion
+    found = decode(lines[7].rstrip())
+    found.payload["nodeid"] = "test_it.py::TestIt::test_hostile[a::b]"
+    lines[7] = encode(found.seq, found.type, found.payload, found.timestamp)
+    write_journal(place.state_dir, "run", lines)
+
+    assert " (test_hostile[a::b])\n" in call(place, "failures").stdout
+
+
 def test_assertions_whose_values_differ_are_told_in_their_own_words(place: Place, call: Call) -> None:
     errors = [
         {

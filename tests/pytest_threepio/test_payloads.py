@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -115,6 +116,95 @@ def test_the_type_of_an_error(found: Any, error_type: str | None) -> None:
     assert error["location"] == "/here/test_a.py:7"
 
 
+class Boom(Exception):
+    pass
+
+
+class Many(ExceptionGroup[Exception]):
+    pass
+
+
+def boom() -> None:
+    raise Boom("it: broke")
+
+
+def boom_without_a_text() -> None:
+    raise Boom
+
+
+def boom_with_a_note() -> None:
+    error = Boom()
+    error.add_note("a: note")
+    raise error
+
+
+def boom_of_a_local_class() -> None:
+    class Local(AssertionError):
+        pass
+
+    raise Local("assert x")
+
+
+def assertion() -> None:
+    one = 1
+    assert one == 2
+
+
+def assertion_with_a_text() -> None:
+    one = 1
+    assert one == 2, "it: matters"
+
+
+def syntax_error() -> None:
+    compile("x: int = (", "nofile.py", "exec")
+
+
+def chained() -> None:
+    try:
+        boom()
+    except Boom as error:
+        raise KeyError("key") from error
+
+
+def recursion() -> None:
+    recursion()
+
+
+def group() -> None:
+    raise ExceptionGroup("two", [Boom(), Boom()])
+
+
+def group_of_a_class() -> None:
+    raise Many("two", [Boom(), Boom()])
+
+
+@pytest.mark.parametrize("style", ["long", "short", "line", "no", "native"])
+@pytest.mark.parametrize(
+    ("raising", "error_type"),
+    [
+        (boom, "Boom"),
+        (boom_without_a_text, "Boom"),
+        (boom_with_a_note, "Boom"),
+        (boom_of_a_local_class, "Local"),
+        (assertion, "AssertionError"),
+        (assertion_with_a_text, "AssertionError"),
+        (syntax_error, "SyntaxError"),
+        (chained, "KeyError"),
+        (recursion, "RecursionError"),
+        (group, "ExceptionGroup"),
+        (group_of_a_class, f"{__name__}.Many"),
+    ],
+)
+def test_an_error_is_the_same_in_every_style(raising: Callable[[], None], error_type: str, style: Any) -> None:
+    with pytest.raises(BaseException) as caught:  # noqa: PT011 - each raises what it is called
+        raising()
+
+    usual, error = (payloads.error_of(caught.getrepr(style=found)) for found in ("long", style))
+
+    assert error["errorType"] == error_type
+    assert (error["message"], error["location"]) == (usual["message"], usual["location"])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -131,6 +221,86 @@ def test_the_type_of_an_error(found: Any, error_type: str | None) -> None:
 )
 def test_an_error_that_is_only_text(text: str | None, message: str) -> None:
     assert payloads.error_of(text) == {"message": message, "stack": text or ""}
+
+
+IMPORT_FAILED = """\
+ImportError while importing test module '/here/test_c.py'.
+Hint: make sure your test modules/packages have valid Python names.
+Traceback:
+/usr/lib/python3.11/importlib/__init__.py:126: in import_module
+    return _bootstrap._gcd_import(name[level:], package, level)
+<frozen importlib._bootstrap>:1204: in _gcd_import
+    ???
+test_c.py:1: in <module>
+    import lib
+{place}: in <module>
+    import nothere
+<frozen importlib._bootstrap>:1204: in _gcd_import
+    ???
+E   ModuleNotFoundError: No module named 'nothere'"""
+SYNTAX_ERROR = """\
+/usr/lib/python3.11/ast.py:50: in parse
+    return compile(source, filename, mode, flags,
+E     File "/here/lib.py", line 3
+E       def f(:
+E             ^
+E   SyntaxError: invalid syntax"""
+CHAINED = """\
+lib.py:2: in <module>
+    import fast
+E   ModuleNotFoundError: No module named 'fast'
+
+During handling of the above exception, another exception occurred:
+lib.py:4: in <module>
+    from slow import it
+E   ImportError: neither
+E  \x20
+E   said: this"""
+
+
+@pytest.mark.parametrize(
+    ("text", "error_type", "location", "message"),
+    [
+        (
+            IMPORT_FAILED.format(place="lib.py:1"),
+            "ModuleNotFoundError",
+            "/here/lib.py:1",
+            "ModuleNotFoundError: No module named 'nothere'",
+        ),
+        (
+            IMPORT_FAILED.format(place="../src/lib.py:1"),
+            "ModuleNotFoundError",
+            "/src/lib.py:1",
+            "ModuleNotFoundError: No module named 'nothere'",
+        ),
+        (
+            IMPORT_FAILED.format(place="/src/lib.py:1"),
+            "ModuleNotFoundError",
+            "/src/lib.py:1",
+            "ModuleNotFoundError: No module named 'nothere'",
+        ),
+        (SYNTAX_ERROR, "SyntaxError", "/here/lib.py:3", "SyntaxError: invalid syntax"),
+        (CHAINED, "ImportError", "/here/lib.py:4", "said: this"),
+        ("E   shop.Error: no", "Error", None, "shop.Error: no"),
+        ("lib.py:1: in f\nError: said by a plugin", None, None, "Error: said by a plugin"),
+        ("import file mismatch:\nHINT: rename it", None, None, "HINT: rename it"),
+        ("", None, None, ""),
+        (None, None, None, ""),
+    ],
+)
+def test_what_the_text_of_a_collection_error_tells(
+    text: str | None, error_type: str | None, location: str | None, message: str
+) -> None:
+    told = {"errorType": error_type, "location": location}
+    expected = {"message": message, "stack": text or "", **{key: value for key, value in told.items() if value}}
+
+    assert payloads.collection_error_of(text, "/here") == expected
+
+
+def test_what_pytest_tells_of_a_collection_error_is_kept() -> None:
+    found = longrepr("ValueError: no", "ValueError")
+
+    assert payloads.collection_error_of(found, "/here") == payloads.error_of(found)
 
 
 def test_a_long_error_states_its_length() -> None:

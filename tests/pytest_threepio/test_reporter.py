@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.suites.checker import DATA, SUITE, Checker
 
 MIXED = (DATA / "mixed" / SUITE).read_text()
 FOUR = (DATA / "four" / SUITE).read_text()
+GOES_ON = ("--continue-on-collection-errors",)
+
+
+def said_of(payload: dict[str, Any]) -> tuple[str | None, str, str | None]:
+    error = payload["error"]
+    return error.get("errorType"), error["message"], error.get("location")
 
 
 def test_what_is_said_of_each_outcome(compare: Checker) -> None:
@@ -39,6 +47,43 @@ def test_what_is_said_of_each_outcome(compare: Checker) -> None:
     for payload in done.of_type("testCase"):
         assert payload["duration"] >= 0
         assert payload["started"] > 1_700_000_000
+
+
+BREAKS_IN_A_FUNCTION = """
+class Boom(Exception): pass
+def helper(): raise Boom("it broke")
+def test_raises(): helper()
+def test_asserts(): assert 1 == 2
+"""
+
+
+@pytest.mark.parametrize("style", ["auto", "long", "short", "line", "native", "no"])
+def test_an_error_is_the_same_whatever_pytest_shows_of_it(compare: Checker, style: str) -> None:
+    done = compare.run({SUITE: BREAKS_IN_A_FUNCTION, "test_import.py": "{}['key']"}, f"--tb={style}", *GOES_ON)
+
+    assert said_of(done.case("test_raises")) == ("Boom", f"{SUITE[:-3]}.Boom: it broke", f"{done.directory}/{SUITE}:3")
+    assert said_of(done.case("test_asserts")) == ("AssertionError", "assert 1 == 2", f"{done.directory}/{SUITE}:5")
+    (broken,) = done.of_type("collectionError")
+    assert said_of(broken) == ("KeyError", "KeyError: 'key'", f"{done.directory}/test_import.py:1")
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "1")], ids=["alone", "xdist"])
+def test_a_file_that_cannot_be_imported_says_where(compare: Checker, options: tuple[str, ...]) -> None:
+    files = {
+        "pytest.ini": "[pytest]\npythonpath = lib",
+        "lib/lib.py": "\nimport nothere",
+        "lib/broken.py": "\n\ndef f(:",
+        "below/test_import.py": "import lib",
+        "below/test_syntax.py": "import broken",
+    }
+    done = compare.run(files, "-q", *GOES_ON, *options, cwd="below")
+
+    found = {payload["nodeid"]: said_of(payload) for payload in done.of_type("collectionError")}
+    missing = "ModuleNotFoundError: No module named 'nothere'"
+    assert found == {
+        "below/test_import.py": ("ModuleNotFoundError", missing, f"{done.directory}/lib/lib.py:2"),
+        "below/test_syntax.py": ("SyntaxError", "SyntaxError: invalid syntax", f"{done.directory}/lib/broken.py:3"),
+    }
 
 
 def test_the_session_is_told_from_its_start_to_its_end(compare: Checker) -> None:

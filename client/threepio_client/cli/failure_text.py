@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from threepio_client.causes import Cause, message_of, shape
 from threepio_client.cli.output import one_line
+from threepio_client.events import split_nodeid
 
 BYTES_PER_TOKEN: Final = 4
 """The estimate of `--budget`: tokenizers make a token of three to five bytes of such text."""
@@ -157,7 +158,7 @@ def _long(told: _Told) -> list[str]:
 def _line(told: _Told) -> list[str]:
     """Cause and first test in one line."""
     failure = told.cause.example
-    name = _cut(failure["nodeid"].rpartition("::")[2], SHORT_MESSAGE)
+    name = _cut(split_nodeid(failure["nodeid"])[1], SHORT_MESSAGE)
     return [one_line(f"{_head(told, LINE_MESSAGE)}{_at(told)} ({_phase(failure)}{name})")]
 
 
