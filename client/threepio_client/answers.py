@@ -155,7 +155,7 @@ class Status(TypedDict):
     duration_s: Annotated[float, "until now, or until the run's last event, or until its process was gone"]
     collected: Annotated[int | None, "tests that were selected to run; null before collection is over"]
     finished: Annotated[int, "tests whose outcome is known, each counted once"]
-    never_ran: Annotated[int, "tests without an outcome; 0 while the run lives"]
+    never_ran: Annotated[int, "tests without an outcome; 0 while the run lives, and if it only collects"]
     counts: Annotated[Counts, "each equals the number in pytest's own last line"]
     in_flight: Annotated[
         list[InFlight], "what was begun and is not over, one entry a worker; empty once the run is complete"

@@ -251,7 +251,9 @@ class RunState:
 
     @property
     def never_ran(self) -> int:
-        """Tests that were selected and have no outcome (yet)."""
+        """Tests that were selected to run and have no outcome (yet)."""
+        if self.start.get("collectOnly"):
+            return 0
         return max((self.collected or 0) - self.finished, 0)
 
     def verdict(self) -> Verdict:

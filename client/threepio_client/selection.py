@@ -28,7 +28,7 @@ class Selection(NamedTuple):
     Attributes:
         start: the run's runStart, empty if it cannot be read.
         failed: what ended in a failure or an error; a file that could not be collected stands for all that is in it.
-        never_ran: what was collected and has no outcome.
+        never_ran: what was collected to be run and has no outcome.
         suspects: what was in flight when the process or a worker of it died: presumably it killed it.
         suspects_over: those of them that have an outcome all the same: xdist fails the test in which a worker died.
         is_whole: whether collection was over and told all names; if not, more never ran than anybody can name.
@@ -44,6 +44,11 @@ class Selection(NamedTuple):
     is_whole: bool
     is_alive: bool
     seq: int
+
+    @property
+    def rest(self) -> str:
+        """What became of the tests that did not fail, where none of them is worth running again."""
+        return "nothing was to run" if self.start.get("collectOnly") else "everything ran"
 
     def only_failed(self) -> Selection:
         """Return the part of it that failed."""
@@ -122,13 +127,16 @@ class Selector:
         return Selection(
             start=state.start,
             failed=sorted((n for n in self._failed if n not in self._suspects), key=lambda n: order.get(n, -1)),
-            never_ran=[n for n in self._collected if n not in self._finished and n not in self._suspects],
+            never_ran=[] if state.start.get("collectOnly") else self._never_ran(),
             suspects=suspects,
             suspects_over=frozenset(self._finished.intersection(suspects)),
             is_whole=state.collected is not None and self._named >= state.collected,
             is_alive=state.complete is None and liveness is not Liveness.GONE,
             seq=state.seq,
         )
+
+    def _never_ran(self) -> list[str]:
+        return [n for n in self._collected if n not in self._finished and n not in self._suspects]
 
     def _observe(self, event_type: str, payload: Payload) -> None:
         found = payload.get("inFlight")

@@ -108,7 +108,7 @@ def make(config: pytest.Config, state_dir: StateDir, reference: str, up_to: floa
 def plan_of(run_id: str, selection: Selection) -> str:
     """Return one sentence on what will be run again."""
     if not selection:
-        return f"nothing to run again: nothing failed in run {run_id}, and everything ran"
+        return f"nothing to run again: nothing failed in run {run_id}, and {selection.rest}"
     counts = {
         "failed": len(selection.failed),
         "never ran": len(selection.never_ran),

@@ -106,6 +106,23 @@ def test_nothing_to_run_again(place: Place) -> None:
     )
 
 
+def test_of_a_run_that_only_collects_no_test_never_ran(place: Place) -> None:
+    place.suite("def test_a(): pass\ndef test_b(): pass")
+    place.pytest("-q", "--co", THREEPIO_RUN_ID="list")
+
+    status, listed, again = (place.threepio(command, "list") for command in ("status", "never-ran", "rerun"))
+
+    assert "2 tests collected, none was to run" in status.stdout
+    assert "never" not in status.stdout
+    assert place.status("list")["never_ran"] == 0
+    assert (listed.returncode, listed.stdout) == (0, "run list: it only collected, nothing was to run\n")
+    assert json.loads(place.threepio("never-ran", "list", "--json").stdout)["never_ran"] == []
+    assert (again.returncode, again.stdout) == (
+        0,
+        "nothing to run again: nothing failed in run list, and nothing was to run\n",
+    )
+
+
 def test_a_run_that_is_not_over_is_not_run_again(place: Place) -> None:
     place.suite(WAITS)
     process = place.start_pytest("-q", THREEPIO_RUN_ID="live")

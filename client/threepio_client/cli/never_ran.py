@@ -42,7 +42,12 @@ def never_ran(
         say_json(answer)
     else:
         verb = "have no outcome yet" if found.is_alive else "never ran"
-        say(f"run {run_id}: {len(nodeids)} tests {verb}" if nodeids else f"run {run_id}: every collected test has run")
+        none = (
+            "it only collected, nothing was to run"
+            if found.start.get("collectOnly")
+            else "every collected test has run"
+        )
+        say(f"run {run_id}: {len(nodeids)} tests {verb}" if nodeids else f"run {run_id}: {none}")
         if not found.is_whole:
             say("  its collection was not over: how many more there are is not known")
         for number, nodeid in enumerate(nodeids if show_all else nodeids[:SHOWN]):

@@ -41,7 +41,7 @@ def rerun(
             f"the run {run_id} is not over yet: wait for it, or stop it; what failed so far: threepio rerun --failed"
         )
     if not found:
-        rest = " so far" if found.is_alive else "" if failed else ", and everything ran"
+        rest = " so far" if found.is_alive else "" if failed else f", and {found.rest}"
         say(f"nothing to run again: nothing failed in run {run_id}{rest}")
         return
     command, argv, cwd = (found.start.get(name) for name in ("command", "argv", "cwd"))

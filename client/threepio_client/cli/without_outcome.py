@@ -48,7 +48,7 @@ def words_of(found: answers.WithoutOutcome, view: dict[str, Any]) -> str:
     if how == "waiting":
         return "collected, no outcome yet"
     if how == "never-ran":
-        return "collected, never ran"
+        return "collected, was not to run" if view["verdict"]["kind"] == "collect-only" else "collected, never ran"
     death = next((one for one in view["worker_deaths"] if one["worker"] == worker), None)
     who = f"worker {worker}" if death is not None else "the process"
     end = death or view["death"] or {"exit_code": None, "signal": None, "out_of_memory": False}
