@@ -326,13 +326,14 @@ class Archive:
                     "SELECT type, payload FROM events WHERE run = ? ORDER BY seq", (stored.key,)
                 ):
                     selector.take(event_type, json.loads(payload))
-                for nodeid, status, phase, details in store.execute(
-                    "SELECT t.nodeid, r.status, r.phase, r.details FROM results r JOIN tests t ON t.id = r.test "
-                    "WHERE r.run = ? ORDER BY r.test, r.seq",
+                for nodeid, status, phase, worker, details in store.execute(
+                    "SELECT t.nodeid, r.status, r.phase, r.worker, r.details FROM results r "
+                    "JOIN tests t ON t.id = r.test WHERE r.run = ? ORDER BY r.test, r.seq",
                     (stored.key,),
                 ):
                     more = json.loads(details) if details and '"subtest"' in details else {}
-                    selector.take(EventType.TEST_CASE, {**more, "nodeid": nodeid, "status": status, "phase": phase})
+                    one = {"nodeid": nodeid, "status": status, "phase": phase, "worker": worker}
+                    selector.take(EventType.TEST_CASE, {**more, **one})
         state = stored.state if stored is not None else RunState()
         for event in self.beyond(run_id, stored):
             state.fold(event)

@@ -204,23 +204,34 @@ def names_of(event: Event) -> list[str]:
 
 
 def outcomes(found: Iterable[Result]) -> dict[str, Outcome]:
-    """Return what became of each test: the last attempt counts, and a failing teardown or subtest makes it bad."""
-    known: dict[str, Outcome] = {}
+    """Return what became of each test: the last attempt counts, and a failing teardown or subtest makes it bad.
+
+    Where several workers run the same test (`--dist=each`), each has attempts of its own, and one that is bad counts.
+    """
+    parts: dict[tuple[str, str | None], Outcome] = {}
     for result in found:
-        before = known.get(result.nodeid)
+        key = (result.nodeid, result.worker)
+        before = parts.get(key)
         attempts = before.attempts if before is not None else 1
         if result.status == Status.RERUN:
-            known[result.nodeid] = Outcome(Status.RERUN, attempts + 1, result.duration_ms, result.seq, 0)
+            parts[key] = Outcome(Status.RERUN, attempts + 1, result.duration_ms, result.seq, 0)
         elif before is not None and result.phase not in _DECIDING and result.status not in BAD:
             continue  # a teardown that was skipped, after the call has decided
         elif result.phase not in _DECIDING or (before is not None and before.bad_seq):
             duration = before.duration_ms if before is not None else result.duration_ms
             bad = (before.bad_seq if before is not None else 0) or result.seq
             status = before.status if before is not None and before.bad_seq else result.status
-            known[result.nodeid] = Outcome(status, attempts, duration, result.seq, bad)
+            parts[key] = Outcome(status, attempts, duration, result.seq, bad)
         else:
             bad = result.seq if result.status in BAD else 0
-            known[result.nodeid] = Outcome(result.status, attempts, result.duration_ms, result.seq, bad)
+            parts[key] = Outcome(result.status, attempts, result.duration_ms, result.seq, bad)
+    known: dict[str, Outcome] = {}
+    for (nodeid, _), part in parts.items():
+        other = known.get(nodeid)
+        if other is not None:
+            decides = max(other, part, key=lambda one: (one.bad_seq > 0, one.seq))
+            part = decides._replace(attempts=max(other.attempts, part.attempts))
+        known[nodeid] = part
     return known
 
 
@@ -424,7 +435,7 @@ def _of_test_case(event: Event) -> Result:
         row = event.row
         return Result(row[0], row[1], Status.PASS, Phase.CALL, row[2], row[3], row[4], {})
     payload = event.payload
-    duration, started = payload.get("duration"), payload.get("started")
+    duration, started, worker = payload.get("duration"), payload.get("started"), payload.get("worker")
     return Result(
         str(payload.get("nodeid")),
         event.seq,
@@ -432,6 +443,6 @@ def _of_test_case(event: Event) -> Result:
         str(payload.get("phase", "")),
         started if isinstance(started, int | float) else None,
         float(duration) if isinstance(duration, int | float) else 0.0,
-        payload.get("worker"),
+        None if worker is None else str(worker),
         payload,
     )

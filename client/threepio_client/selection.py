@@ -85,7 +85,7 @@ class Selector:
     def __init__(self) -> None:
         self._collected: dict[str, None] = {}
         self._finished: set[str] = set()
-        self._failed: dict[str, None] = {}
+        self._failed: dict[str, set[str]] = {}  # with the workers on which they did
         self._suspects: dict[str, None] = {}
         self._named = 0
         self._knows_end = False
@@ -98,7 +98,7 @@ class Selector:
             self.take(event.type, event.payload)
 
     def take(self, event_type: str, payload: Payload) -> None:
-        """Take in an event; of a testCase its node id, status, phase and subtest are looked at."""
+        """Take in an event; of a testCase its node id, status, phase, worker and subtest are looked at."""
         if event_type == EventType.TEST_CASE:
             self._take_outcome(payload)
         elif event_type == EventType.TESTS_COLLECTED:
@@ -106,7 +106,7 @@ class Selector:
             self._collected.update(dict.fromkeys(nodeids))
             self._named += len(nodeids)
         elif event_type == EventType.COLLECTION_ERROR:
-            self._failed[str(payload.get("nodeid"))] = None
+            self._failed[str(payload.get("nodeid"))] = set()
         elif event_type == EventType.WORKER_GONE:
             self._suspect(payload)
 
@@ -146,12 +146,15 @@ class Selector:
                 self._suspect(slot)
 
     def _take_outcome(self, payload: Payload) -> None:
-        nodeid, status = str(payload.get("nodeid")), payload.get("status")
+        nodeid, status, worker = str(payload.get("nodeid")), payload.get("status"), str(payload.get("worker"))
         if status == Status.RERUN:
-            self._failed.pop(nodeid, None)  # of a subtest, in the attempt that was repeated
+            failed = self._failed.get(nodeid, set())
+            failed.discard(worker)  # of a subtest, in the attempt that was repeated
+            if not failed:
+                self._failed.pop(nodeid, None)
             self._finished.discard(nodeid)  # its call was over, and then its teardown failed
         elif status in _BAD:
-            self._failed[nodeid] = None
+            self._failed.setdefault(nodeid, set()).add(worker)
         if payload.get("phase") in _PHASES_OF_OUTCOMES and "subtest" not in payload and status != Status.RERUN:
             self._finished.add(nodeid)
 

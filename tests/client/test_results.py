@@ -50,6 +50,7 @@ def any_results(chance: random.Random) -> list[dict[str, Any]]:
                 "phase": Phase.CALL if is_plain else chance.choice([*Phase, None]),
                 "duration": chance.choice([1.0, 2.0, 99.0, 100.0, 150.0, 250.0, 400.0, None, "soon"]),
                 "started": chance.choice([None, STARTED + 5]),
+                "worker": chance.choice([None, None, "gw0", "gw1", ["gw0"]]),
                 "error": {"errorType": chance.choice(["A", "B"]), "message": "m"},
             }
             found.append({name: value for name, value in result.items() if value is not None})
@@ -79,6 +80,18 @@ def test_a_teardown_that_is_not_bad_changes_nothing(status: Status) -> None:
 
     assert outcomes([call, teardown]) == outcomes([call])
     assert outcomes([failed, teardown]) == outcomes([failed])
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_what_failed_on_one_worker_is_bad_whatever_others_do(order: tuple[int, ...]) -> None:
+    """`--dist=each`: the attempts of one worker say nothing of those of another."""
+    call = Result("t", 0, Status.FAIL, Phase.CALL, None, 2.0, "gw0", {})
+    again = call._replace(status=Status.RERUN, worker="gw1"), call._replace(status=Status.PASS, worker="gw1")
+    results = [(call, *again)[number]._replace(seq=seq) for seq, number in enumerate(order, start=1)]
+
+    found = outcomes(results)["t"]
+
+    assert (found.status, found.bad_seq, found.attempts) == (Status.FAIL, order.index(0) + 1, 2)
 
 
 @pytest.mark.parametrize("seed", range(25))

@@ -94,6 +94,13 @@ def test_only_the_last_attempt_counts(state_dir: StateDir) -> None:
     assert (found.failed, found.never_ran) == ([B], [C])
 
 
+def test_what_failed_on_one_worker_is_not_mended_by_another(state_dir: StateDir) -> None:
+    again = case(A, Status.RERUN, worker="gw1"), case(A, Status.PASS, worker="gw1")
+
+    assert selected(state_dir, *collected(A), case(A, Status.FAIL, worker="gw0"), *again, COMPLETE).failed == [A]
+    assert selected(state_dir, *collected(A), case(A, Status.FAIL, worker="gw1"), *again, COMPLETE).failed == []
+
+
 def test_a_failed_subtest_is_a_failure_of_its_test(state_dir: StateDir) -> None:
     found = selected(
         state_dir, *collected(A), case(A, Status.FAIL, subtest={"message": ""}), case(A, Status.PASS), COMPLETE
