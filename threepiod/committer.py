@@ -12,8 +12,8 @@ import trio
 from threepiod.batch import Batch
 from threepiod.store import Store, StoreError
 
-TAKEN_BYTES: Final = 1024 * 1024
-"""Bytes of lines that all runs together may have taken and not stored; as rows they take three times as much."""
+TAKEN_BYTES: Final = 2 * 1024 * 1024
+"""Bytes of lines that all runs together may have taken and not stored: the next ones gather while the disk is waited for."""
 READERS: Final = 1
 """Journals read at once: the events of 256 KiB of lines take 2 MiB before they are rows."""
 
