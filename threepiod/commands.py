@@ -269,7 +269,7 @@ def _say_running(found: settings.Settings, error: AlreadyRunning) -> None:
     except NoDaemon:
         raise NoDaemon(
             f"{error} and does not answer at {found.socket}: it was started with another THREEPIO_SOCKET or "
-            "XDG_RUNTIME_DIR, or it hangs. Use the socket that it has, or end that process, then start again"
+            "XDG_RUNTIME_DIR, is not ready yet, or hangs. Use the socket that it has, wait, or end that process"
         ) from None
     say(f"threepiod runs already: pid {status['pid']}, socket {status['socket']}")
 

@@ -33,11 +33,12 @@ Clip = Callable[..., str]
 
 _NUMBERS: Final = (int, float)
 _MARKED: Final = re.compile(r"E {3,}")
-_TYPE: Final = re.compile(r"^([A-Za-z_][\w.<>]*)(?:: |:?$)", re.MULTILINE)
-_GROUP: Final = re.compile(r" \(\d+ sub-exceptions?\)$", re.MULTILINE)
-_SOURCE: Final = re.compile(r'\s+File "(.+)", line (\d+)')
+# Made when a test fails: at import every session would wait for it.
+_TYPE: Final = r"(?m)^([A-Za-z_][\w.<>]*)(?:: |:?$)"
+_GROUP: Final = r"(?m) \(\d+ sub-exceptions?\)$"
+_SOURCE: Final = r'\s+File "(.+)", line (\d+)'
 """How what is said of a SyntaxError begins."""
-_FRAME: Final = re.compile(r"([^\s<].*):(\d+): in ")
+_FRAME: Final = r"([^\s<].*):(\d+): in "
 """A place in a file; what is between angle brackets is none."""
 _SAID: Final = "E   "
 
@@ -139,7 +140,8 @@ def collection_error_of(longrepr: Any, folder: str, clip: Clip = clip) -> Payloa
     said = "\n".join(line.removeprefix(_SAID) for line in lines[start:end])
     if not said:
         return error
-    place = _SOURCE.match(said) or next(filter(None, map(_FRAME.match, reversed(lines[:start]))), None)
+    frames = (re.match(_FRAME, line) for line in reversed(lines[:start]))
+    place = re.match(_SOURCE, said) or next(filter(None, frames), None)
     if place is not None:
         error["location"] = f"{os.path.normpath(os.path.join(folder, place[1]))}:{place[2]}"
     return error | _type_in(said)
@@ -162,11 +164,11 @@ def _type_in(message: str) -> Payload:
     """Return the errorType that a message tells, without its module, as the other styles have it; empty without one."""
     if message.startswith("assert "):
         return {"errorType": "AssertionError"}
-    named = _TYPE.search(message) if _SOURCE.match(message) else _TYPE.match(message)
+    named = (re.search if re.match(_SOURCE, message) else re.match)(_TYPE, message)
     if named is None:
         return {}
     # A group of exceptions is shown natively in every style: its module has always been there, and stored runs have it.
-    return {"errorType": named[1] if _GROUP.search(message) else named[1].rpartition(".")[2]}
+    return {"errorType": named[1] if re.search(_GROUP, message) else named[1].rpartition(".")[2]}
 
 
 def _subtest_of(context: Any, clip: Clip) -> Payload:
