@@ -6,7 +6,6 @@ What could not be collected is compared like a test that is bad, by the name of 
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
-from itertools import chain
 from typing import Final, NamedTuple
 
 from threepio_client.archive import Archive
@@ -17,7 +16,6 @@ from threepio_client.results import (
     Outcome,
     Result,
     collected,
-    not_collected,
     numbers_in,
     numbers_of,
     outcomes,
@@ -145,7 +143,7 @@ def _read(archive: Archive, run_id: str, tests: set[int] | None) -> tuple[dict[s
     reasons: dict[int, str] = {}
 
     def noted() -> Iterator[Result]:
-        for result in chain(not_collected(archive, run_id), results(archive, run_id, tests=tests, details=Details.BAD)):
+        for result in results(archive, run_id, tests=tests, details=Details.BAD, with_collection=True):
             if result.status in BAD:
                 error = result.details.get("error")
                 reasons[result.seq] = reason(error if isinstance(error, dict) else {})

@@ -113,6 +113,7 @@ def results(
     *,
     tests: Collection[int] | None = None,
     details: Details = Details.NONE,
+    with_collection: bool = False,
 ) -> Iterator[Result]:
     """Yield the outcomes of a run in the order in which they happened: of one test, of some, or of all.
 
@@ -122,8 +123,11 @@ def results(
         nodeid: the test; None for all.
         tests: numbers of tests in the store, of a run that is over; None for all.
         details: which are wanted; in what lies beyond the store they are always there.
+        with_collection: also what could not be collected, what is stored of it first.
     """
     stored = archive.stored(run_id)
+    if with_collection:
+        yield from _of_collection(archive, stored)
     if stored is not None:
         where, values = ("AND t.nodeid = ?", (nodeid,)) if nodeid is not None else ("", ())
         if tests is not None:
@@ -134,14 +138,14 @@ def results(
             result = _of_test_case(event)
             if nodeid in (None, result.nodeid):
                 yield result
+        elif with_collection and event.type == EventType.COLLECTION_ERROR:
+            yield _not_collected(event.seq, event.payload)
 
 
 def stored_results(archive: Archive, stored: StoredRun | None, details: Details, up_to: int) -> Iterator[Result]:
     """Yield the outcomes that the store has of a run, collection errors first, up to the event of this number."""
     if stored is not None:
-        for seq, payload in _stored_events(archive, stored, EventType.COLLECTION_ERROR):
-            if seq <= up_to:
-                yield _not_collected(seq, payload)
+        yield from (result for result in _of_collection(archive, stored) if result.seq <= up_to)
         yield from _of_store(archive, stored, details, "AND r.seq <= ?", (up_to,))
 
 
@@ -173,11 +177,16 @@ def _not_collected(seq: int, payload: Payload) -> Result:
     return Result(str(payload.get("nodeid")), seq, Status.ERROR, Phase.COLLECT, None, 0.0, None, payload)
 
 
+def _of_collection(archive: Archive, stored: StoredRun | None) -> Iterator[Result]:
+    """Yield what the store knows that could not be collected."""
+    for seq, payload in _stored_events(archive, stored, EventType.COLLECTION_ERROR) if stored is not None else ():
+        yield _not_collected(seq, payload)
+
+
 def not_collected(archive: Archive, run_id: str) -> Iterator[Result]:
     """Yield what of a run could not be collected, with all details."""
     stored = archive.stored(run_id)
-    for seq, payload in _stored_events(archive, stored, EventType.COLLECTION_ERROR) if stored is not None else ():
-        yield _not_collected(seq, payload)
+    yield from _of_collection(archive, stored)
     for event in archive.beyond(run_id, stored):
         if event.type == EventType.COLLECTION_ERROR:
             yield _not_collected(event.seq, event.payload)
