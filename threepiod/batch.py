@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from threepio_client.events import EventType, Payload
 from threepio_client.line import Event, Passed, PassedRow
+from threepio_client.results import BAD
 from threepio_client.runstate import RunState
 
 HOLE: Final = "hole"
@@ -23,6 +24,20 @@ _IN_COLUMNS: Final = frozenset(
 """Payload keys of a testCase that have a column, or that the node id says."""
 
 
+class Failure(NamedTuple):
+    """What the cause of a failure is told by.
+
+    Attributes:
+        seq, phase, nodeid: of its event.
+        error: its `errorType`, `location` and `message`, empty where they are not known.
+    """
+
+    seq: int
+    phase: str
+    nodeid: str
+    error: dict[str, str]
+
+
 @dataclass(kw_only=True, slots=True)
 class Batch:
     """What one transaction adds to one run.
@@ -35,6 +50,7 @@ class Batch:
         results: of other outcomes: node id, seq, status, phase, started, duration, worker, crc, details.
         events: of what else happened: key, seq, type, timestamp, crc, payload.
         groups: of those in GROUP_EVENTS: seq, type, the group.
+        failures: of those in `results` that failed or broke.
         conflicts: key, seq, source, line.
         size: bytes of the lines in it.
     """
@@ -45,6 +61,7 @@ class Batch:
     results: list[tuple[Any, ...]] = field(default_factory=list)
     events: list[tuple[Any, ...]] = field(default_factory=list)
     groups: list[tuple[int, str, str]] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
     conflicts: list[tuple[Any, ...]] = field(default_factory=list)
     size: int = 0
     seq: int = 0
@@ -101,6 +118,8 @@ class Batch:
                     _details(payload),
                 )
             )
+            if status in BAD:
+                self.failures.append(failure_of(event.seq, payload.get("phase"), nodeid, payload.get("error")))
         else:
             self.events.append((self.key, event.seq, event.type, event.timestamp, event.crc, _json(payload)))
             if event.type in GROUP_EVENTS:
@@ -127,6 +146,14 @@ def group_of(event_type: str, payload: Payload) -> str:
     if event_type == EventType.COLLECTION_ERROR:
         return str(payload.get("nodeid")).partition("::")[0]
     return str(payload.get("groupName"))
+
+
+def failure_of(seq: int, phase: object, nodeid: str, error: object) -> Failure:
+    """Return what the cause of a failure is told by, of its event; whatever a foreign writer takes for an error."""
+    said = error if isinstance(error, dict) else {}
+    return Failure(
+        seq, str(phase), nodeid, {name: str(said.get(name, "")) for name in ("errorType", "location", "message")}
+    )
 
 
 def _json(value: Any) -> str:

@@ -5,8 +5,10 @@ Not here: which groups are at work, and what is made of the rows (`pages.py`).
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
-from operator import itemgetter
+from itertools import islice
+from operator import eq, itemgetter
 from typing import Final
 
 from threepio_client.events import Status
@@ -63,15 +65,18 @@ class KeptGroup:
         """How many rows there are, as `Room` counts them."""
         return len(self.passed) + len(self.results) + self.long
 
-    def are_apart(self) -> bool:
-        """Return whether each test that passed has one row, none is among the others, and none is named like the group."""
-        names = set(map(nodeid_of, self.passed))
-        return (
-            len(names) == len(self.passed)
-            and self.name not in names
-            and names.isdisjoint(map(nodeid_of, self.results))
-            and _PASS not in map(_status, self.results)
-        )
+    def passed_apart(self) -> list[Row] | None:
+        """Return the rows of tests that passed, sorted, if they are told apart from the others.
+
+        So each has one row, none is among the others, and none is named like the group.
+        """
+        rows = sorted(self.passed, key=nodeid_of)
+        names = list(map(nodeid_of, rows))
+        if any(map(eq, names, islice(names, 1, None))) or names[:1] == [self.name]:
+            return None
+        if self.results and not set(map(nodeid_of, self.results)).isdisjoint(names):
+            return None
+        return None if _PASS in map(_status, self.results) else rows
 
     def skipped_apart(self) -> tuple[list[Row], list[Row]]:
         """Return the rows of tests that were skipped, and the others; none of them if a test has more than one."""
@@ -97,23 +102,24 @@ class KeptRows:
 
     def take(self, passed: list[Row], results: list[Row]) -> list[str]:
         """Keep rows in the order in which they were stored; return the groups that had to be let go for it."""
-        if not passed and not results:
-            return []
-        first, room = 0, self._room
-        begin, group = self._group((passed or results)[0][0])
-        for at, row in enumerate(passed):
-            if not row[0].startswith(begin):  # of several groups in turn, if workers run them
-                group.passed += passed[first:at]
-                begin, group = self._group(row[0])
-                first = at
-        group.passed += passed[first:]
+        room = self._room
+        passed = sorted(passed, key=nodeid_of)  # so each group's are together, and most are so already
+        first = 0
+        while first < len(passed):
+            begin, group = self._group(passed[first][0])
+            is_file = not passed[first][0].startswith(begin)  # which is a test by itself
+            end = first + 1 if is_file else bisect_left(passed, f"{group.name}:;", first, key=nodeid_of)
+            group.passed += passed[first:end]
+            first = end
+        begin = ""
         for row in results:
-            if not row[0].startswith(begin):
+            if not begin or not row[0].startswith(begin):
                 begin, group = self._group(row[0])
             size = len(row[8] or "")
             if size > SHORT and room.details + size > DETAILS_KEPT:
                 row, size = (*row[:8], ASK), 0
-            more = sum(len(text) for text in row[:8] if isinstance(text, str)) // USUAL_NAME
+            nodeid, _, status, phase, _, _, worker, _, _ = row
+            more = len(f"{nodeid}{status}{phase}{worker}") // USUAL_NAME
             group.results.append(row)
             group.long += more
             room.rows += more

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from operator import itemgetter
-from typing import Any, Final
+from operator import attrgetter
+from typing import Final
 
 from threepio_client.causes import fingerprint, message_of
 from threepio_client.report.markdown import BAD, EXAMPLES_SHOWN, Told
-from threepiod.grouppage import Row
+from threepiod.batch import Failure, failure_of
 from threepiod.taken import Taken
 
 FAILURES: Final = 50
@@ -28,6 +28,9 @@ _FOUND: Final = """
     SELECT b.seq, r.phase, r.details, t.nodeid FROM bad b
     CROSS JOIN results r ON r.run = b.run AND r.test = b.test AND r.seq = b.seq CROSS JOIN tests t ON t.id = b.test
     WHERE b.run = ? AND b.seq > ? AND b.seq <= ? ORDER BY b.seq LIMIT ?"""
+_BROKEN: Final = """
+    SELECT e.seq, 'collect', e.payload, NULL FROM broken b CROSS JOIN events e ON e.run = b.run AND e.seq = b.seq
+    WHERE b.run = ? AND b.seq > ? AND b.seq <= ?"""
 TABLES: Final = """
     CREATE TEMP TABLE IF NOT EXISTS causes (
         run INTEGER, fingerprint TEXT, first INTEGER, count INTEGER, error_type TEXT, place TEXT, message TEXT,
@@ -50,23 +53,23 @@ class Causes:
         self._store = store
         self._key = key
         self._seq = self._found = 0
-        self._taken = Taken(itemgetter(1))
+        self._taken: Taken[Failure] = Taken(attrgetter("seq"))
         self._fingerprints: dict[tuple[str, ...], str] = {}
         self._more: Counter[str] = Counter()
 
-    def take(self, results: list[Row]) -> None:
-        """Keep the failures among rows until they are folded, so that the store need not be asked for them."""
-        self._taken.add(row for row in results if row[2] in BAD)
+    def take(self, failures: list[Failure]) -> None:
+        """Keep failures until they are folded, so that the store need not be asked for them."""
+        self._taken.add(failures)
 
     def keep_from(self, seq: int) -> None:
-        """Know that the rows that are taken from now on are those after this line; what lies before is in the store."""
+        """Know that those that are taken from now on are all after this line; what lies before is in the store."""
         self._taken.keep_from(seq)
 
     def fold(self, until: int, stored: int, *, has_broken: bool) -> bool:
         """Take in some failures; return whether there is more.
 
         Args:
-            until: the last line that is looked at; rows may have been taken of later ones.
+            until: the last line that is looked at; failures may have been taken of later ones.
             stored: a line up to which the store has all, not before that one.
             has_broken: whether something could not be collected: the table `broken`.
         """
@@ -78,28 +81,30 @@ class Causes:
                 stored = min(stored, self._taken.since)
                 self._store.execute(_FIND, (self._key, max(self._seq, self._found), stored))
                 self._found = stored
-            rows = self._store.execute(_FOUND, (self._key, self._seq, last, FAILURES)).fetchall()
+            failures = self._stored(_FOUND, self._key, self._seq, last, FAILURES)
         else:
             last = until
-            rows = [(row[1], row[3], row[8], row[0]) for row in self._taken.next(self._seq, until, FAILURES)]
-        until = rows[-1][0] if len(rows) == FAILURES else last
+            failures = self._taken.next(self._seq, until, FAILURES)
+        until = failures[-1].seq if len(failures) == FAILURES else last
         if has_broken:
-            found = self._store.execute(
-                "SELECT e.seq, 'collect', e.payload, NULL FROM broken b CROSS JOIN events e "
-                "ON e.run = b.run AND e.seq = b.seq WHERE b.run = ? AND b.seq > ? AND b.seq <= ?",
-                (self._key, self._seq, until),
-            )
-            rows = sorted([*rows, *found])
-        for seq, phase, text, nodeid in rows:
-            details = json.loads(text) if text else {}
-            self._take(seq, details.get("error"), str(phase), str(nodeid or details.get("nodeid")))
+            failures = sorted([*failures, *self._stored(_BROKEN, self._key, self._seq, until)])
+        for failure in failures:
+            self._take(failure)
         self._seq = until
         return True
 
-    def _take(self, seq: int, error: object, phase: str, nodeid: str) -> None:
-        found: dict[str, Any] = error if isinstance(error, dict) else {}
-        # Most failures look exactly like one before.
-        texts = tuple(str(found.get(key, "")) for key in ("errorType", "location", "message"))
+    def _stored(self, query: str, *values: object) -> list[Failure]:
+        """Return failures of the store: their seq, phase, JSON with the error, and node id, if that is not in the JSON."""
+        found = []
+        for seq, phase, text, nodeid in self._store.execute(query, values):
+            said = json.loads(text) if text else {}
+            name = said.get("nodeid") if nodeid is None else nodeid
+            found.append(failure_of(seq, phase, str(name), said.get("error")))
+        return found
+
+    def _take(self, failure: Failure) -> None:
+        seq, phase, nodeid, error = failure
+        texts = tuple(error.values())  # most failures look exactly like one before
         name = self._fingerprints.get(texts)
         if name is not None and name in self._more:
             self._more[name] += 1
@@ -108,14 +113,14 @@ class Causes:
             if len(self._fingerprints) >= FINGERPRINTS:
                 self._add_up()
                 self._fingerprints.clear()
-            name = self._fingerprints[texts] = fingerprint(found)
+            name = self._fingerprints[texts] = fingerprint(error)
         known = self._store.execute(
             "SELECT count, examples FROM causes WHERE run = ? AND fingerprint = ?", (self._key, name)
         ).fetchone()
         if known is None:
             self._store.execute(
                 "INSERT INTO causes VALUES (?, ?, ?, 1, ?, ?, ?, ?)",
-                (self._key, name, seq, texts[0], texts[1], message_of(found), json.dumps([[phase, nodeid]])),
+                (self._key, name, seq, *texts[:2], message_of(error), json.dumps([[phase, nodeid]])),
             )
         elif known[0] < EXAMPLES_SHOWN:
             examples = json.dumps([*json.loads(known[1]), [phase, nodeid]])

@@ -37,7 +37,7 @@ from threepio_client.report.model import IN_FLIGHT, NEVER_RAN, Case, by_test, te
 from threepio_client.report.tree import RUN_PAGE, Folder, back_from, page_of
 from threepio_client.results import Result, of_row
 from threepio_client.runstate import LIVE_STATES
-from threepiod.batch import GROUP_EVENTS, HOLE, group_of
+from threepiod.batch import GROUP_EVENTS, HOLE, Failure, group_of
 from threepiod.grouppage import GroupPage, Row, Several, nodeid_of
 from threepiod.keptrows import ASK, KeptGroup, KeptRows, Room
 from threepiod.pagecauses import TABLES, Causes
@@ -47,13 +47,15 @@ STEP_S: Final = 0.030
 """How long a step takes, as long as a page takes no longer."""
 ROWS: Final = 500
 """Rows of a table that are read or written together."""
+PAGE_S: Final = 5.0
+"""Of a group that goes on: how long it does before its page is written, and before that is written again."""
 PAGES: Final = 32
 """Groups that are looked up together, to have their pages written."""
 _TABLES: Final = """
     CREATE TEMP TABLE IF NOT EXISTS pages (
         run INTEGER, name TEXT, due INTEGER NOT NULL, results INTEGER NOT NULL DEFAULT 0, ran INTEGER NOT NULL DEFAULT 0,
         counts TEXT NOT NULL DEFAULT '{}', spent INTEGER NOT NULL DEFAULT 0, bad INTEGER NOT NULL DEFAULT 0, row TEXT,
-        written REAL NOT NULL DEFAULT 0.0, kept INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (run, name)) WITHOUT ROWID;
+        written REAL NOT NULL, kept INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (run, name)) WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS temp.due_pages ON pages (run) WHERE due;
     CREATE TEMP TABLE IF NOT EXISTS never_ran (
         run INTEGER, name TEXT, nodeid TEXT, PRIMARY KEY (run, name, nodeid)) WITHOUT ROWID;
@@ -67,7 +69,7 @@ _STORED: Final = """
     WHERE t.nodeid {} ORDER BY t.nodeid, r.seq"""
 _DUE: Final = "SELECT name, kept, counts FROM pages INDEXED BY due_pages WHERE run = ? AND due LIMIT ?"
 _OLDEST: Final = (
-    "SELECT name, kept, counts FROM pages WHERE run = ? AND NOT due AND written >= 0 ORDER BY written LIMIT 1"
+    "SELECT written, name, kept, counts FROM pages WHERE run = ? AND NOT due AND written >= 0 ORDER BY written LIMIT 1"
 )
 _COLLECT: Final = str(Phase.COLLECT)
 _ALONE: Final = frozenset(map(str, (Status.FAIL, Status.ERROR, Status.XFAIL, Status.XPASS, Status.SKIP)))
@@ -79,6 +81,15 @@ _GROUPS: Final = (
     f"SELECT seq, type, payload FROM events WHERE run = ? AND seq > ? AND seq <= ? AND type IN {GROUP_EVENTS} "
     "ORDER BY seq LIMIT ?"
 )
+
+
+class Rows(NamedTuple):
+    """What was stored of a run, as `Batch` has it: of one batch, or of several that follow one another."""
+
+    passed: list[Row]
+    results: list[Row]
+    groups: list[tuple[int, str, str]]
+    failures: list[Failure]
 
 
 class _Slot(NamedTuple):
@@ -103,6 +114,7 @@ class Pages:
     Attributes:
         is_complete: whether all of them are written, after the run was over.
         seq: the last line that was looked at.
+        is_waiting: whether the page of a group that goes on was not written by `refresh` because it was too early.
     """
 
     def __init__(
@@ -133,7 +145,7 @@ class Pages:
         self._folder = folder
         self._spool_dir = spool_dir
         self._kept = KeptRows(room or Room())
-        self._groups = Taken(itemgetter(0))
+        self._groups: Taken[Row] = Taken(itemgetter(0))
         self._begin()
         self._may_have_others = not folder.was_empty
 
@@ -141,7 +153,7 @@ class Pages:
         self._forget()
         self._may_have_others = True  # pages that are not to be there
         self._forget_rows(maxsize)  # of none is known that all of its rows are taken
-        self.is_complete = False
+        self.is_complete = self.is_waiting = False
         self.seq = 0
         self._counts: Counter[str] = Counter()
         self._causes = Causes(self._store, self._key)
@@ -156,22 +168,17 @@ class Pages:
             self._take_ends,
         ]
 
-    def take(self, passed: list[Row], results: list[Row], groups: list[Row]) -> None:
-        """Take the rows of what was stored, the next after those that were taken before.
-
-        Args:
-            passed: of tests that passed.
-            results: of others.
-            groups: `Batch.groups`.
-        """
-        self._causes.take(results)
+    def take(self, rows: Rows) -> None:
+        """Take the rows of what was stored, the next after those that were taken before."""
+        passed, results, groups, failures = rows
+        self._causes.take(failures)
         self._groups.add(groups)
         for row in results:
-            if row[3] == _COLLECT:
-                self._mark(row[0].partition("::")[0], is_due=True)  # a file that was skipped is no group of tests
+            if row[3] == _COLLECT:  # a file that was skipped is no group of tests
+                self._mark(row[0].partition("::")[0], is_due=True, is_kept=not self._groups.since)
         self._store.executemany(
-            "INSERT INTO pages (run, name, due, kept) VALUES (?, ?, 0, -1) ON CONFLICT DO UPDATE SET kept = -1",
-            [(self._key, name) for name in self._kept.take(passed, results)],
+            "INSERT INTO pages (run, name, due, written, kept) VALUES (?, ?, 0, ?, -1) ON CONFLICT DO UPDATE SET kept = -1",
+            [(self._key, name, time.monotonic()) for name in self._kept.take(passed, results)],
         )
 
     def keep_from(self, seq: int) -> None:
@@ -233,14 +240,16 @@ class Pages:
             self._store.execute("COMMIT")  # also after an error: what was told stands in the files
 
     def refresh(self, view: dict[str, Any], output: Path | None) -> None:
-        """Write the page of the run, and the page of a group that goes on: the one that was not for longest.
+        """Write the page of the run, and of a group that goes on: the one that was not for longest, if it is not too early.
 
         Raises:
             OSError: a page cannot be written.
         """
         with self._together():
-            if found := self._one(_OLDEST, self._key):
-                self._write_page(*found, is_over=False)
+            found = self._one(_OLDEST, self._key)
+            self.is_waiting = found is not None and time.monotonic() - found[0] < PAGE_S
+            if found and not self.is_waiting:
+                self._write_page(*found[1:], is_over=False)
             self._write_run(view, output)
 
     # When the run is over
@@ -306,9 +315,9 @@ class Pages:
     def _mark(self, name: str, *, is_due: bool, is_kept: bool = False) -> None:
         """Know of a group; its rows are all kept only if it was not known when they began to be taken."""
         self._store.execute(
-            "INSERT INTO pages (run, name, due, kept) VALUES (?, ?, ?, ?) "
+            "INSERT INTO pages (run, name, due, written, kept) VALUES (?, ?, ?, ?, ?) "
             "ON CONFLICT DO UPDATE SET due = max(due, excluded.due)",
-            (self._key, name, is_due, is_kept),
+            (self._key, name, is_due, time.monotonic(), is_kept),
         )
 
     def _rows(self) -> Iterator[str]:
@@ -476,9 +485,9 @@ class Pages:
         """Tell the tests of a group, sorted by node id."""
         name = page.name
         rows: Iterable[Row]
-        if kept is not None and kept.are_apart():
-            if kept.passed:
-                page.add_passed(sorted(kept.passed, key=nodeid_of))
+        if kept is not None and (passed := kept.passed_apart()) is not None:
+            if passed:
+                page.add_passed(passed)
             skipped, results = kept.skipped_apart()
             if skipped and not page.add_skipped(sorted(skipped, key=nodeid_of)):
                 results = kept.results

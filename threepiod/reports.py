@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from sqlite3 import Connection
 from sqlite3 import Error as StoreFailed
@@ -36,17 +37,16 @@ from threepio_client.paths import StateDir, make_private_dir
 from threepio_client.report import tree
 from threepio_client.settings import OFF, ReportPlace
 from threepiod.batch import Batch
-from threepiod.grouppage import Row
 from threepiod.keptrows import Room
-from threepiod.pages import Pages, prepare
+from threepiod.pages import Pages, Rows, prepare
 from threepiod.queries import live_view
 from threepiod.run import Run
 
-LOOK_S: Final = 1.0
+LOOK_S: Final = 1.5
 """How often runs are looked at, and pages are made of what was stored."""
 REFRESH_S: Final = 2.0
 """How often, at most, the page of a run that goes on is written."""
-SHARE: Final = 0.0005
+SHARE: Final = 0.00025
 """Of the time, for what is not due yet: pages that will be written again."""
 QUEUE_BYTES: Final = 3 * 1024 * 1024
 """Bytes of lines, of all runs, whose rows wait to be taken; the store is asked for the rest."""
@@ -75,42 +75,35 @@ class Daemon(Protocol):
         """Whether events come as fast as they can be stored."""
 
 
-_Rows = tuple[list[Row], list[Row], list[Row]]
-
-
 class _Queue:
     """Rows of a run that were stored and not taken by its pages yet.
 
     Attributes:
         since: the line after which they begin.
         seq: the last line of which they are.
-        rows: the rows, as `Pages.take` takes them: those of many batches, which may be small, at once.
+        rows: those of each batch.
         size: bytes of their lines.
     """
 
     def __init__(self, stored: int) -> None:
         self.since = self.seq = stored
-        self.rows: _Rows = ([], [], [])
+        self.rows: list[Rows] = []
         self.size = 0
 
     def add(self, batch: Batch) -> None:
         """Add a batch that was stored."""
         self.seq = batch.seq
         self.size += batch.size
-        passed, results, groups = self.rows
-        passed += batch.passed
-        results += batch.results
-        groups += batch.groups
+        self.rows.append(Rows(batch.passed, batch.results, batch.groups, batch.failures))
 
     def lose(self) -> None:
         """Let go of what is in it: the store has it."""
         self.since = self.seq
         self.empty()
 
-    def empty(self) -> _Rows:
+    def empty(self) -> list[Rows]:
         """Return what is in it, and let go of it."""
-        rows, self.rows = self.rows, ([], [], [])
-        self.size = 0
+        rows, self.rows, self.size = self.rows, [], 0
         return rows
 
 
@@ -122,7 +115,7 @@ class _Tree:
         pages: its pages.
         base: what its folder lies below.
         since: the line from which on the pages were given all rows.
-        stored: the last event of the run that was stored when its page was written.
+        stored: the last event of the run that was stored when its page was written, and nothing was too early to be.
         refreshed: when that was, while the run went on.
         looked: when it was looked at last.
     """
@@ -314,7 +307,8 @@ class Reports:
             spent = await self._step(run_id, lambda tree: _timed(lambda: tree.pages.refresh(view, output)))
             if spent is not True:
                 self._free_at = now + spent / SHARE
-                found.refreshed, found.stored = now, stored
+                found.refreshed = now
+                found.stored = found.stored if found.pages.is_waiting else stored
 
     async def _finish(self, run_id: str) -> None:
         """Complete the tree of a run that is over."""
@@ -354,14 +348,15 @@ class Reports:
         if queue is None:
             return lambda tree: stored
         seq = queue.seq
-        rows = [queue.empty()]
+        rows = queue.empty()
 
         def take(tree: _Tree) -> int:
             if tree.since != queue.since:
                 tree.since = queue.since
                 tree.pages.keep_from(tree.since)
-            if rows:
-                tree.pages.take(*rows.pop())
+            if rows:  # those of many batches, which may be small, at once
+                tree.pages.take(Rows(*(list(chain.from_iterable(lists)) for lists in zip(*rows, strict=True))))
+                rows.clear()
             return seq
 
         return take

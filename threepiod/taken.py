@@ -8,11 +8,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from sys import maxsize
+from typing import Generic, TypeVar
 
-from threepiod.grouppage import Row
+Row = TypeVar("Row", bound=tuple[object, ...])
 
 
-class Taken:
+class Taken(Generic[Row]):
     """Rows in the order of their lines, all that there are after some line; what lies before it is in the store only.
 
     Attributes:

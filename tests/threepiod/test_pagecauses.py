@@ -13,7 +13,7 @@ from tests.threepiod.test_pages import rows_of
 from threepio_client.archive import Archive
 from threepio_client.report.markdown import Told
 from threepiod import pagecauses
-from threepiod.grouppage import Row
+from threepiod.batch import Failure
 from threepiod.pagecauses import Causes
 from threepiod.pages import prepare
 from threepiod.rebuild import rebuild
@@ -27,8 +27,8 @@ CASES: Cases = [
 
 
 @contextmanager
-def causes(place: Place) -> Iterator[tuple[Causes, list[Row]]]:
-    """Yield the causes of a run of CASES, and the rows of those that are not known as passed."""
+def causes(place: Place) -> Iterator[tuple[Causes, list[Failure]]]:
+    """Yield the causes of a run of CASES, and its failures."""
     write_run(place, [nodeid for nodeid, _, _ in CASES], CASES, exit_code=1)
     rebuild(place.state_dir)
     archive = Archive(place.state_dir)
@@ -37,7 +37,7 @@ def causes(place: Place) -> Iterator[tuple[Causes, list[Row]]]:
     with archive.reading() as store:
         assert store is not None
         prepare(store)
-        yield Causes(store, stored.key), [row for _, others, _ in rows_of(place) for row in others]
+        yield Causes(store, stored.key), [found for _, rows in rows_of(place) for found in rows.failures]
 
 
 def told(found: Causes, until: int) -> list[Told]:
@@ -48,28 +48,28 @@ def told(found: Causes, until: int) -> list[Told]:
 
 @pytest.mark.parametrize("failures", [2, 50])
 @pytest.mark.parametrize("at_hand", [0, 1, 5, 8])
-def test_rows_at_hand_are_as_good_as_those_of_the_store(
+def test_failures_at_hand_are_as_good_as_those_of_the_store(
     place: Place, monkeypatch: pytest.MonkeyPatch, failures: int, at_hand: int
 ) -> None:
     monkeypatch.setattr(pagecauses, "FAILURES", failures)
-    with causes(place) as (found, rows):
-        last = rows[-1][1]
-        found.keep_from(rows[-at_hand - 1][1] if at_hand < len(rows) else 0)
-        found.take(rows[len(rows) - at_hand :])
-        by_rows = told(found, last)
+    with causes(place) as (found, failed):
+        last = failed[-1].seq
+        found.keep_from(failed[-at_hand - 1].seq if at_hand < len(failed) else 0)
+        found.take(failed[len(failed) - at_hand :])
+        found_causes = told(found, last)
 
-        assert sorted(cause.failures for cause in by_rows) == [2, 6]
-        assert [cause.message for cause in by_rows] == ["no", "something else"]
-        assert by_rows[0].examples == [("call", f"a.py::test_{number}") for number in (2, 4, 7, 8, 10)]
+        assert sorted(cause.failures for cause in found_causes) == [2, 6]
+        assert [cause.message for cause in found_causes] == ["no", "something else"]
+        assert found_causes[0].examples == [("call", f"a.py::test_{number}") for number in (2, 4, 7, 8, 10)]
 
 
 @pytest.mark.parametrize("at_hand", [0, 5])
 def test_the_store_is_gone_through_once_however_many_steps_there_are(place: Place, at_hand: int) -> None:
-    with causes(place) as (found, rows):
-        last = rows[-1][1]
+    with causes(place) as (found, failed):
+        last = failed[-1].seq
         if at_hand:
-            found.keep_from(rows[-at_hand - 1][1])
-            found.take(rows[len(rows) - at_hand :])
+            found.keep_from(failed[-at_hand - 1].seq)
+            found.take(failed[len(failed) - at_hand :])
         asked: list[str] = []
         found._store.set_trace_callback(asked.append)
         for seq in range(1, last + 1):
@@ -78,43 +78,43 @@ def test_the_store_is_gone_through_once_however_many_steps_there_are(place: Plac
         found._store.set_trace_callback(None)
 
         assert sum("INSERT INTO bad" in query for query in asked) == 1
-        assert sum(cause.failures for cause in found.told()) == len(rows)
+        assert sum(cause.failures for cause in found.told()) == len(failed)
 
 
-def test_rows_that_the_store_gave_before_are_not_counted_again(place: Place) -> None:
-    with causes(place) as (found, rows):
-        last = rows[-1][1]
-        told(found, rows[4][1])
-        found.keep_from(rows[2][1])
-        found.take(rows[3:])
+def test_failures_that_the_store_gave_before_are_not_counted_again(place: Place) -> None:
+    with causes(place) as (found, failed):
+        last = failed[-1].seq
+        told(found, failed[4].seq)
+        found.keep_from(failed[2].seq)
+        found.take(failed[3:])
 
-        assert sum(cause.failures for cause in told(found, last)) == len(rows)
+        assert sum(cause.failures for cause in told(found, last)) == len(failed)
 
 
-def test_rows_of_which_some_were_lost_are_read_from_the_store(place: Place) -> None:
-    with causes(place) as (found, rows):
-        last = rows[-1][1]
+def test_failures_of_which_some_were_lost_are_read_from_the_store(place: Place) -> None:
+    with causes(place) as (found, failed):
+        last = failed[-1].seq
         found.keep_from(0)
-        found.take(rows[:3])
-        found.keep_from(rows[5][1])
-        found.take(rows[6:])
+        found.take(failed[:3])
+        found.keep_from(failed[5].seq)
+        found.take(failed[6:])
 
-        assert sum(cause.failures for cause in told(found, last)) == len(rows)
-
-
-def test_rows_before_it_is_known_that_all_are_taken_are_passed_over(place: Place) -> None:
-    with causes(place) as (found, rows):
-        found.take(rows[:3])
-
-        assert sum(cause.failures for cause in told(found, rows[-1][1])) == len(rows)
+        assert sum(cause.failures for cause in told(found, last)) == len(failed)
 
 
-def test_rows_beyond_the_last_line_that_is_looked_at_wait(place: Place) -> None:
-    with causes(place) as (found, rows):
-        last = rows[-1][1]
+def test_failures_before_it_is_known_that_all_are_taken_are_passed_over(place: Place) -> None:
+    with causes(place) as (found, failed):
+        found.take(failed[:3])
+
+        assert sum(cause.failures for cause in told(found, failed[-1].seq)) == len(failed)
+
+
+def test_failures_beyond_the_last_line_that_is_looked_at_wait(place: Place) -> None:
+    with causes(place) as (found, failed):
+        last = failed[-1].seq
         found.keep_from(0)
-        found.take(rows)
+        found.take(failed)
 
-        assert sum(cause.failures for cause in told(found, rows[2][1])) == 3
+        assert sum(cause.failures for cause in told(found, failed[2].seq)) == 3
         found.keep_from(last)  # what waited is lost: the store has it
-        assert sum(cause.failures for cause in told(found, last)) == len(rows)
+        assert sum(cause.failures for cause in told(found, last)) == len(failed)

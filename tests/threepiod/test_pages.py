@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from sys import maxsize
 from typing import Any
 
 import pytest
@@ -20,10 +19,10 @@ from threepio_client.events import EventType
 from threepio_client.report import tree
 from threepio_client.report.markdown import RESULTS_SHOWN
 from threepio_client.report.model import read
+from threepio_client.runstate import RunState
 from threepiod import grouppage, keptrows, pages
-from threepiod.batch import GROUP_EVENTS, group_of
-from threepiod.grouppage import Row
-from threepiod.pages import Pages, prepare
+from threepiod.batch import Batch
+from threepiod.pages import Pages, Rows, prepare
 from threepiod.rebuild import rebuild
 
 NAMES = [
@@ -113,39 +112,23 @@ def is_as_reported(place: Place, folder: Path) -> None:
     trees.check_folder(folder, report)
 
 
-def rows_of(place: Place) -> list[tuple[list[Row], list[Row], list[Row]]]:
-    """Return the rows of the store as batches of three results, with the events of groups before the next ones."""
-    with Archive(place.state_dir).reading() as store:
-        assert store is not None
-        rows = store.execute(
-            "SELECT t.nodeid, r.seq, r.status, r.phase, r.started, r.duration, r.worker, r.crc, r.details FROM results r "
-            "JOIN tests t ON t.id = r.test ORDER BY r.seq"
-        ).fetchall()
-        told = store.execute(f"SELECT seq, type, payload FROM events WHERE type IN {GROUP_EVENTS} ORDER BY seq DESC")
-        groups = [(seq, kind, group_of(kind, json.loads(payload))) for seq, kind, payload in told]
-    batches = []
-    for at in range(0, len(rows), 3):
-        passed: list[Row] = []
-        others: list[Row] = []
-        for row in rows[at : at + 3]:
-            is_usual = row[2] == "PASS" and row[8] is None and row[0].isascii() and row[0].isprintable()
-            if is_usual and isinstance(row[5], float) and row[5] < 1e15 and row[0].rpartition("::")[2]:
-                passed.append((row[0], row[1], row[4], row[5], row[6], row[7]))
-            else:
-                others.append(row)
-        until = rows[at + 3][1] if at + 3 < len(rows) else maxsize
-        events: list[Row] = []
-        while groups and groups[-1][0] < until:
-            events.append(groups.pop())
-        batches.append((passed, others, events))
-    return batches
+def rows_of(place: Place) -> list[tuple[int, Rows]]:
+    """Return the rows of the run as batches of three lines of its journal, each with its last line."""
+    events = list(Archive(place.state_dir).beyond("run", None))
+    state = RunState()
+    found = []
+    for at in range(0, len(events), 3):
+        batch = Batch(key=1)
+        batch.take(events[at : at + 3], 0, state)
+        found.append((state.seq, Rows(batch.passed, batch.results, batch.groups, batch.failures)))
+    return found
 
 
 def take_all(place: Place, found: Pages) -> None:
     """Give the pages all rows of the run as they were stored, none of them lost."""
     found.keep_from(0)
-    for passed, others, events in rows_of(place):
-        found.take(passed, others, events)
+    for _, rows in rows_of(place):
+        found.take(rows)
 
 
 REASON = {"skipReason": "no need"}
@@ -223,9 +206,9 @@ def test_rows_that_were_kept_are_told_as_those_of_the_store(
 
     with written(place) as (found, folder):
         found.keep_from(0)
-        for passed, others, events in rows_of(place):
-            found.take(passed, others, events)
-            found.advance((passed or others)[-1][1])
+        for seq, rows in rows_of(place):
+            found.take(rows)
+            found.advance(seq)
         finish(place, found)
         is_as_reported(place, folder)
 
@@ -235,9 +218,9 @@ def test_rows_that_come_late_are_of_no_harm(place: Place) -> None:
     batches = rows_of(place)
 
     with written(place) as (found, folder):
-        found.keep_from(batches[5][0][-1][1])
-        for passed, others, events in batches[6:]:
-            found.take(passed, others, events)
+        found.keep_from(batches[5][0])
+        for _, rows in batches[6:]:
+            found.take(rows)
         finish(place, found)
         is_as_reported(place, folder)
 
@@ -290,13 +273,16 @@ def test_a_group_that_was_let_go_before_anybody_spoke_of_it_is_told_whole(
         place, names, [(name, "PASS", {}) for name in names], before=[(EventType.GROUP_START, {"groupName": "a.py"})]
     )
     rebuild(place.state_dir)
-    (first, _, begun), (second, _, _), (third, _, _) = rows_of(place)
+    batches = rows_of(place)
+    passed = [row for _, rows in batches for row in rows.passed]
+    groups = [row for _, rows in batches for row in rows.groups]
 
     with written(place) as (found, folder):
+        monkeypatch.setattr(pages, "PAGE_S", 0.0)
         found.keep_from(0)
-        found.take(first + second, [], begun)  # the group is let go, and not among the pages yet
-        found.take(third, [], [])
-        found.advance(third[-1][1])
+        found.take(Rows(passed[:6], [], groups, []))  # the group is let go, and not among the pages yet
+        found.take(Rows(passed[6:], [], [], []))
+        found.advance(batches[-1][0])
         found.refresh(Archive(place.state_dir).view("run"), None)
 
         assert "tests: 9" in (folder / "groups/a.py.md").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import shutil
@@ -14,11 +15,12 @@ import pytest
 from tests import trees
 from tests.daemon_here import serving
 from tests.place import Place, wait_until
-from tests.scripted import case, in_trio, run_lines, until, write_journal
+from tests.scripted import case, event, in_trio, living, run_lines, until, write_journal
 from threepio_client import settings
+from threepio_client.events import EventType
 from threepio_client.report.tree import BESIDE, RUN_PAGE
 from threepio_client.settings import KEEP_ALL
-from threepiod import reports
+from threepiod import pages, reports
 from threepiod.daemon import Daemon
 
 WAITS = """
@@ -119,6 +121,27 @@ async def test_it_does_not_wait_for_ever(place: Place, monkeypatch: pytest.Monke
 
     async with serving(place, limits=WITH_TREES):
         await until((place.state_dir.reports / "run.written").exists)
+
+
+@in_trio
+async def test_the_page_of_a_group_that_stands_still_is_written_when_it_is_time(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("LOOK_S", 0.01), ("REFRESH_S", 0.01), ("SHARE", 1.0)):
+        monkeypatch.setattr(reports, name, value)
+    monkeypatch.setattr(pages, "PAGE_S", math.inf)
+    start, *rest = run_lines("run", 1, identity=living(), exit_code=None)
+    group = event(4, EventType.GROUP_START, {"groupName": "test_it.py"})
+    folder = place.state_dir.reports / "runs/run"
+
+    async with serving(place, limits=WITH_TREES):
+        write_journal(place.state_dir, "run", [start, *rest, group])
+        await until((folder / RUN_PAGE).exists)
+        is_early = not (folder / "groups").exists()
+        monkeypatch.setattr(pages, "PAGE_S", 0.0)
+        await until((folder / "groups/test_it.py.md").exists)
+
+    assert is_early
 
 
 def test_neither_git_nor_pytest_sees_it(served: Place) -> None:
