@@ -276,7 +276,7 @@ CHECKS: Final = (
     Check(
         "no text of a test ends the block of Markdown that it is in",
         "client/threepio_client/report/texts.py",
-        'fence = "```" if "```" not in shown else "`" * (_longest_run_of_ticks(shown) + 1)',
+        'fence = "```" if "`" not in shown or "```" not in shown else "`" * (_longest_run_of_ticks(shown) + 1)',
         'fence = "```"',
         "tests/report/test_markdown.py::test_what_a_test_says_is_shown_and_does_nothing",
     ),

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from heapq import merge
+from math import fsum
 from operator import itemgetter
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -55,6 +56,7 @@ _REASON: Final = ('{"skipReason":"', '"}')
 Row = tuple[Any, ...]
 """(node id, seq, started, duration, worker, crc) of a test that passed, or (node id, seq, status, phase, started, duration,
 worker, crc, details): `Batch.passed` and `Batch.results`."""
+_duration: Final = itemgetter(3)
 nodeid_of: Final = itemgetter(0)
 """Return the node id of a row."""
 
@@ -125,19 +127,18 @@ class GroupPage:
     def add_passed(self, rows: list[Row]) -> None:
         """Add tests of `Batch.passed`, sorted; this runs for nearly every test.
 
-        Their names are ASCII without control characters other than DEL, their durations are not negative: `line.Passed`.
+        Their names are ASCII without control characters other than DEL, their durations are whole microseconds: `line.Passed`.
         """
         at = self._at
         has_workers = any(map(itemgetter(4), rows))
         for first in range(0, len(rows), LINES):
             some = rows[first : first + LINES]
-            spent = [int(row[3] * 1000 + 0.5) for row in some]
-            if not has_workers and max(spent) < _SHORT_US:
-                lines = [f"{row[0][at:]}` {_SHOWN[(us + 50) // 100]}" for row, us in zip(some, spent, strict=True)]
+            took = list(map(_duration, some))
+            if not has_workers and max(took) < _SHORT_US / 1000:
+                lines = [f"{row[0][at:]}` {_SHOWN[int(row[3] * 10 + 0.5)]}" for row in some]
             else:
-                spent = [microseconds(row[3]) for row in some]
-                lines = [f"{row[0][at:]}` {_took(us, row[4])}" for row, us in zip(some, spent, strict=True)]
-            self._write_lines(_PASS, lines, some, sum(spent))
+                lines = [f"{row[0][at:]}` {_took(microseconds(row[3]), row[4])}" for row in some]
+            self._write_lines(_PASS, lines, some, round(fsum(took) * 1000))
 
     def add_skipped(self, rows: list[Row]) -> bool:
         """Add tests that were skipped, sorted, each with this result only; return whether a line alone tells each.
@@ -302,7 +303,7 @@ class _Section:
             self._file.seek(0)
             while data := self._file.read(READ_SIZE):
                 yield data
-        yield b"".join(self._parts)
+        yield from self._parts
 
 
 def _took(spent: int, worker: str | None) -> str:

@@ -91,8 +91,8 @@ NAME_LIMIT: Final = 500
 class Passed(Event):
     """The event that nearly all lines hold: a test passed in its call, and there is no more to say.
 
-    Its payload has testName, parentNames, nodeid (NAME_LIMIT at most), status PASS, phase call, started and duration,
-    perhaps worker, and nothing else; what reads millions of lines takes what it needs of that from `row`, and the payload is
+    Its payload has testName, parentNames, nodeid (NAME_LIMIT at most), status PASS, phase call, started, duration (whole
+    microseconds), perhaps worker, and nothing else; what reads millions of lines takes what it needs of that from `row`, and the payload is
     made when it is asked for. So ask for its parts by their names: as a tuple it has something else in the payload's place.
     """
 
@@ -225,7 +225,7 @@ def _find_passed() -> Callable[[str], list[Any]]:
     passed = (
         r'\{"seq":([1-9][0-9]{0,17}+),"eventType":"testCase","payload":\{"testName":"TEXT",'
         r'"parentNames":\["TEXT(?:","TEXT)*+"\],"nodeid":"(NAME)","status":"PASS","phase":"call",'
-        r'"started":([0-9]{1,10}+\.[0-9]{1,9}+),"duration":([0-9]{1,15}+\.[0-9]{1,9}+)(?:,"worker":"(?!")(NAME)")?\},'
+        r'"started":([0-9]{1,10}+\.[0-9]{1,9}+),"duration":([0-9]{1,9}+\.[0-9]{1,3}+)(?:,"worker":"(?!")(NAME)")?\},'
         r'"timestamp":([0-9]{1,10}+\.[0-9]{1,9}+),"crc":"([0-9a-f]{8})"\}'
     )
     name = text.replace("*", f"{{0,{NAME_LIMIT}}}")

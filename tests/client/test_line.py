@@ -412,6 +412,8 @@ def test_a_test_that_passed_is_read_like_any_other_event(more: dict[str, Any]) -
         {"started": 10**400},
         {"duration": 1},
         {"duration": 1e-9},
+        {"duration": 0.0625},
+        {"duration": 1e9},
         {"nodeid": "test_it.py::" + "x" * (NAME_LIMIT - 11)},
         {"worker": None},
         {"worker": ""},

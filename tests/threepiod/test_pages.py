@@ -167,6 +167,20 @@ def test_tests_that_were_skipped_are_told_as_those_of_the_store(place: Place, na
         is_as_reported(place, folder)
 
 
+@pytest.mark.parametrize("longest_ms", [99.9, 123_456.789, 999_999_999.999])
+def test_durations_are_told_and_summed_as_those_of_the_store(place: Place, longest_ms: float) -> None:
+    durations = [us / 1000 for us in range(0, 100_000, 50)] + [0.049, 0.051, longest_ms]
+    names = [f"a.py::test_{number}" for number in range(len(durations))]
+    cases: Cases = [(name, "PASS", {"duration": ms}) for name, ms in zip(names, durations, strict=True)]
+    write_run(place, names, cases, before=[(EventType.GROUP_START, {"groupName": "a.py"})])
+    rebuild(place.state_dir)
+
+    with written(place) as (found, folder):
+        take_all(place, found)
+        finish(place, found)
+        is_as_reported(place, folder)
+
+
 def test_many_groups_are_looked_at_a_few_at_a_time(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages, "ROWS", 2)
     write_all(place)

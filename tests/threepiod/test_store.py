@@ -195,7 +195,7 @@ def test_a_store_that_could_not_be_opened_holds_no_lock(path: Path, monkeypatch:
 def test_a_commit_is_all_or_nothing(store: Store, path: Path) -> None:
     good = batch(store, "good", [case(1, "t.py::one"), event(2, "adapterStats", {})])
     bad = batch(store, "bad", [case(1, "t.py::one"), case(2, "t.py::two")])
-    bad.results.append(bad.results[0])  # the same key again
+    bad.passed.append(bad.passed[0])  # the same key again
 
     with pytest.raises(StoreError):
         store.write([good, bad])
@@ -240,7 +240,7 @@ def test_what_a_foreign_writer_may_say_is_stored_or_refused_as_an_error_of_the_s
 
 def test_a_text_that_the_store_cannot_hold_is_an_error_of_the_store(store: Store) -> None:
     made = batch(store, "surrogate", [case(1, "t.py::one")])
-    made.nodeids, made.results = ["\ud800"], [("\ud800", *made.results[0][1:])]
+    made.nodeids, made.passed = ["\ud800"], [("\ud800", *made.passed[0][1:])]
 
     with pytest.raises(StoreError):
         store.write([made])
@@ -284,7 +284,7 @@ async def test_a_failed_commit_is_told_to_every_run_in_it_and_to_no_later_one(pa
     store = CountingStore(path)
     committer = Committer(store)
     bad = batch(store, "bad", [case(1, "t.py::one")])
-    bad.results *= 2
+    bad.passed *= 2
     told: list[str] = []
 
     async def commit(name: str, made: Batch) -> None:

@@ -39,7 +39,8 @@ def iso_time(seconds: float) -> str:
 
 def no_commands(text: str) -> str:
     """Return an inert text in which a CI system's log reader finds no command (`::error::`, `##[error]`) at any line."""
-    if "##[" not in text and ("::" not in text or not _may_begin_command(text)):
+    # A single character is found twenty times as quickly as several.
+    if ("#" not in text or "##[" not in text) and ("::" not in text or not _may_begin_command(text)):
         return text
     return _COMMAND.sub(lambda found: f"{found[0]}\\", text)
 
@@ -65,7 +66,7 @@ def code(text: str) -> str:
 def fenced(text: str) -> str:
     """Return lines as a block of code in Markdown, inert."""
     shown = no_commands(inert_lines(text)).strip("\n")
-    fence = "```" if "```" not in shown else "`" * (_longest_run_of_ticks(shown) + 1)
+    fence = "```" if "`" not in shown or "```" not in shown else "`" * (_longest_run_of_ticks(shown) + 1)
     return f"{fence}text\n{shown}\n{fence}"
 
 
