@@ -127,7 +127,7 @@ class GroupPage:
     def add_passed(self, rows: list[Row]) -> None:
         """Add tests of `Batch.passed`, sorted; this runs for nearly every test.
 
-        Their names are ASCII without control characters other than DEL, their durations are whole microseconds: `line.Passed`.
+        Names are ASCII without control characters other than DEL, durations are whole microseconds: `line.Passed`.
         """
         at = self._at
         has_workers = any(map(itemgetter(4), rows))

@@ -92,8 +92,9 @@ class Passed(Event):
     """The event that nearly all lines hold: a test passed in its call, and there is no more to say.
 
     Its payload has testName, parentNames, nodeid (NAME_LIMIT at most), status PASS, phase call, started, duration (whole
-    microseconds), perhaps worker, and nothing else; what reads millions of lines takes what it needs of that from `row`, and the payload is
-    made when it is asked for. So ask for its parts by their names: as a tuple it has something else in the payload's place.
+    microseconds), perhaps worker, and nothing else; what reads millions of lines takes what it needs of that from `row`,
+    and the payload is made when it is asked for. So ask for its parts by their names: as a tuple it has something else in
+    the payload's place.
     """
 
     __slots__ = ()
