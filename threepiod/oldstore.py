@@ -9,6 +9,7 @@ import sqlite3
 import time
 from array import array
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -23,12 +24,19 @@ READER_POLLS: Final = 50
 READER_POLL_S: Final = 0.1
 """How often and how long to wait for somebody who reads the old store: 5 s in all, longer than any command of ours."""
 
+ROWS: Final = 1_000, 50_000
+"""Events of the old store that are in memory at once, 1 KiB each and more: few at first, then twice as many each time."""
+READS: Final = 16
+"""How often a run's rows are gone through, to find some, with so many in memory; of a very large run more are."""
+
 _RESULTS: Final = (
     "SELECT r.seq, t.nodeid, r.status, r.phase, r.started, r.duration, r.worker, r.crc, r.details FROM results r "
-    "LEFT JOIN tests t ON t.id = r.test WHERE r.run = ? ORDER BY r.test {order}, r.seq {order}"
+    "LEFT JOIN tests t ON t.id = r.test WHERE r.run = ? AND r.seq >= ? AND r.seq <= ? "
+    "ORDER BY r.test {order}, r.seq {order}"
 )
 _EVENTS: Final = (
-    f"SELECT seq, type, timestamp, crc, payload FROM events WHERE run = ? AND type <> '{HOLE}' ORDER BY seq {{order}}"
+    f"SELECT seq, type, timestamp, crc, payload FROM events WHERE run = ? AND seq >= ? AND seq <= ? AND type <> '{HOLE}' "
+    "ORDER BY seq {order}"
 )
 _SEQS: Final = (
     f"SELECT seq FROM events WHERE run = ? AND type <> '{HOLE}' ORDER BY seq {{order}}",
@@ -92,26 +100,28 @@ class OldStore:
 
     def rows_of(self, run: StoredRun) -> OldRows:
         """Return the rows of a run."""
-        return OldRows(self, run.key)
+        return OldRows(self, run)
 
     def conflicts(self, run: StoredRun) -> list[tuple[int, str, bytes]]:
         """Return the conflicting lines of a run, with their seq and source."""
-        return self._read(_CONFLICTS, run.key)
+        return list(self._read(_CONFLICTS, run.key))
 
     def seqs(self, key: int) -> array[int]:
         """Return the seqs that are stored of a run, sorted."""
         return array("q", sorted({row[0] for query in _SEQS for row in self._read(query, key) if type(row[0]) is int}))
 
-    def events(self, key: int) -> dict[int, Event]:
-        """Return the events of a run by seq, each with what its row has of it."""
+    def events(self, key: int, first: int, last: int) -> dict[int, Event]:
+        """Return the events of a run from one seq to another by seq, each with what its row has of it."""
         found = {}
-        for row in self._read(_EVENTS, key):
+        for row in self._read(_EVENTS, key, first, last):
             try:
                 seq, kind, timestamp, crc, payload = row
                 found[seq] = Event(seq, kind, json.loads(payload), float(timestamp), _checked(crc))
             except (ValueError, TypeError) as error:
                 self.damage.append(f"event {row[0]} of run number {key} cannot be read: {error}")
-        for seq, nodeid, status, phase, started, duration, worker, crc, details in self._read(_RESULTS, key):
+        for seq, nodeid, status, phase, started, duration, worker, crc, details in self._read(
+            _RESULTS, key, first, last
+        ):
             try:
                 if not isinstance(nodeid, str) or not isinstance(status, str):
                     raise ValueError("its test is not known")
@@ -128,19 +138,16 @@ class OldStore:
         if self._db is not None:
             self._db.close()
 
-    def _read(self, query: str, *parameters: Any) -> list[Any]:
-        """Return the rows of a query: from its first one, and where that comes to damage, from its last one."""
-        rows: list[Any] = []
+    def _read(self, query: str, *parameters: Any) -> Iterator[Any]:
+        """Yield the rows of a query: from its first one, and where that comes to damage, from its last one."""
         if self._db is None:
-            return rows
+            return
         for order in ("ASC", "DESC"):
             try:
-                for row in self._db.execute(query.format(order=order), parameters):
-                    rows.append(row)  # noqa: PERF402 - what came before an error counts
-                return rows
+                yield from self._db.execute(query.format(order=order), parameters)
+                return
             except (sqlite3.Error, UnicodeError) as error:
                 self.damage.append(str(error))
-        return rows
 
 
 def _checkpoint(store: Store) -> bool:
@@ -158,23 +165,30 @@ def _checked(crc: Any) -> int:
 
 
 class OldRows:
-    """The rows of one run, looked at only where the journal has not got their lines.
+    """The rows of one run, looked at only where the journal has not got their lines."""
 
-    Attributes:
-        seqs: the seqs that are stored, sorted.
-    """
-
-    def __init__(self, store: OldStore, key: int) -> None:
-        self.seqs = store.seqs(key)
+    def __init__(self, store: OldStore, run: StoredRun) -> None:
         self._store = store
-        self._key = key
-        self._events: dict[int, Event] | None = None
+        self._run = run
+        self._seqs: array[int] | None = None
+        self._events: dict[int, Event] = {}
+        self._until = 0
+        self._rows = ROWS[0]
 
-    def between(self, after: int, before: int) -> list[Event]:
-        """Return the events with a seq beyond `after` and below `before`, in their order."""
-        wanted = self.seqs[bisect_right(self.seqs, after) : bisect_left(self.seqs, before)]
-        if not wanted:
-            return []
-        if self._events is None:
-            self._events = self._store.events(self._key)
-        return [self._events[seq] for seq in wanted if seq in self._events]
+    def between(self, after: int, before: int) -> Iterator[Event]:
+        """Yield the events with a seq beyond `after` and below `before`, in their order; none that was passed already."""
+        before = min(before, self._run.seq + 1)
+        if after + 1 >= before:
+            return
+        if self._seqs is None:
+            self._seqs = self._store.seqs(self._run.key)
+        seqs = self._seqs
+        for at in range(bisect_right(seqs, after), bisect_left(seqs, before)):
+            seq = seqs[at]
+            if seq >= self._until:
+                last = seqs[min(at + self._rows, len(seqs)) - 1]
+                self._rows = min(2 * self._rows, max(ROWS[1], len(seqs) // READS))
+                self._events = {}  # before others take their place
+                self._events, self._until = self._store.events(self._run.key, seq, last), last + 1
+            if seq in self._events:
+                yield self._events[seq]

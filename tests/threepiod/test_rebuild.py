@@ -28,6 +28,7 @@ from threepio_client.journal import append_observation
 from threepio_client.line import encode
 from threepio_client.paths import StateDir
 from threepio_client.verification import verify_run
+from threepiod import oldstore
 from threepiod.batch import Batch
 from threepiod.rebuild import Rebuilt, rebuild
 from threepiod.store import Store
@@ -149,8 +150,12 @@ def test_the_daemon_goes_on_with_a_store_made_again(stored: Place) -> None:
     assert after["state"][:RUNS] == before["state"]
 
 
-@pytest.mark.parametrize("lost", ["journal", "end", "middle"])
-def test_what_only_the_old_store_has_is_kept(stored: Place, lost: str) -> None:
+@pytest.mark.parametrize("at_once", [(3, 3), (1_000, 50_000)])
+@pytest.mark.parametrize("lost", ["journal", "end", "middle", "every third line"])
+def test_what_only_the_old_store_has_is_kept(
+    stored: Place, monkeypatch: pytest.MonkeyPatch, lost: str, at_once: tuple[int, int]
+) -> None:
+    monkeypatch.setattr(oldstore, "ROWS", at_once)
     before = content(stored.state_dir.store)
     for number in (5, 10):
         path = stored.state_dir.journal(f"run-{number}")
@@ -161,7 +166,8 @@ def test_what_only_the_old_store_has_is_kept(stored: Place, lost: str) -> None:
         elif lost == "end":
             path.write_bytes(b"".join(lines[:4]))
         else:
-            flip_bit(path, len(lines[0]) + len(lines[1]) + 20)
+            for line in range(2, len(lines) - 1 if lost == "every third line" else 3, 3):
+                flip_bit(path, sum(map(len, lines[:line])) + 20)
 
     made = make_again(stored)
 
