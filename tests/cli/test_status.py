@@ -183,7 +183,7 @@ def test_no_reason_for_a_stop_acts_on_the_terminal(place: Place, call: Call, nam
 def test_a_terminal_that_knows_only_ascii_gets_escapes(place: Place) -> None:
     write_journal(place.state_dir, "run", [*cut_short(0)[:2], case(3, "t.py::test[\u00e9\U0001f600]", "FAIL")])
 
-    done = place.threepio("failures", PYTHONIOENCODING="ascii:strict")
+    done = place.threepio("failures", "run", PYTHONIOENCODING="ascii:strict")
 
     assert done.returncode == 1
     assert done.stderr == ""
@@ -358,3 +358,18 @@ def test_the_latest_run_of_another_directory_is_said_to_be_that(
     expected = ["  of another directory: /somewhere/else, begun "] if rootdir == "/somewhere/else" else []
     assert [line[: len(expected[0])] for line in latest.splitlines() if "another directory" in line] == expected
     assert "another directory" not in named
+
+
+@pytest.mark.parametrize("command", [("failures",), ("slow",), ("never-ran",), ("wait", "--max", "0s"), ("events",)])
+def test_what_is_told_of_another_directory_says_so(
+    place: Place, call: Call, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(place.path)
+    write_journal(place.state_dir, "run", run_lines("run", 1))
+
+    latest = call(place, *command)
+    named = call(place, command[0], "run", *command[1:])
+
+    said = "of another directory: /somewhere, begun "
+    assert said in (latest.stdout if command[0] == "wait" else latest.stderr)
+    assert said not in named.stdout + named.stderr

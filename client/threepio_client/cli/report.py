@@ -58,7 +58,7 @@ def report(
     With --format github the annotations go to stdout, the summary to $GITHUB_STEP_SUMMARY or to --output.
     """
     with open_source() as source:
-        archive, run_id = source.archive, source.find(run)
+        archive, run_id = source.archive, source.archive.find(run)  # a report says itself where its run was
         try:
             # By store and journals themselves: of a run that goes on, the daemon may know another moment than they do.
             found = read(archive, run_id, history=output_format.history)

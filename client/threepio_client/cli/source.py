@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from threepio_client.cli.output import say
 from threepio_client.cli.place import load_settings
+from threepio_client.cli.text import elsewhere
 from threepio_client.errors import NoDaemon, Refused, SettingsError
 from threepio_client.query import QueryClient
 from threepio_client.settings import Settings
@@ -63,8 +64,13 @@ class Source:
         return self._client is not None
 
     def find(self, reference: str) -> str:
-        """Return the run id that a reference means; raises NoSuchRun."""
-        return self.archive.find(reference)
+        """Return the run id that a reference means; raises NoSuchRun. Says where the latest run was, if not here."""
+        run_id = self.archive.find(reference)
+        if reference == "latest":
+            state = self.archive.beginning(run_id)
+            if said := elsewhere(state.start.get("rootdir"), state.started):
+                say(f"threepio: run {run_id} is {said}", to_stderr=True)
+        return run_id
 
     def status(self, reference: str) -> dict[str, Any]:
         """Return the status answer of a run; raises NoSuchRun."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
-from threepio_client.cli.output import one_line, say, say_json
+from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import open_source
-from threepio_client.cli.text import clock_time, status_lines
+from threepio_client.cli.text import elsewhere, status_lines
 from threepio_client.views import is_good
 
 
@@ -22,20 +21,13 @@ def print_status(reference: str, as_json: bool) -> bool:
         if as_json:
             say_json(view)
         else:
-            first, *others = status_lines(view)
-            said = _elsewhere(view) if reference == "latest" else ""
-            for line in (first, *([said] if said else []), *others):
+            for line in answer_lines(view, reference):
                 say(line)
     return is_good(view)
 
 
-def _elsewhere(view: dict[str, Any]) -> str:
-    """Return a line that says where and when the latest run was, if that was not here; else an empty text."""
-    rootdir = view["rootdir"]
-    try:
-        here, there = os.getcwd() + os.sep, os.path.realpath(rootdir) + os.sep
-    except (OSError, ValueError, TypeError):
-        return ""
-    if not rootdir or here.startswith(there) or there.startswith(here):
-        return ""
-    return one_line(f"  of another directory: {rootdir}, begun {clock_time(view['started'])}")
+def answer_lines(view: dict[str, Any], reference: str) -> list[str]:
+    """Return the lines of `threepio status` for a run that was asked for by this reference."""
+    first, *others = status_lines(view)
+    said = elsewhere(view["rootdir"], view["started"]) if reference == "latest" else ""
+    return [first, *([f"  {said}"] if said else []), *others]

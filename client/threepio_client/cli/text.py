@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any, Final
 
@@ -132,6 +133,19 @@ def duration(seconds: float) -> str:
 def clock_time(seconds: float) -> str:
     """Return the local date and time of seconds since the epoch."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def elsewhere(rootdir: object, started: float) -> str:
+    """Return where and when the latest run was, if that was not here; else an empty text."""
+    if not rootdir or not isinstance(rootdir, str):
+        return ""
+    try:
+        here, there = os.getcwd() + os.sep, os.path.realpath(rootdir) + os.sep
+    except (OSError, ValueError):
+        return ""
+    if here.startswith(there) or there.startswith(here):
+        return ""
+    return one_line(f"of another directory: {rootdir}, begun {clock_time(started)}")
 
 
 def first_line(text: str) -> str:

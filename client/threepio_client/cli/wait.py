@@ -11,7 +11,7 @@ import typer
 from threepio_client.cli.options import AsJson, RunReference, length_of_time
 from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import open_source
-from threepio_client.cli.text import status_lines
+from threepio_client.cli.status_answer import answer_lines
 from threepio_client.errors import NoSuchRun
 from threepio_client.runstate import LIVE_STATES
 from threepio_client.views import has_failures, is_good
@@ -41,7 +41,7 @@ def wait(
 
     A run that has not begun yet is waited for, too, where RUN is an id. Without RUN it is the latest one at the moment.
     """
-    deadline = time.monotonic() + longest
+    deadline, asked = time.monotonic() + longest, run
     with open_source() as source:
         while True:
             view: dict[str, Any] | None
@@ -64,7 +64,7 @@ def wait(
     if as_json:
         say_json(view)
     else:
-        for line in status_lines(view):
+        for line in answer_lines(view, asked):
             say(line)
     if view["state"] in LIVE_STATES and not (until is Until.FIRST_FAILURE and has_failures(view)):
         raise typer.Exit(STILL_RUNNING)
