@@ -113,18 +113,23 @@ class KeptRows:
             first = end
         begin = ""
         for row in results:
-            if not begin or not row[0].startswith(begin):
-                begin, group = self._group(row[0])
-            size = len(row[8] or "")
-            if size > SHORT and room.details + size > DETAILS_KEPT:
-                row, size = (*row[:8], ASK), 0
-            nodeid, _, status, phase, _, _, worker, _, _ = row
-            more = len(f"{nodeid}{status}{phase}{worker}") // USUAL_NAME
+            nodeid, _, status, phase, started, duration, worker, _, details = row
+            if not begin or not nodeid.startswith(begin):
+                begin, group = self._group(nodeid)
+            if details:
+                size = len(details)
+                if size > SHORT and room.details + size > DETAILS_KEPT:
+                    row, size = (*row[:8], ASK), 0
+                group.details += size
+                room.details += size
+            texts = f"{nodeid}{status}{phase}{worker}"
+            if type(started) is str or type(duration) is str:  # of a foreign writer
+                texts += f"{started}{duration}"
+            if len(texts) >= USUAL_NAME:
+                more = len(texts) // USUAL_NAME
+                group.long += more
+                room.rows += more
             group.results.append(row)
-            group.long += more
-            room.rows += more
-            group.details += size
-            room.details += size
         room.rows += len(passed) + len(results)
         let_go: list[str] = []
         if room.rows > ROWS_KEPT:

@@ -43,7 +43,7 @@ from threepiod.keptrows import ASK, KeptGroup, KeptRows, Room
 from threepiod.pagecauses import TABLES, Causes
 from threepiod.taken import Taken
 
-STEP_S: Final = 0.030
+STEP_S: Final = 0.100
 """How long a step takes, as long as a page takes no longer."""
 ROWS: Final = 500
 """Rows of a table that are read or written together."""

@@ -42,14 +42,16 @@ from threepiod.pages import Pages, Rows, prepare
 from threepiod.queries import live_view
 from threepiod.run import Run
 
-LOOK_S: Final = 1.5
-"""How often runs are looked at, and pages are made of what was stored."""
+LOOK_S: Final = 3.0
+"""How often runs are looked at, and pages are made of what was stored: each time costs about a millisecond more."""
 REFRESH_S: Final = 2.0
 """How often, at most, the page of a run that goes on is written."""
 SHARE: Final = 0.00025
 """Of the time, for what is not due yet: pages that will be written again."""
 QUEUE_BYTES: Final = 3 * 1024 * 1024
 """Bytes of lines, of all runs, whose rows wait to be taken; the store is asked for the rest."""
+QUEUE_LONG: Final = QUEUE_BYTES * 3 // 4
+"""Bytes of them that are not to wait any longer."""
 LONGEST_WAIT_S: Final = 600.0
 """How long trees wait while ingest is at its limit: they can be made later as well, and adapters wait for acks."""
 RETRY_S: Final = 30.0
@@ -183,9 +185,10 @@ class Reports:
         if queue is None:
             return
         queue.add(batch)
-        if self._queued > QUEUE_BYTES or self._daemon.is_at_limit:
+        queued = self._queued
+        if queued > QUEUE_BYTES or self._daemon.is_at_limit:
             queue.lose()
-        elif self._is_queue_long:
+        elif queued > QUEUE_LONG:
             self._wake.set()
 
     def over(self, run_id: str) -> None:
@@ -265,7 +268,7 @@ class Reports:
     @property
     def _is_queue_long(self) -> bool:
         """Whether it is time to take what waits."""
-        return self._queued > QUEUE_BYTES // 2
+        return self._queued > QUEUE_LONG
 
     async def _guarded(self, run_id: str, action: Callable[[], Awaitable[None]]) -> None:
         """Do a part of the work; what is wrong with a tree is told once, keeps no other, and is tried again later."""
