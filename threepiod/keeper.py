@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from array import array
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final
 
 import trio
@@ -105,7 +106,10 @@ class Keeper:
     def _sync(self, number: int) -> None:
         self._journal.sync(number)
         if number not in self._named:
-            self._journal.sync_name(number)
+            with suppress(
+                FileNotFoundError
+            ):  # its directory was removed, and it with it: the store is all there is then
+                self._journal.sync_name(number)
             self._named.add(number)
 
 

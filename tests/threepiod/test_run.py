@@ -560,16 +560,23 @@ async def test_what_a_failed_sync_was_to_cover_is_written_again_elsewhere_before
     assert own.read_bytes().startswith(lines[0])
 
 
+@pytest.mark.parametrize("is_synced", [True, False])
+@pytest.mark.parametrize("with_directory", [True, False])
 @in_trio
-async def test_a_run_whose_journal_is_removed_is_stored_whole_all_the_same(bench: Bench) -> None:
+async def test_a_run_whose_journal_is_removed_is_stored_whole_all_the_same(
+    bench: Bench, with_directory: bool, is_synced: bool
+) -> None:
     lines = run_lines("run", 40, identity=living())
     adapter = Adapter(bench)
     async with bench.working() as run:
         run.attach(adapter)
         bench.write(*lines[:10])
         run.offer(frame_of(lines, 1, 5))
-        await until(lambda: run.stored >= 5)
+        if is_synced:
+            await until(lambda: run.stored >= 5)
         bench.journal.unlink()
+        if with_directory:
+            bench.journal.parent.rmdir()
         run.offer(frame_of(lines, 6, 20))
         run.offer(frame_of(lines, 26, len(lines) - 25))
         await until(lambda: run.is_over)
@@ -577,14 +584,19 @@ async def test_a_run_whose_journal_is_removed_is_stored_whole_all_the_same(bench
     assert bench.stored() == list(range(1, len(lines) + 1))
 
 
+@pytest.mark.parametrize("with_directory", [True, False])
 @in_trio
-async def test_a_daemon_that_comes_after_the_journal_was_removed_journals_the_lines_itself(bench: Bench) -> None:
+async def test_a_daemon_that_comes_after_the_journal_was_removed_journals_the_lines_itself(
+    bench: Bench, with_directory: bool
+) -> None:
     lines = run_lines("run", 40, identity=living())
     async with bench.working() as run:
         run.attach(Adapter(bench))
         bench.write(*lines[:10])
         await until(lambda: run.stored == 10)
     bench.journal.unlink()
+    if with_directory:
+        bench.journal.parent.rmdir()
     async with bench.working() as run:
         run.attach(Adapter(bench))
         run.offer(frame_of(lines, 11, len(lines) - 10))
