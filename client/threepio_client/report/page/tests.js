@@ -90,7 +90,10 @@ async function showTest() {
   const place = found.indexOf(i);
   $("before").disabled = place <= 0;
   $("after").disabled = place < 0 || place === found.length - 1;
-  if (!dialog.open) dialog.showModal();
+  if (!dialog.open) {
+    dialog.showModal();
+    $("close").focus(); // no autofocus: a browser complains of it where the address has a fragment
+  }
   dialog.scrollTop = 0;
   const told = await details;
   const text = (place) => textOf(told, place);
