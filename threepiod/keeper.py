@@ -106,9 +106,8 @@ class Keeper:
     def _sync(self, number: int) -> None:
         self._journal.sync(number)
         if number not in self._named:
-            with suppress(
-                FileNotFoundError
-            ):  # its directory was removed, and it with it: the store is all there is then
+            # Where its directory was removed, and it with it, the store is all there is.
+            with suppress(FileNotFoundError):
                 self._journal.sync_name(number)
             self._named.add(number)
 

@@ -311,7 +311,8 @@ class Reports:
             if spent is not True:
                 self._free_at = now + spent / SHARE
                 found.refreshed = now
-                found.stored = found.stored if found.pages.is_waiting else stored
+                if not found.pages.is_waiting:
+                    found.stored = stored
 
     async def _finish(self, run_id: str) -> None:
         """Complete the tree of a run that is over."""

@@ -64,9 +64,8 @@ def compare(archive: Archive, before: str, after: str) -> Difference:
     for nodeid, outcome in new.items():
         previous = old.get(nodeid)
         if previous is None:
-            kind = (
-                found.newly_failing if nodeid in files else found.new_failing
-            )  # a file that could be collected before
+            # A file that could be collected before is nothing new.
+            kind = found.newly_failing if nodeid in files else found.new_failing
             (kind if nodeid in now else found.new).append(nodeid)
         elif nodeid in now:
             kind = found.newly_failing if nodeid not in was else found.still_failing
