@@ -124,11 +124,13 @@ class GroupPage:
         self._plain = {standing: _Plain() for standing in _BEGIN}
         self._without_outcome: list[Case] = []
 
-    def add_passed(self, rows: list[Row]) -> None:
-        """Add tests of `Batch.passed`, sorted; this runs for nearly every test.
+    @property
+    def size(self) -> int:
+        """Bytes of its text that are in memory."""
+        return sum(section.size for section in self._sections.values())
 
-        Names are ASCII without control characters other than DEL, durations are whole microseconds: `line.Passed`.
-        """
+    def add_passed(self, rows: list[Row]) -> None:
+        """Add tests that passed, sorted; this runs for nearly every test. Their durations are whole microseconds."""
         at = self._at
         has_workers = any(map(itemgetter(4), rows))
         for first in range(0, len(rows), LINES):
@@ -276,26 +278,30 @@ class _Plain:
 
 
 class _Section:
-    """The text of a section: in memory as long as it is small, then in a file that has no name."""
+    """The text of a section: in memory as long as it is small, then in a file that has no name.
+
+    Attributes:
+        size: bytes that are in memory.
+    """
 
     def __init__(self, stack: ExitStack, spool_dir: Path) -> None:
         self._stack = stack
         self._spool_dir = spool_dir
         self._parts: list[bytes] = []
-        self._size = 0
+        self.size = 0
         self._file: IO[bytes] | None = None
 
     def write(self, text: str | bytes) -> None:
         """Add to it; bytes are UTF-8."""
         data = text if isinstance(text, bytes) else text.encode("utf-8", "backslashreplace")
         self._parts.append(data)
-        self._size += len(data)
-        if self._size > SPOOL_SIZE:
+        self.size += len(data)
+        if self.size > SPOOL_SIZE:
             if self._file is None:
                 self._file = TemporaryFile(dir=self._spool_dir)  # noqa: SIM115 - it is closed with the page
                 self._stack.enter_context(self._file)
             self._file.writelines(self._parts)
-            self._parts, self._size = [], 0
+            self._parts, self.size = [], 0
 
     def read(self) -> Iterator[bytes]:
         """Yield it, once."""

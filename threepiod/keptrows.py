@@ -11,7 +11,9 @@ from itertools import islice
 from operator import eq, itemgetter
 from typing import Final
 
-from threepio_client.events import Status
+from threepio_client.events import Phase, Status
+from threepio_client.line import NAME_LIMIT
+from threepio_client.report.markdown import LONGEST_MS
 from threepiod.grouppage import Row, nodeid_of
 
 ROWS_KEPT: Final = 16_000
@@ -47,7 +49,7 @@ class KeptGroup:
 
     Attributes:
         name: the group.
-        passed: of tests that passed.
+        passed: of tests that passed, as `Batch.passed` has them.
         results: others.
         long: what long names of these count beside the rows themselves.
         details: characters of their details.
@@ -116,6 +118,9 @@ class KeptRows:
             nodeid, _, status, phase, started, duration, worker, _, details = row
             if not begin or not nodeid.startswith(begin):
                 begin, group = self._group(nodeid)
+            if status == _PASS and (plain := _plain(row)) is not None:
+                group.passed.append(plain)
+                continue
             if details:
                 size = len(details)
                 if size > SHORT and room.details + size > DETAILS_KEPT:
@@ -159,3 +164,18 @@ class KeptRows:
         if group is None:
             group = self._groups[name] = KeptGroup(name)
         return f"{name}::", group
+
+
+def _plain(row: Row) -> Row | None:
+    """Return the row that a test which passed would have in `Batch.passed`, had its name nothing that JSON escapes.
+
+    None if it would have none: it has more to be told, or was measured in another way than adapters do.
+    """
+    nodeid, seq, _, phase, started, duration, worker, crc, details = row
+    if phase != Phase.CALL or details is not None or type(started) is not float or type(duration) is not float:
+        return None
+    if not 0.0 <= duration < LONGEST_MS or duration != round(duration, 3):
+        return None
+    if len(nodeid) > NAME_LIMIT or (worker is not None and (type(worker) is not str or len(worker) > NAME_LIMIT)):
+        return None
+    return nodeid, seq, started, duration, worker, crc

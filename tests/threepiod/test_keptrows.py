@@ -77,17 +77,30 @@ def test_the_largest_groups_are_let_go_where_there_are_too_many_rows(monkeypatch
     assert kept.take(passed("d.py::1", "d.py::2"), []) == []
 
 
-def test_rows_with_long_names_count_as_several(monkeypatch: pytest.MonkeyPatch) -> None:
+LONG = "x" * 60_000
+
+
+@pytest.mark.parametrize("status", ["FAIL", "PASS"])
+@pytest.mark.parametrize(
+    "row",
+    [
+        (f"b.py::{LONG}", 9, "", "call", 1.0, 2.0, None, 3, None),
+        ("b.py::1", 9, "", "call", 1.0, 2.0, LONG, 3, None),
+        ("b.py::1", 9, "", "call", LONG, 2.0, None, 3, None),
+        ("b.py::1", 9, "", "call", 1.0, LONG, None, 3, None),
+        ("b.py::1", 9, "", LONG, 1.0, 2.0, None, 3, None),
+    ],
+    ids=["name", "worker", "started", "duration", "phase"],
+)
+def test_rows_with_long_texts_count_as_several(monkeypatch: pytest.MonkeyPatch, row: Row, status: str) -> None:
     monkeypatch.setattr(keptrows, "ROWS_KEPT", 100)
     kept = KeptRows(Room())
     kept.take(passed("a.py::1", "a.py::2"), [])
 
-    assert kept.take([], [failed("b.py::1", None), failed("b.py::" + "x" * 60_000, None)]) == ["b.py"]
+    assert kept.take([], [failed("b.py::0", None), (*row[:2], status, *row[3:])]) == ["b.py"]
 
     assert names(kept, "a.py") == ["a.py::1", "a.py::2"]
     assert kept.take(passed("c.py::1"), [failed("c.py::2", None)]) == []
-    on_worker = ("d.py::1", 9, "FAIL", "call", 1.0, 2.0, "x" * 60_000, 3, None)
-    assert kept.take([], [on_worker]) == ["d.py"]
 
 
 def test_room_is_there_again_when_a_group_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,8 +166,9 @@ def test_details_that_are_too_long_are_to_be_asked_for(monkeypatch: pytest.Monke
         ([failed("a.py::3", None)], True),
         ([failed("a.py::1", None)], False),
         ([("a.py::3", 9, "PASS", "call", 1.0, 2.0, None, 3, "{}")], False),
+        ([("a.py::2", 9, "PASS", "call", 1.0, 2.0, None, 3, None)], False),
     ],
-    ids=["alone", "beside others", "with a second row", "one that passed with more to say"],
+    ids=["alone", "beside others", "with a second row", "one that passed with more to say", "one that passed twice"],
 )
 def test_tests_that_passed_are_apart_where_nothing_else_is_known_of_them(others: list[Row], are_apart: bool) -> None:
     kept = KeptRows(Room())
@@ -166,6 +180,20 @@ def test_tests_that_passed_are_apart_where_nothing_else_is_known_of_them(others:
     rows = found.passed_apart()
     names = None if rows is None else [row[0] for row in rows]
     assert names == (["a.py::1", "a.py::2"] if are_apart else None)
+
+
+def test_one_that_passed_is_told_with_the_others_whatever_its_name() -> None:
+    kept = KeptRows(Room())
+    kept.take(passed("a.py::2", "a.py::1"), [('a.py::"', 9, "PASS", "call", 1.0, 2.0, "gw1", 3, None)])
+
+    found = kept.of("a.py")
+
+    assert found is not None
+    assert found.passed_apart() == [
+        ('a.py::"', 9, 1.0, 2.0, "gw1", 3),
+        ("a.py::1", 2, 1.0, 2.0, None, 3),
+        ("a.py::2", 1, 1.0, 2.0, None, 3),
+    ]
 
 
 def test_one_that_passed_and_is_named_like_its_group_is_not_apart() -> None:

@@ -154,9 +154,30 @@ SKIPPED: dict[str, Cases] = {
 }
 
 
-@pytest.mark.parametrize("name", SKIPPED)
-def test_tests_that_were_skipped_are_told_as_those_of_the_store(place: Place, name: str) -> None:
-    cases: Cases = [(f"a.py{rest}", status, more) for rest, status, more in SKIPPED[name]]
+PASSED: dict[str, Cases] = {
+    "whose name JSON escapes": [
+        (f"::{name}", "PASS", {}) for name in ("1", 'a"b', "new\nline", "nul\0", "é", "\\", "z")
+    ],
+    "whose name is a command": [(f"::{name}", "PASS", {}) for name in ("##[error]\\", "::x\\", "`t`\\", "\x7f\\")],
+    "named like their file": [("", "PASS", {}), ('::"', "PASS", {})],
+    "twice, and JSON escapes them": [("::1", "PASS", {}), ('::"', "PASS", {}), ('::"', "PASS", {})],
+    "after an attempt": [("::1", "PASS", {}), ('::"', "RERUN", {"error": ERROR}), ('::"', "PASS", {})],
+    "in two phases": [("::1", "PASS", {}), ("::0", "PASS", {"phase": "setup"}), ("::0", "PASS", {})],
+    "in parts of a microsecond": [("::1", "PASS", {}), ("::0", "PASS", {"duration": 0.0499999})],
+    "in a whole number of milliseconds": [("::1", "PASS", {}), ("::0", "PASS", {"duration": 7})],
+    "before the beginning": [("::1", "PASS", {}), ("::0", "PASS", {"duration": -1.0})],
+    "after an eternity": [("::1", "PASS", {}), ("::0", "PASS", {"duration": 1e300})],
+    "in no time that is known": [("::1", "PASS", {}), ("::0", "PASS", {"duration": "soon"})],
+    "on a worker": [("::1", "PASS", {}), ('::"', "PASS", {"worker": "gw1"})],
+    "on a worker that is a number": [("::1", "PASS", {}), ("::0", "PASS", {"worker": 7})],
+    "with a long name": [("::1", "PASS", {}), ("::" + "x" * 9_000, "PASS", {})],
+    "with more to be told": [("::1", "PASS", {}), ('::"', "PASS", {"output": [["Captured", "x"]]})],
+}
+
+
+@pytest.mark.parametrize("rows", [*SKIPPED.values(), *PASSED.values()], ids=[*SKIPPED, *PASSED])
+def test_tests_that_ran_are_told_as_those_of_the_store(place: Place, rows: Cases) -> None:
+    cases: Cases = [(f"a.py{rest}", status, more) for rest, status, more in rows]
     collected = list(dict.fromkeys(nodeid for nodeid, _, _ in cases if nodeid != "a.py"))
     write_run(place, collected, cases, exit_code=0, before=[(EventType.GROUP_START, {"groupName": "a.py"})])
     rebuild(place.state_dir)
@@ -177,6 +198,25 @@ def test_durations_are_told_and_summed_as_those_of_the_store(place: Place, longe
 
     with written(place) as (found, folder):
         take_all(place, found)
+        finish(place, found)
+        is_as_reported(place, folder)
+
+
+@pytest.mark.parametrize("together", [0, 10_000_000])
+def test_a_page_that_could_not_be_written_has_all_tests_later(
+    place: Place, monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    monkeypatch.setattr(pages, "TOGETHER", together)
+    write_all(place)
+
+    with written(place) as (found, folder):
+        take_all(place, found)
+        (folder / "groups").mkdir()
+        (folder / "groups/d.py.md").mkdir()  # where a page belongs
+        for _ in range(2):
+            with pytest.raises(IsADirectoryError):
+                finish(place, found)
+        (folder / "groups/d.py.md").rmdir()
         finish(place, found)
         is_as_reported(place, folder)
 

@@ -29,16 +29,16 @@ from threepio_client.runstate import COUNTS
 OTHER: Final = "OTHER"
 """Standing of a test whose status this version does not know."""
 SYMBOLS: Final[dict[str, str]] = {
-    Status.FAIL: "✗",
-    Status.ERROR: "‼",
+    str(Status.FAIL): "✗",
+    str(Status.ERROR): "‼",
     IN_FLIGHT: "▶",
     NEVER_RAN: "·",
-    Status.RERUN: "↻",
+    str(Status.RERUN): "↻",
     OTHER: "?",
-    Status.XPASS: "◆",
-    Status.XFAIL: "◇",
-    Status.SKIP: "○",
-    Status.PASS: "✓",
+    str(Status.XPASS): "◆",
+    str(Status.XFAIL): "◇",
+    str(Status.SKIP): "○",
+    str(Status.PASS): "✓",
 }
 """Every standing with its own symbol, in the order in which a page has its sections."""
 BAD: Final = frozenset({Status.FAIL, Status.ERROR})
