@@ -107,6 +107,7 @@ class Daemon:
         self._errors = 0
         self._taken_before = 0
         self._rates: deque[int] = deque(maxlen=RATE_TICKS)
+        self._is_at_limit = False  # asked for each batch
         self._ended: Counter[str] = Counter()
         self._scanned_at: tuple[int, int] | None = None
         self._blind = ""
@@ -160,7 +161,7 @@ class Daemon:
     @property
     def is_at_limit(self) -> bool:
         """Whether events came about as fast as they can be stored in the last two ticks."""
-        return sum(islice(reversed(self._rates), 2)) > LIMIT_EVENTS_PER_S * 2 * TICK_S
+        return self._is_at_limit
 
     def works_on(self, run_id: str) -> bool:
         """Return whether a run is not over, or was found to have more."""
@@ -311,6 +312,7 @@ class Daemon:
             taken = self._event_totals()["received"]
             self._rates.append(taken - self._taken_before)
             self._taken_before = taken
+            self._is_at_limit = sum(islice(reversed(self._rates), 2)) > LIMIT_EVENTS_PER_S * 2 * TICK_S
             self._ticked_at = clock.monotonic()
             self._stop_if_idle(self._ticked_at)
             if not self._has_place() and not self._stop_asked.is_set():

@@ -319,16 +319,19 @@ class Pages:
                 self._has_broken = True
             is_due, is_kept = marks.get(name, (False, seq > self._groups.since))
             marks[name] = (is_due or kind != EventType.GROUP_START, is_kept)
-        for name, (is_due, is_kept) in marks.items():
-            self._mark(name, is_due=is_due, is_kept=is_kept)
+        self._mark_all((name, *how) for name, how in marks.items())
         self.seq = rows[-1][0] if len(rows) == ROWS else until
 
     def _mark(self, name: str, *, is_due: bool, is_kept: bool = False) -> None:
         """Know of a group; its rows are all kept only if it was not known when they began to be taken."""
-        self._store.execute(
+        self._mark_all([(name, is_due, is_kept)])
+
+    def _mark_all(self, groups: Iterable[tuple[str, bool, bool]]) -> None:
+        now = time.monotonic()
+        self._store.executemany(
             "INSERT INTO pages (run, name, due, written, kept) VALUES (?, ?, ?, ?, ?) "
             "ON CONFLICT DO UPDATE SET due = max(due, excluded.due)",
-            (self._key, name, is_due, time.monotonic(), is_kept),
+            [(self._key, name, is_due, now, is_kept) for name, is_due, is_kept in groups],
         )
 
     def _rows(self) -> Iterator[str]:
