@@ -46,7 +46,7 @@ class Committer:
 
     @property
     def is_full(self) -> bool:
-        """Whether runs together have taken as much as may be in memory: connections then wait before they read on."""
+        """Whether runs together have taken as much as may be in memory: no socket and no journal is read then."""
         return self.taken >= TAKEN_BYTES
 
     def release(self, size: int) -> None:

@@ -212,12 +212,12 @@ class ClientConnection:
             if isinstance(message, Lines):
                 self._incoming.check_lines(message)
                 run.offer(message)
-                del message  # up to 1 MiB that would be held while this waits
+                message.lines.clear()  # up to 1 MiB that the messages' iterator would hold while this waits
                 await run.room()
             elif isinstance(message, Unjournaled):
                 self._incoming.check_lines(message)
                 run.offer_unjournaled(message)
-                del message
+                message.lines.clear()
                 await run.room()
             elif isinstance(message, Bye):
                 self._incoming.check_bye(message.last_seq)

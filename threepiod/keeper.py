@@ -19,11 +19,12 @@ from threepio_client.events import EventType
 from threepio_client.journal import JournalWriter
 from threepio_client.line import Event, encode
 from threepio_client.paths import StateDir
+from threepio_client.protocol import WINDOW_EVENTS
 from threepio_client.runjournal import RunJournal
 from threepio_client.runstate import RunState
 
-CHECKSUMS: Final = 16_384
-"""Lines whose checksum is in memory: more than one adapter may have un-acked (protocol.WINDOW_EVENTS), 64 KiB a run."""
+CHECKSUMS: Final = WINDOW_EVENTS
+"""Lines whose checksum is in memory: as many as one adapter may have un-acked, 40 KiB a run."""
 
 log = logging.getLogger("threepiod.keeper")
 

@@ -444,7 +444,7 @@ class Run:
         """Take the next lines of the journal, at most one batch."""
         if not self.journal.is_behind or self._is_full():
             return
-        while self._committer.readers.available_tokens < 1:  # others read
+        while self._committer.is_full or self._committer.readers.available_tokens < 1:  # others read
             if len(self._batch):
                 return  # what came over the socket is stored and acked meanwhile
             await trio.sleep(SETTLE_POLL_S)

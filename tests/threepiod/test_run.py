@@ -42,6 +42,7 @@ from threepio_client.protocol import Lines, Unjournaled
 from threepio_client.runjournal import RunJournal
 from threepio_client.runstate import State
 from threepio_client.verification import verify_run
+from threepiod import committer as committer_module
 from threepiod import keeper as keeper_module
 from threepiod import run as run_module
 from threepiod.batch import Batch
@@ -789,6 +790,42 @@ async def test_a_full_batch_makes_every_connection_wait_for_room(bench: Bench, m
         await until(lambda: run.is_over)
 
     assert bench.is_whole(30)
+
+
+@in_trio
+async def test_journals_of_many_runs_are_not_all_in_memory_at_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Asked(Committer):
+        times = 0
+
+        @property
+        def is_full(self) -> bool:
+            self.times += 1
+            return super().is_full
+
+    monkeypatch.setattr(committer_module, "TAKEN_BYTES", 1_000)
+    names = [f"run-{number}" for number in range(6)]
+    for name in names:
+        write_journal(bench.state_dir, name, run_lines(name, 50))
+    bench.store.gate.clear()
+    committer = Asked(bench.store)
+    runs = [Run(bench.store.open_run(name, "producer"), bench.state_dir, committer) for name in names]
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(committer.serve)
+        for run in runs:
+            nursery.start_soon(run.serve)
+        await until(lambda: bench.store.asked)
+        asked = committer.times
+        await until(lambda: committer.times > asked + 50)
+        assert sum(run.cursor > 0 for run in runs) <= 2  # another one may just have been reading
+
+        bench.store.gate.set()
+        await until(lambda: all(run.is_over for run in runs))
+        nursery.cancel_scope.cancel()
+
+    assert committer.taken == 0
 
 
 @in_trio
