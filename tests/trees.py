@@ -196,7 +196,7 @@ def main() -> int:
     if options.kills:
         print(f"seed {seed}")
     for _ in range(options.kills):
-        moment_s = moments.uniform(0.0, 6.0)
+        moment_s = moments.uniform(0.0, 12.0)
         holds = _said(f"killed after {moment_s:.3f} s", partial(_killed, moment_s)) and holds
     return 0 if holds else 1
 
@@ -209,7 +209,7 @@ def _killed(moment_s: float) -> str:
     path = Path(tempfile.mkdtemp(prefix="3p-"))
     place = Place(path)
     try:
-        tests, met = kill_at(place, moment_s, files=30, count=80)
+        tests, met = kill_at(place, moment_s, files=80, count=80)
         return f"{tests} tests, the same tree; met: {met}"
     finally:
         place.stop_daemon()
