@@ -102,6 +102,8 @@ def check_folder(folder: Path, report: Report) -> None:
     assert f'state: "{report.view["state"]}"\n' in text, "the run's state"
     for name, count in report.view["counts"].items():
         assert f"\n{name}: {count}\n" in text, f"the run's page does not say {name}: {count}"
+    failures, causes = sum(cause.count for cause in report.causes), len(report.causes)
+    assert f"\n## Failures: {failures}, causes: {causes}\n" in text, f"not {failures} failures of {causes} causes"
     totals = Counter(standing_of(case) for case in report.tests)
     for standing, symbol in SYMBOLS.items():
         if totals[standing]:

@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from threepio_client.events import EventType, Payload
+from threepio_client.events import BAD, EventType, Payload
 from threepio_client.line import Event, Passed, PassedRow
-from threepio_client.results import BAD
 from threepio_client.runstate import RunState
 
 HOLE: Final = "hole"

@@ -15,7 +15,7 @@ from threepiod.store import Store, StoreError
 TAKEN_BYTES: Final = 2 * 1024 * 1024
 """Bytes of lines that all runs together may have taken and not stored: the next ones gather while the disk is waited for."""
 READERS: Final = 1
-"""Journals read at once: the events of 256 KiB of lines take 2 MiB before they are rows."""
+"""Journals read at once: the events of 512 KiB of lines take 4 MiB before they are rows."""
 
 log = logging.getLogger("threepiod.store")
 

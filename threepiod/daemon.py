@@ -286,9 +286,7 @@ class Daemon:
         except (
             Exception
         ) as error:  # a bug of ours ends the work on one run, not the daemon; the journal keeps everything
-            self._note_error(
-                f"the work on run {run.run_id} ended by an error, its journal waits for the next start: {error!r}"
-            )
+            self._note_error(f"the work on run {run.run_id} ended by an error, its journal keeps everything: {error!r}")
             log.exception("run %s: the work on it ended by an error", run.run_id)
         if self.runs.get(run.run_id) is run:
             del self.runs[run.run_id]

@@ -17,10 +17,9 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any, Final
 
-from threepio_client.events import Payload, Status
+from threepio_client.events import BAD, Payload, Status
 from threepio_client.line import NAME_LIMIT
 from threepio_client.report.markdown import (
-    BAD,
     RESULTS_SHOWN,
     SYMBOLS,
     case_lines,

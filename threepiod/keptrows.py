@@ -53,10 +53,12 @@ class KeptGroup:
         results: others.
         long: what long names of these count beside the rows themselves.
         details: characters of their details.
+        is_let_go: whether none are kept any more, because its page is made of the store's rows.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, is_let_go: bool = False) -> None:
         self.name = name
+        self.is_let_go = is_let_go
         self.passed: list[Row] = []
         self.results: list[Row] = []
         self.long = 0
@@ -100,7 +102,8 @@ class KeptRows:
 
     def of(self, name: str) -> KeptGroup | None:
         """Return what is kept of a group."""
-        return self._groups.get(name)
+        group = self._groups.get(name)
+        return None if group is None or group.is_let_go else group
 
     def take(self, passed: list[Row], results: list[Row]) -> list[str]:
         """Keep rows in the order in which they were stored; return the groups that had to be let go for it."""
@@ -111,13 +114,18 @@ class KeptRows:
             begin, group = self._group(passed[first][0])
             is_file = not passed[first][0].startswith(begin)  # which is a test by itself
             end = first + 1 if is_file else bisect_left(passed, f"{group.name}:;", first, key=nodeid_of)
-            group.passed += passed[first:end]
+            if not group.is_let_go:
+                group.passed += passed[first:end]
+                room.rows += end - first
             first = end
         begin = ""
         for row in results:
             nodeid, _, status, phase, started, duration, worker, _, details = row
             if not begin or not nodeid.startswith(begin):
                 begin, group = self._group(nodeid)
+            if group.is_let_go:
+                continue
+            room.rows += 1
             if status == _PASS and (plain := _plain(row)) is not None:
                 group.passed.append(plain)
                 continue
@@ -135,7 +143,6 @@ class KeptRows:
                 group.long += more
                 room.rows += more
             group.results.append(row)
-        room.rows += len(passed) + len(results)
         let_go: list[str] = []
         if room.rows > ROWS_KEPT:
             for name in sorted(self._groups, key=lambda name: self._groups[name].size, reverse=True):
@@ -143,6 +150,7 @@ class KeptRows:
                     break
                 let_go.append(name)
                 self.drop(name)
+                self._groups[name] = KeptGroup(name, is_let_go=True)  # its next rows would keep others out
         return let_go
 
     def drop(self, name: str) -> None:

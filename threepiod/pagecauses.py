@@ -13,7 +13,8 @@ from operator import attrgetter
 from typing import Final
 
 from threepio_client.causes import fingerprint, message_of
-from threepio_client.report.markdown import BAD, EXAMPLES_SHOWN, Told
+from threepio_client.events import BAD
+from threepio_client.report.markdown import EXAMPLES_SHOWN, Told
 from threepiod.batch import Failure, failure_of
 from threepiod.taken import Taken
 
@@ -21,13 +22,9 @@ FAILURES: Final = 50
 """Failures that are taken in together."""
 FINGERPRINTS: Final = 16
 """Messages, of up to 64 KiB, whose cause is known without looking again."""
-_FIND: Final = f"""
-    INSERT INTO bad SELECT run, seq, test FROM results
-    WHERE run = ? AND seq > ? AND seq <= ? AND status IN {tuple(map(str, BAD))}"""
-_FOUND: Final = """
-    SELECT b.seq, r.phase, r.details, t.nodeid FROM bad b
-    CROSS JOIN results r ON r.run = b.run AND r.test = b.test AND r.seq = b.seq CROSS JOIN tests t ON t.id = b.test
-    WHERE b.run = ? AND b.seq > ? AND b.seq <= ? ORDER BY b.seq LIMIT ?"""
+_FAILED: Final = f"""
+    SELECT r.seq, r.phase, r.details, t.nodeid FROM results r INDEXED BY bad_results CROSS JOIN tests t ON t.id = r.test
+    WHERE r.run = ? AND r.seq > ? AND r.seq <= ? AND r.status IN {tuple(map(str, BAD))} ORDER BY r.seq LIMIT ?"""
 _BROKEN: Final = """
     SELECT e.seq, 'collect', e.payload, NULL FROM broken b CROSS JOIN events e ON e.run = b.run AND e.seq = b.seq
     WHERE b.run = ? AND b.seq > ? AND b.seq <= ?"""
@@ -35,9 +32,8 @@ TABLES: Final = """
     CREATE TEMP TABLE IF NOT EXISTS causes (
         run INTEGER, fingerprint TEXT, first INTEGER, count INTEGER, error_type TEXT, place TEXT, message TEXT,
         examples TEXT, PRIMARY KEY (run, fingerprint)) WITHOUT ROWID;
-    CREATE TEMP TABLE IF NOT EXISTS bad (run INTEGER, seq INTEGER, test INTEGER, PRIMARY KEY (run, seq)) WITHOUT ROWID;
 """
-"""Statements that make the tables."""
+"""Statement that makes the table."""
 
 
 class Causes:
@@ -52,7 +48,7 @@ class Causes:
         """
         self._store = store
         self._key = key
-        self._seq = self._found = 0
+        self._seq = 0
         self._taken: Taken[Failure] = Taken(attrgetter("seq"))
         self._fingerprints: dict[tuple[str, ...], str] = {}
         self._more: Counter[str] = Counter()
@@ -65,23 +61,18 @@ class Causes:
         """Know that those that are taken from now on are all after this line; what lies before is in the store."""
         self._taken.keep_from(seq)
 
-    def fold(self, until: int, stored: int, *, has_broken: bool) -> bool:
+    def fold(self, until: int, *, has_broken: bool) -> bool:
         """Take in some failures; return whether there is more.
 
         Args:
             until: the last line that is looked at; failures may have been taken of later ones.
-            stored: a line up to which the store has all, not before that one.
             has_broken: whether something could not be collected: the table `broken`.
         """
         if self._seq >= until:
             return False
         if self._seq < self._taken.since:
             last = min(until, self._taken.since)
-            if self._found < last:  # the store has results by test, so it goes through all of the run for this
-                stored = min(stored, self._taken.since)
-                self._store.execute(_FIND, (self._key, max(self._seq, self._found), stored))
-                self._found = stored
-            failures = self._stored(_FOUND, self._key, self._seq, last, FAILURES)
+            failures = self._stored(_FAILED, self._key, self._seq, last, FAILURES)
         else:
             last = until
             failures = self._taken.next(self._seq, until, FAILURES)

@@ -63,7 +63,7 @@ _TABLES: Final = """
         run INTEGER, name TEXT, nodeid TEXT, PRIMARY KEY (run, name, nodeid)) WITHOUT ROWID;
     CREATE TEMP TABLE IF NOT EXISTS broken (run INTEGER, name TEXT, seq INTEGER, PRIMARY KEY (run, seq)) WITHOUT ROWID;
 """
-_TABLE_NAMES: Final = ("pages", "causes", "bad", "never_ran", "broken")
+_TABLE_NAMES: Final = ("pages", "causes", "never_ran", "broken")
 
 _STORED: Final = """
     SELECT t.nodeid, r.seq, r.status, r.phase, r.started, r.duration, r.worker, r.crc, r.details
@@ -232,7 +232,7 @@ class Pages:
         if self.is_complete and seq > self.seq:
             self._begin()  # it was not over
         self._look(seq)
-        while self._causes.fold(self.seq, seq, has_broken=self._has_broken):
+        while self._causes.fold(self.seq, has_broken=self._has_broken):
             if time.monotonic() > until:
                 return True
         while due := self._store.execute(_DUE, (self._key, PAGES)).fetchall():

@@ -327,8 +327,6 @@ class Reports:
         if run_id not in self._trees:
             await self._in_thread(self._open, run_id, stored.key, stored.state.started, start.get("rootdir"))
         take = self._taker(run_id, stored.seq)
-        if run_id not in self._daemon.runs:
-            self._queues.pop(run_id, None)
         view = await self._in_thread(self._archive.view, run_id, "daemon")
         seq, output = stored.seq, self._output(run_id)
 
@@ -338,6 +336,8 @@ class Reports:
 
         while run_id in self._trees and await self._step(run_id, finish):
             pass
+        if run_id not in self._daemon.runs:
+            self._queues.pop(run_id, None)  # not before: another tree is told by it that rows went to the first one
         await self._in_thread(self._complete, run_id)
 
     async def _begin_again(self, run_id: str, seq: int) -> None:

@@ -39,8 +39,8 @@ from threepiod.watch import ProcessWatch
 
 BATCH_BYTES: Final = 1024 * 1024
 BATCH_EVENTS: Final = 10_000
-"""A batch is the memory of one run: half of what an adapter may have un-acked (protocol.WINDOW), so that the next one
-gathers while it is stored."""
+"""A batch is the memory of one run: half of the bytes that an adapter may have un-acked (protocol.WINDOW), so that the
+next one gathers while it is stored."""
 GATHER_S: Final = 0.050
 """How long a commit waits for more events: 20 commits a second for a busy run cost the daemon little, and nobody
 waits for one. Not waited when the batch is half full or the run is ending."""
@@ -166,7 +166,8 @@ class Run:
         """Take the lines that are next; drop those that are taken already; read the journal for what lies between.
 
         Raises:
-            RemoteProtocolError: a line is bad, has another seq than its place says, or other content than before.
+            RemoteProtocolError: a line is bad, has another seq than its place says, or other content than before; or the
+                run's work has ended, so that nobody would store it.
         """
         known = min(max(self.cursor + 1 - lines.first_seq, 0), len(lines.lines))
         for seq, raw in enumerate(lines.lines[:known], lines.first_seq):
@@ -176,6 +177,7 @@ class Run:
         if not new:
             self._wake.set()
             return
+        self._check_at_work()
         if seq > self.cursor + 1 or (self.trouble and self.journal.has(lines.file)):
             self.read_journal()
             return
@@ -205,6 +207,7 @@ class Run:
             if seq <= self.cursor:
                 self._drop_received(seq, raw)
             else:
+                self._check_at_work()
                 self._keep(raw, event)
         self.read_journal()
 
@@ -292,6 +295,7 @@ class Run:
         finally:
             self.over.set()
             self._committer.release(self._batch.size)  # of a run whose work ended by an error, or that is stopped
+            self._batch = Batch(key=self.key)
             self._keeper.close()
             self.journal.close()
 
@@ -335,6 +339,11 @@ class Run:
                     break
             if self._gone and not self.has_work and not self.is_over:
                 await self._pronounce_dead()
+
+    def _check_at_work(self) -> None:
+        """Refuse new lines that nobody would store: they would count as taken, for all runs, for ever."""
+        if self.over.is_set():
+            raise RemoteProtocolError("run-over", "the work on this run has ended; its journal is looked at again")
 
     def _take(self, events: list[Event], lines: list[bytes], file: int) -> int:
         """Take the next lines; return how many: less than all if they cannot be journaled where they would survive."""
@@ -556,6 +565,7 @@ class Run:
             except StoreError as again:
                 self._note(f"{again}; trying again from the journal")
         self.stored = self.cursor = found.seq
+        self._checksums = Checksums(found.seq)
         self.journal.offsets = dict(found.offsets)
         self._keeper.unsynced.clear()
         self._observed = found.observed

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from threepio_client import clock
 from threepio_client.errors import NoPlace, UnreadableStore
-from threepio_client.events import EventType, ObservationType, Phase, Status
+from threepio_client.events import BAD, EventType, ObservationType, Phase, Status
 from threepio_client.files import foreign
 from threepio_client.line import Event, Passed
 from threepio_client.observed import gone_payload, last_seen, now_page, observations
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from threepio_client.nowpage import InFlight
 
 BUSY_TIMEOUT_S: Final = 5.0
-BAD: Final = (Status.FAIL, Status.ERROR)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -322,14 +321,15 @@ class Archive:
         selector = Selector()
         with self.reading() as store:
             if store is not None and stored is not None:
+                upto = (stored.key, stored.seq)  # what came since is read from the journal
                 for event_type, payload in store.execute(
-                    "SELECT type, payload FROM events WHERE run = ? ORDER BY seq", (stored.key,)
+                    "SELECT type, payload FROM events WHERE run = ? AND seq <= ? ORDER BY seq", upto
                 ):
                     selector.take(event_type, json.loads(payload))
                 for nodeid, status, phase, worker, details in store.execute(
                     "SELECT t.nodeid, r.status, r.phase, r.worker, r.details FROM results r "
-                    "JOIN tests t ON t.id = r.test WHERE r.run = ? ORDER BY r.test, r.seq",
-                    (stored.key,),
+                    "JOIN tests t ON t.id = r.test WHERE r.run = ? AND r.seq <= ? ORDER BY r.test, r.seq",
+                    upto,
                 ):
                     more = json.loads(details) if details and '"subtest"' in details else {}
                     one = {"nodeid": nodeid, "status": status, "phase": phase, "worker": worker}

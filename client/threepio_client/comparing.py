@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 
 from threepio_client.archive import Archive
 from threepio_client.causes import reason
+from threepio_client.events import BAD
 from threepio_client.results import (
-    BAD,
     Details,
     Outcome,
     Result,

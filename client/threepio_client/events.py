@@ -75,6 +75,10 @@ class Status(StrEnum):
     RERUN = "RERUN"
 
 
+BAD: Final = (Status.FAIL, Status.ERROR)
+"""In this order they stand in an index of the store: a query for them uses it if it has them so, too."""
+
+
 class Phase(StrEnum):
     """The part of a test - or of the session - that an event or a now-page slot speaks of."""
 

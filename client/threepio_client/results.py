@@ -9,11 +9,10 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from threepio_client.archive import Archive, StoredRun
-from threepio_client.events import EventType, Payload, Phase, Status
+from threepio_client.events import BAD, EventType, Payload, Phase, Status
 from threepio_client.line import Event, Passed
 from threepio_client.runstate import count_of
 
-BAD: Final = frozenset({Status.FAIL, Status.ERROR})
 _DECIDING: Final = frozenset({Phase.SETUP, Phase.CALL, Phase.COLLECT})
 COLUMNS: Final = "t.nodeid, r.seq, r.status, r.phase, r.started, r.duration, r.worker"
 
@@ -156,20 +155,24 @@ def result_of(event: Event) -> Result | None:
     return _not_collected(event.seq, event.payload) if event.type == EventType.COLLECTION_ERROR else None
 
 
+# The store may have more by now than it had when `stored` was read: that is read from the journal, and not here as well.
+
+
 def _of_store(
     archive: Archive, stored: StoredRun, details: Details, where: str, values: tuple[Any, ...]
 ) -> Iterator[Result]:
     with archive.reading() as store:
         if store is not None:
-            source = f"results r JOIN tests t ON t.id = r.test WHERE r.run = ? {where} ORDER BY r.seq"
-            yield from map(of_row, store.execute(f"SELECT {COLUMNS}, {details} FROM {source}", (stored.key, *values)))
+            source = f"results r JOIN tests t ON t.id = r.test WHERE r.run = ? AND r.seq <= ? {where} ORDER BY r.seq"
+            query = f"SELECT {COLUMNS}, {details} FROM {source}"
+            yield from map(of_row, store.execute(query, (stored.key, stored.seq, *values)))
 
 
 def _stored_events(archive: Archive, stored: StoredRun, event_type: EventType) -> Iterator[tuple[int, Payload]]:
     with archive.reading() as store:
         if store is not None:
-            question = "SELECT seq, payload FROM events WHERE run = ? AND type = ? ORDER BY seq"
-            for seq, payload in store.execute(question, (stored.key, event_type)):
+            question = "SELECT seq, payload FROM events WHERE run = ? AND seq <= ? AND type = ? ORDER BY seq"
+            for seq, payload in store.execute(question, (stored.key, stored.seq, event_type)):
                 yield seq, json.loads(payload)
 
 

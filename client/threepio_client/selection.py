@@ -10,7 +10,7 @@ from contextlib import closing
 from math import inf
 from typing import Any, NamedTuple
 
-from threepio_client.events import EventType, ObservationType, Payload, Phase, Status
+from threepio_client.events import BAD, EventType, ObservationType, Payload, Phase, Status
 from threepio_client.line import Event, Passed
 from threepio_client.observed import last_seen, observations
 from threepio_client.paths import StateDir
@@ -18,7 +18,6 @@ from threepio_client.process import Liveness, ProcessIdentity
 from threepio_client.runjournal import RunJournal
 from threepio_client.runstate import RunState
 
-_BAD = frozenset({Status.FAIL, Status.ERROR})
 _PHASES_OF_OUTCOMES = frozenset({Phase.SETUP, Phase.CALL})
 
 
@@ -153,7 +152,7 @@ class Selector:
             if not failed:
                 self._failed.pop(nodeid, None)
             self._finished.discard(nodeid)  # its call was over, and then its teardown failed
-        elif status in _BAD:
+        elif status in BAD:
             self._failed.setdefault(nodeid, set()).add(worker)
         if payload.get("phase") in _PHASES_OF_OUTCOMES and "subtest" not in payload and status != Status.RERUN:
             self._finished.add(nodeid)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from threepio_client.archive import Archive
 from threepio_client.comparing import compare
 from threepio_client.events import EventType, Phase, Status
 from threepio_client.line import encode
-from threepio_client.results import Result, history_of, odd_tests, outcomes, times_of
+from threepio_client.results import Result, collected, history_of, not_collected, odd_tests, outcomes, results, times_of
 from threepiod.rebuild import rebuild
 
 TESTS = [*(f"t{number % 3}.py::test_{number}" for number in range(12)), "no_file"]
@@ -133,3 +134,28 @@ def test_a_test_that_only_became_slower_or_was_repeated_is_read(tmp_path: Path) 
 
     assert compare(archive, *RUNS[:2]).slower == [(TESTS[-1], 5.0, 500.0)]
     assert len(odd_tests(archive, RUNS[2:3]) or ()) == 1
+
+
+def test_what_is_stored_while_somebody_reads_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = Archive(made_state_dir(tmp_path / "state"))
+    start = {"runId": "run", "producerId": "run", "rootdir": "/r", "git": {}, "argv": []}
+    case = {"nodeid": "a.py::t", "phase": Phase.CALL, "duration": 1.0}
+    lines = [
+        encode(1, EventType.RUN_START, start, STARTED),
+        encode(2, EventType.TESTS_COLLECTED, {"nodeids": ["a.py::t"]}, STARTED),
+        encode(3, EventType.COLLECTION_ERROR, {"nodeid": "b.py", "error": {"message": "m"}}, STARTED),
+        encode(4, EventType.TEST_CASE, {**case, "status": Status.RERUN}, STARTED),
+        encode(5, EventType.TEST_CASE, {**case, "status": Status.PASS, "attempt": 2}, STARTED),
+    ]
+    write_journal(archive.state_dir, "run", lines)
+    rebuild(archive.state_dir)
+    now = archive.stored("run")
+    assert now is not None
+    assert now.seq == 5
+    before = replace(now, seq=1, offsets={0: len(lines[0])})
+    monkeypatch.setattr(archive, "stored", lambda _: before)  # the rest is stored between this look and the next
+
+    assert [result.seq for result in results(archive, "run", with_collection=True)] == [3, 4, 5]
+    assert [result.seq for result in not_collected(archive, "run")] == [3]
+    assert list(collected(archive, "run")) == ["a.py::t"]
+    assert archive.selection("run").failed == ["b.py"]

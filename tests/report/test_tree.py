@@ -94,7 +94,9 @@ def test_a_run_with_the_name_of_a_directory_has_one_of_its_own(rootdir: Path, ru
         folder.write(RUN_PAGE, ["run"])
 
     assert names_below(rootdir / ".threepio/runs") == [f"{run_id}~", f"{run_id}~/test-run.md"]
+    assert (rootdir / ".threepio/latest" / RUN_PAGE).read_text() == "run"
     remove_run(rootdir / ".threepio", run_id)
+    assert not os.path.lexists(rootdir / ".threepio/latest")
     assert names_below(rootdir / ".threepio/runs") == []
 
 

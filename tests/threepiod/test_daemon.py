@@ -137,7 +137,7 @@ async def test_an_error_in_the_work_on_one_run_ends_neither_the_daemon_nor_other
     async with serving(place) as served:
         await until(lambda: is_whole(place, "blessed"))
         await until(lambda: "cursed" in served.last_error())
-        assert "its journal waits for the next start" in served.last_error()
+        assert "its journal keeps everything" in served.last_error()
     monkeypatch.undo()
 
     async with serving(place):

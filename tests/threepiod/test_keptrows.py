@@ -77,6 +77,23 @@ def test_the_largest_groups_are_let_go_where_there_are_too_many_rows(monkeypatch
     assert kept.take(passed("d.py::1", "d.py::2"), []) == []
 
 
+def test_rows_of_a_group_that_was_let_go_keep_no_others_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keptrows, "ROWS_KEPT", 3)
+    room = Room()
+    kept = KeptRows(room)
+    kept.take(passed("big.py::1", "big.py::2", "small.py::1"), [failed("small.py::2", None)])
+    assert names(kept, "big.py") == []
+
+    assert kept.take(passed("big.py::3", "big.py::4"), [failed("big.py::5", None), failed("big.py::6", "12")]) == []
+
+    assert kept.of("big.py") is None
+    assert names(kept, "small.py") == ["small.py::1"]
+    assert room == Room(rows=2)
+    kept.drop("big.py")
+    kept.take(passed("big.py::7"), [])
+    assert names(kept, "big.py") == ["big.py::7"]
+
+
 LONG = "x" * 60_000
 
 
@@ -132,8 +149,8 @@ def test_runs_share_what_may_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert names(one, "a.py") == ["a.py::1"]
     one.drop_all()
     assert (names(one, "a.py"), room) == ([], Room())
-    assert other.take(passed("b.py::3", "b.py::4"), [failed("b.py::5", "1234567890")]) == []
-    found = other.of("b.py")
+    assert other.take(passed("c.py::3", "c.py::4"), [failed("c.py::5", "1234567890")]) == []
+    found = other.of("c.py")
     assert found is not None
     assert found.results[0][8] == "1234567890"
 

@@ -177,6 +177,29 @@ def test_what_is_told_of_the_end_later_is_in_it(served: Place) -> None:
     wait_until(lambda: "afterwards the process exited with code 7" in text_of(folder))
 
 
+REMOVES_ITS_PLACE = """
+import shutil, time
+def test_fails(): assert 1 == 2
+def test_removes(request):
+    while not (request.config.rootpath / ".threepio/runs/run").exists():
+        time.sleep(0.01)
+    shutil.rmtree(request.config.rootpath)
+"""
+
+
+def test_failures_are_told_also_where_its_place_is_removed_in_mid_run(served: Place) -> None:
+    suite = served.suite(REMOVES_ITS_PLACE, "suite/test_it.py").parent
+    (suite / "pytest.ini").write_text("[pytest]\n")
+    (suite / "test_broken.py").write_text("1 / 0\n")
+
+    served.pytest("-q", "-p", "no:cacheprovider", "--continue-on-collection-errors", "suite", THREEPIO_RUN_ID="run")
+
+    assert trees.check(served.state_dir, "run") == 3
+    folder = trees.folder_of(served.state_dir, "run")
+    assert folder == served.state_dir.reports / "runs/run"
+    assert "\n## Failures: 2, causes: 2\n" in text_of(folder)
+
+
 @pytest.mark.parametrize("obstacle", ["file", "link", "no rootdir"])
 def test_where_it_cannot_be_it_is_in_the_state_directory(served: Place, obstacle: str) -> None:
     suite = served.suite("def test_it(): pass", "suite/test_it.py").parent

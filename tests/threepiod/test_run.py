@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -994,6 +995,28 @@ async def test_a_reused_pid_is_not_the_run(bench: Bench) -> None:
         await until(lambda: run.is_over)
 
     assert run.state.verdict().state is State.CRASHED
+
+
+@pytest.mark.parametrize("way", ["offer", "offer_unjournaled"])
+@in_trio
+async def test_new_lines_of_a_run_that_is_over_take_no_room_from_others(bench: Bench, way: str) -> None:
+    lines = run_lines("run", 5, identity=living())
+    late = case(len(lines) + 1, "test_it.py::test_late")
+    bench.write(*lines)
+    async with bench.working(ticking=False) as run:
+        await run.over.wait()
+
+        frame = frame_of([*lines, late], len(lines), 2)
+        unjournaled = Unjournaled(first_seq=frame.first_seq, lines=frame.lines)
+        offer = partial(run.offer, frame) if way == "offer" else partial(run.offer_unjournaled, unjournaled)
+        with pytest.raises(RemoteProtocolError, match="the work on this run has ended") as caught:
+            offer()
+        run.offer(frame_of(lines, 1, len(lines)))  # what came before it was over is still on its way
+
+        assert caught.value.code == "run-over"
+        assert run._committer.taken == 0
+        assert run.ingest["duplicates"] == 1 + len(lines)
+    assert bench.is_whole(len(lines))
 
 
 @in_trio

@@ -11,8 +11,8 @@ from threepio_client import answers
 from threepio_client.cli.options import AsJson
 from threepio_client.cli.output import one_line, say, say_json
 from threepio_client.cli.source import open_source
-from threepio_client.events import Status
-from threepio_client.results import BAD, odd_tests, outcomes, results
+from threepio_client.events import BAD, Status
+from threepio_client.results import odd_tests, outcomes, results
 from threepio_client.views import VIEW_VERSION
 
 EXAMPLE = "Example: threepio flaky --runs 50"

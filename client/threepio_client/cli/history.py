@@ -14,7 +14,8 @@ from threepio_client.cli.source import open_source
 from threepio_client.cli.text import clock_time
 from threepio_client.cli.without_outcome import without_outcome, words_of
 from threepio_client.errors import NoSuchTest
-from threepio_client.results import BAD, history_of
+from threepio_client.events import BAD
+from threepio_client.results import history_of
 from threepio_client.views import VIEW_VERSION
 
 EXAMPLE = "Example: threepio history tests/test_shop.py::test_order"

@@ -13,9 +13,8 @@ from threepio_client.cli.output import one_line, say, say_json
 from threepio_client.cli.source import Source, open_source
 from threepio_client.cli.without_outcome import is_cut, without_outcome, words_of
 from threepio_client.errors import NoSuchTest
-from threepio_client.events import Phase
+from threepio_client.events import BAD, Phase
 from threepio_client.results import (
-    BAD,
     Details,
     Entry,
     Result,

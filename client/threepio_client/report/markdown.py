@@ -20,7 +20,7 @@ from threepio_client.causes import Cause, message_of
 from threepio_client.cli.failure_text import relative
 from threepio_client.cli.output import inert
 from threepio_client.cli.text import counts_text, duration
-from threepio_client.events import Phase, Status
+from threepio_client.events import BAD, Phase, Status
 from threepio_client.report.model import IN_FLIGHT, NEVER_RAN, Case, Report
 from threepio_client.report.texts import code, fenced
 from threepio_client.results import Result
@@ -29,19 +29,18 @@ from threepio_client.runstate import COUNTS
 OTHER: Final = "OTHER"
 """Standing of a test whose status this version does not know."""
 SYMBOLS: Final[dict[str, str]] = {
-    str(Status.FAIL): "✗",
-    str(Status.ERROR): "‼",
+    Status.FAIL: "✗",
+    Status.ERROR: "‼",
     IN_FLIGHT: "▶",
     NEVER_RAN: "·",
-    str(Status.RERUN): "↻",
+    Status.RERUN: "↻",
     OTHER: "?",
-    str(Status.XPASS): "◆",
-    str(Status.XFAIL): "◇",
-    str(Status.SKIP): "○",
-    str(Status.PASS): "✓",
+    Status.XPASS: "◆",
+    Status.XFAIL: "◇",
+    Status.SKIP: "○",
+    Status.PASS: "✓",
 }
 """Every standing with its own symbol, in the order in which a page has its sections."""
-BAD: Final = frozenset({Status.FAIL, Status.ERROR})
 CAUSES_SHOWN: Final = 100
 """Causes that are told; the rest of them is counted."""
 EXAMPLES_SHOWN: Final = 5

@@ -12,9 +12,9 @@ from typing import Any, Final, NamedTuple
 
 from threepio_client.archive import Archive, bad_result, latest_first
 from threepio_client.causes import Cause, group
-from threepio_client.events import Status, split_nodeid
+from threepio_client.events import BAD, Status, split_nodeid
 from threepio_client.line import Event
-from threepio_client.results import BAD, Details, Result, names_of, outcomes, result_of, stored_names, stored_results
+from threepio_client.results import Details, Result, names_of, outcomes, result_of, stored_names, stored_results
 from threepio_client.runstate import LIVE_STATES, State
 from threepio_client.views import run_row
 

@@ -220,7 +220,7 @@ def open_run(base: Path, run_id: str, *, is_new: Callable[[str], bool] = lambda 
         finally:
             os.close(runs)
         try:
-            _point_at(fd, run_id, is_new)
+            _point_at(fd, _own_name(run_id), is_new)
         except OSError:
             folder.close()
             raise
@@ -238,7 +238,7 @@ def remove_run(base: Path, run_id: str) -> None:
     opened: list[int] = []
     try:
         opened.append(os.open(base, _DIRECTORY | os.O_NOFOLLOW))
-        if _pointed_at(opened[0]) == run_id:
+        if _pointed_at(opened[0]) == _own_name(run_id):
             os.unlink("latest", dir_fd=opened[0])
         opened.append(os.open("runs", _DIRECTORY | os.O_NOFOLLOW, dir_fd=opened[0]))
         fd = os.open(_own_name(run_id), _DIRECTORY | os.O_NOFOLLOW, dir_fd=opened[1])
@@ -319,13 +319,13 @@ def _pointed_at(base: int) -> str:
         return ""
 
 
-def _point_at(base: int, run_id: str, is_new: Callable[[str], bool]) -> None:
+def _point_at(base: int, name: str, is_new: Callable[[str], bool]) -> None:
     known = _pointed_at(base)
-    if known == run_id or (known and not is_new(known)):
+    if known == name or (known and not is_new(known)):
         return
     with suppress(FileNotFoundError):
         os.unlink(_LINK_PART, dir_fd=base)
-    os.symlink(f"runs/{run_id}", _LINK_PART, dir_fd=base)
+    os.symlink(f"runs/{name}", _LINK_PART, dir_fd=base)
     try:
         os.replace(_LINK_PART, "latest", src_dir_fd=base, dst_dir_fd=base)
     except OSError:
