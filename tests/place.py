@@ -75,8 +75,11 @@ class Place:
 
     def command(self, module: str, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         """Run `python -m module arguments...` to its end."""
+        return self._run([sys.executable, "-m", module, *arguments], environ)
+
+    def _run(self, command: list[str], environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", module, *arguments],
+            command,
             env={**self.environ, **environ},
             cwd=self.path,
             capture_output=True,
@@ -84,6 +87,10 @@ class Place:
             timeout=COMMAND_TIMEOUT_S,
             check=False,
         )
+
+    def shell(self, line: str) -> subprocess.CompletedProcess[str]:
+        """Run a line of a shell to its end."""
+        return self._run(["sh", "-c", line], {})
 
     def threepio(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         """Run the command `threepio`."""

@@ -30,6 +30,12 @@ class NoPlace(SettingsError):
     """A directory or file that is needed cannot be made or written where the settings want it."""
 
 
+class NotSaid(ThreepioError):
+    """An answer cannot be written to stdout: the disk is full behind it."""
+
+    exit_code = 2
+
+
 class WaitedTooLong(ThreepioError):
     """Something did not happen within the time that it was given."""
 

@@ -322,11 +322,15 @@ class RunState:
             text = "; ".join([*parts, *damage])
             kind = "unfinished" if self.never_ran else "damaged"
             return Verdict(state=State.INCOMPLETE, kind=kind, text=f"ended with exit code {code}, but {text}")
+        bad = self.counts["failed"] + self.counts["errors"] + self.counts["subtests_failed"]
+        if code == 0 and bad:  # a plugin or a conftest.py may say 0 whatever happened
+            text = "tests failed, though the runner ended with exit code 0"
+            return Verdict(state=State.FAILED, kind="tests-failed", text=text)
         if code == 0:
             return Verdict(state=State.PASSED, kind="passed", text="passed")
         if code == 2:
             return Verdict(state=State.INTERRUPTED, kind="user", text="stopped: the runner says interrupted")
-        if code == 1 and not self.counts["failed"] + self.counts["errors"] + self.counts["subtests_failed"]:
+        if code == 1 and not bad:
             text = "the runner ended with exit code 1, though no test failed"
             return Verdict(state=State.FAILED, kind="error", text="; ".join([text, *damage]))
         kind, text = (

@@ -30,6 +30,7 @@ class Selection(NamedTuple):
         never_ran: what was collected to be run and has no outcome.
         suspects: what was in flight when the process or a worker of it died: presumably it killed it.
         suspects_over: those of them that have an outcome all the same: xdist fails the test in which a worker died.
+        has_tests: whether anything was collected to be run.
         is_whole: whether collection was over and told all names; if not, more never ran than anybody can name.
         is_alive: whether the run's process still runs: then there is more to come.
         seq: of the last event that was looked at.
@@ -40,6 +41,7 @@ class Selection(NamedTuple):
     never_ran: list[str]
     suspects: list[str]
     suspects_over: frozenset[str]
+    has_tests: bool
     is_whole: bool
     is_alive: bool
     seq: int
@@ -47,7 +49,7 @@ class Selection(NamedTuple):
     @property
     def rest(self) -> str:
         """What became of the tests that did not fail, where none of them is worth running again."""
-        return "nothing was to run" if self.start.get("collectOnly") else "everything ran"
+        return "nothing was to run" if self.start.get("collectOnly") or not self.has_tests else "everything ran"
 
     def only_failed(self) -> Selection:
         """Return the part of it that failed."""
@@ -129,6 +131,7 @@ class Selector:
             never_ran=[] if state.start.get("collectOnly") else self._never_ran(),
             suspects=suspects,
             suspects_over=frozenset(self._finished.intersection(suspects)),
+            has_tests=bool(state.collected or self._finished),
             is_whole=state.collected is not None and self._named >= state.collected,
             is_alive=state.complete is None and liveness is not Liveness.GONE,
             seq=state.seq,

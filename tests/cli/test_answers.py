@@ -43,7 +43,7 @@ def test_everything_of_one_test(told: Place, call: Call) -> None:
         "    E   ValueError: no stock",
         "    -- Captured stdout call",
         "    printed \\x1b[31m",
-        "  before: bad in 0 of 1 runs; PASS in one",
+        "  in other runs: bad in 0 of 1; PASS in one",
     ]
 
 
@@ -93,7 +93,7 @@ def test_what_a_dead_process_was_at_and_what_it_never_ran(place: Place, call: Ca
     assert (killer.exit_code, later.exit_code) == (0, 0)
     assert killer.stdout.splitlines() == [
         f"{KILLS}: in flight in call when the process was killed by SIGKILL, in run dead",
-        "  no earlier run has an outcome of it",
+        "  no other run has an outcome of it",
     ]
     assert later.stdout.splitlines()[0] == f"{LATER}: collected, never ran, in run dead"
     assert (answer["status"], answer["attempts"], answer["results"]) == (None, 0, [])
@@ -141,7 +141,7 @@ def test_a_file_that_could_not_be_collected_is_shown_with_its_error(place: Place
         "    def test_order():",
         "    >   raise ValueError('no stock')",
         "    E   ValueError: no stock",
-        "  no earlier run has an outcome of it",
+        "  no other run has an outcome of it",
     ]
     assert [(found["phase"], found["error"]) for found in answer["results"]] == [("collect", ERROR)]
     assert answer["without_outcome"] is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -58,6 +59,17 @@ def stored() -> Iterator[Place]:
         found.start_daemon()
         wait_until(lambda: all(found.verify(run_id)["whole"] for run_id in ("one", "two", "green")))
         yield found
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["status two", "status two --json", "runs", "failures two --json", "verify two", f"show {FINE} green", "slow two"],
+)
+def test_an_answer_that_cannot_be_written_is_one_line_on_stderr(alone: Place, command: str) -> None:
+    done = alone.shell(f"{sys.executable} -m threepio_client.cli {command} >/dev/full")
+
+    assert done.returncode == 2
+    assert done.stderr == "threepio: the answer cannot be written: No space left on device\n"
 
 
 ALONE: Final[dict[tuple[str, int], list[list[str]]]] = {

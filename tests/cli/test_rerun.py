@@ -106,6 +106,18 @@ def test_nothing_to_run_again(place: Place) -> None:
     )
 
 
+def test_where_nothing_was_to_run_nothing_is_said_to_have_run(place: Place) -> None:
+    place.suite("def test_fine(): pass")
+    place.pytest("-q", "-k", "nothing_like_that", THREEPIO_RUN_ID="none")
+
+    done = place.threepio("rerun")
+
+    assert (done.returncode, done.stdout) == (
+        0,
+        "nothing to run again: nothing failed in run none, and nothing was to run\n",
+    )
+
+
 def test_of_a_run_that_only_collects_no_test_never_ran(place: Place) -> None:
     place.suite("def test_a(): pass\ndef test_b(): pass")
     place.pytest("-q", "--co", THREEPIO_RUN_ID="list")

@@ -1,8 +1,10 @@
-"""`threepio run`: the command's own exit code, unless it said 0 and is not complete; signals reach it once."""
+"""`threepio run`: the command's own exit code, unless it said 0 and did not pass; signals reach it once."""
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,7 +14,8 @@ from typing import Any
 import pytest
 
 from tests.place import COMMAND_TIMEOUT_S, Place, wait_until
-from tests.scripted import run_lines, write_journal
+from tests.scripted import made_state_dir, run_lines, write_journal
+from threepio_client.cli import run_command
 from threepio_client.cli.run_command import LAST_LINES
 
 PYTEST = f"{sys.executable} -m pytest -q -p no:cacheprovider"
@@ -148,6 +151,77 @@ def test_a_wrapper_that_hides_a_failure_is_not_believed(here: Place) -> None:
     assert done.returncode == 70
     assert "the command said 0" in done.stderr
     assert "run hidden: failed" in done.stdout
+
+
+def test_an_exit_code_that_a_plugin_made_0_is_not_believed(here: Place) -> None:
+    here.suite(RED)
+    (here.path / "conftest.py").write_text("def pytest_sessionfinish(session): session.exitstatus = 0\n")
+
+    done = here.threepio("run", "--", *PYTEST.split(), THREEPIO_RUN_ID="hides")
+
+    assert done.returncode == 70
+    assert done.stderr == "threepio: the command said 0, but its run did not pass\n"
+    assert "run hides: failed - tests failed, though the runner ended with exit code 0" in done.stdout
+    assert "1x assert 1 == 2" in done.stdout
+
+
+@pytest.mark.parametrize(("code", "stdout"), [(0, ">/dev/full"), (1, ">/dev/full"), (0, ">&-"), (1, ">&-")])
+def test_an_answer_that_cannot_be_written_changes_no_exit_code(here: Place, code: int, stdout: str) -> None:
+    command = f"{sys.executable} -m threepio_client.cli run -- {runner(here, code)} {stdout}"
+
+    done = here.shell(command)
+
+    assert done.returncode == code
+    said = "threepio: the answer cannot be written: No space left on device\n"
+    assert done.stderr == (said if stdout == ">/dev/full" else "")
+
+
+def test_an_end_that_cannot_be_noted_is_said_and_the_run_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class ReadOnly:
+        def __enter__(self) -> ReadOnly:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def observe(self, *_: object) -> None:
+            raise OSError(errno.EROFS, "Read-only file system", "run.observed.jsonl")
+
+        def status(self, _run: str) -> dict[str, Any]:
+            return {"run_id": "run", "state": "passed", "verdict": {"text": "passed"}, "death": None, "workers_died": 0}
+
+    monkeypatch.setattr(run_command, "open_source", ReadOnly)
+    monkeypatch.setattr(run_command, "say_result", lambda _, view: print(f"run {view['run_id']}: {view['state']}"))
+
+    doubt = run_command._report(["run"], {"exitCode": 0}, None, {})
+
+    said = capsys.readouterr()
+    assert (doubt, said.out) == ("", "run run: passed\n")
+    assert said.err == (
+        "threepio: cannot note how the command ended: [Errno 30] Read-only file system: 'run.observed.jsonl'\n"
+    )
+
+
+def test_a_command_never_writes_to_a_file_for_which_there_is_no_room(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    state_dir = made_state_dir(tmp_path / "state")
+    file = run_command._open_output(state_dir, "one")
+    assert file is not None
+    assert os.fstat(file).st_size == 0
+    os.close(file)
+    monkeypatch.setattr(os, "posix_fallocate", fails)
+
+    assert run_command._open_output(state_dir, "two") is None
+    assert capsys.readouterr().err == (
+        f"threepio: the command's output comes here, not into a file: cannot write {state_dir.output('two')}: "
+        "No space left on device\n"
+    )
 
 
 def test_every_runner_of_a_command_is_a_run_of_its_own(here: Place) -> None:

@@ -61,6 +61,16 @@ F = outcome("FAIL")
 ENDS: dict[str, tuple[list[tuple[str, dict[str, Any]]], tuple[str, str], str]] = {
     "passed": ([P, P, complete(0)], ("passed", "passed"), "passed"),
     "failed": ([P, F, complete(1)], ("failed", "tests-failed"), "tests failed"),
+    "failed, with another exit code": (
+        [P, F, complete(0)],
+        ("failed", "tests-failed"),
+        "tests failed, though the runner ended with exit code 0",
+    ),
+    "a broken teardown, with another exit code": (
+        [P, P, outcome("ERROR", "teardown"), complete(0)],
+        ("failed", "tests-failed"),
+        "tests failed, though the runner ended with exit code 0",
+    ),
     "teardown error": (
         [P, P, outcome("ERROR", "teardown"), complete(1)],
         ("failed", "tests-failed"),

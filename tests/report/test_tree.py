@@ -167,6 +167,10 @@ def test_what_we_wrote_is_removed_and_nothing_else(rootdir: Path) -> None:
 
     remove_run(base, "one")
     assert os.readlink(base / "latest") == "runs/two"
+    with open_run(base, "three") as folder:
+        folder.write(RUN_PAGE, ["run"])
+    remove_run(base, "three")
+    assert os.readlink(base / "latest") == "runs/two"
     remove_run(base, "two")
     remove_run(base, "two")
 

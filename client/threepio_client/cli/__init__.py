@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
@@ -19,9 +20,15 @@ def main() -> None:
 
 
 def require(program: str, *modules: str) -> None:
-    """End with exit code 2 and a line that says what to install, unless the modules of the extra are there."""
+    """End with exit code 2 and a line that says what to install, unless the modules of the extra are there.
+
+    What is printed to a stream that was closed before we began goes nowhere.
+    """
     from importlib.util import find_spec
 
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the end
     for module in modules:
         if find_spec(module) is None:
             print(

@@ -7,9 +7,9 @@ import os
 import sys
 import unicodedata
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TextIO
 
-from threepio_client.errors import ThreepioError
+from threepio_client.errors import NotSaid, ThreepioError
 from threepio_client.line import clip
 
 LINE_SHOWN: Final = 1000
@@ -18,18 +18,23 @@ LINE_SHOWN: Final = 1000
 
 def complain(program: str, error: ThreepioError | BrokenPipeError) -> int:
     """Say on stderr what kept a command from its answer, with the program's name; return the exit code."""
+    if isinstance(error, BrokenPipeError | NotSaid):
+        # What was not written would be tried again at the end, and be an error there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if isinstance(error, ThreepioError):
         for line in (f"{program}: {error}", *error.lines):
             say(line, to_stderr=True)
         return error.exit_code
-    # The reader of our output (head, a pager) has left: nothing more to say.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    return 0  # the reader of our output (head, a pager) has left: nothing more to say
 
 
 def say_json(answer: Mapping[str, object]) -> None:
-    """Print an answer as JSON. All that is not ASCII, and DEL, is escaped as JSON escapes it."""
-    print(json_text(json.dumps(answer, indent=2)))
+    """Print an answer as JSON. All that is not ASCII, and DEL, is escaped as JSON escapes it.
+
+    Raises:
+        NotSaid: it cannot be written.
+    """
+    _print(json_text(json.dumps(answer, indent=2)), sys.stdout)
 
 
 def json_text(text: str) -> str:
@@ -38,13 +43,27 @@ def json_text(text: str) -> str:
 
 
 def say(text: str, *, to_stderr: bool = False, whole: bool = False) -> None:
-    """Print one line, whatever the text holds: see `one_line`. With `whole` it is as long as the text is."""
+    """Print one line, whatever the text holds: see `one_line`. With `whole` it is as long as the text is.
+
+    Raises:
+        NotSaid: it cannot be written to stdout.
+    """
     stream = sys.stderr if to_stderr else sys.stdout
     shown = inert(text) if whole else one_line(text)
     if not shown.isascii():  # a terminal may know less than Unicode
         encoding = stream.encoding or "utf-8"
         shown = shown.encode(encoding, "backslashreplace").decode(encoding)
-    print(shown, file=stream)
+    _print(shown, stream)
+
+
+def _print(text: str, stream: TextIO) -> None:
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if stream is not sys.stderr:  # of which nobody could be told
+            raise NotSaid(f"the answer cannot be written: {error.strerror}") from error
 
 
 def one_line(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -18,11 +19,11 @@ from threepio_client import clock, faulttrace, settings
 from threepio_client.autostart import start_daemon
 from threepio_client.cgroup import OomKills
 from threepio_client.cli.live import LOOK_EVERY_S, Following, say_result
-from threepio_client.cli.output import one_line, say
+from threepio_client.cli.output import complain, one_line, say
 from threepio_client.cli.place import load_settings
 from threepio_client.cli.source import PATIENCE_S, Source, open_source
 from threepio_client.cli.text import status_lines
-from threepio_client.errors import NoDaemon, NoPlace, ThreepioError
+from threepio_client.errors import NoDaemon, NoPlace, NotSaid, ThreepioError
 from threepio_client.events import ObservationType
 from threepio_client.files import open_own
 from threepio_client.paths import ID_TRIES, StateDir, make_private_dir, new_run_id, numbered
@@ -31,14 +32,16 @@ from threepio_client.runfiles import journal_files, runs_of
 from threepio_client.runstate import LIVE_STATES, State
 
 EXAMPLE = "Example: threepio run -- pytest -x tests"
-NOT_COMPLETE: Final = 70
-"""Exit code where the command said 0 but its run is not complete (EX_SOFTWARE of sysexits.h)."""
+NOT_PASSED: Final = 70
+"""Exit code where the command said 0 but its run did not pass (EX_SOFTWARE of sysexits.h)."""
 NOT_FOUND: Final = 127
 START_PATIENCE_S: Final = 30.0
 """As long as `threepiod start` itself waits."""
 SETTLE_S: Final = 5.0
 """How long to wait until the daemon knows of the end of the run."""
 
+FREE_BYTES: Final = 1024 * 1024
+"""Where there is no room for that much of the command's output, it is not written to a file."""
 LAST_LINES: Final = 10
 LAST_BYTES: Final = 16 * 1024
 """What is shown of the output of a command that failed before any adapter reported."""
@@ -54,7 +57,7 @@ def run(
     """Run a command that runs tests; say at the end what happened.
 
     Starts the daemon if none runs. The command's own output goes to a file that is named at the end. The exit code is
-    the command's, or 70 where it said 0 but its run is not complete.
+    the command's, or 70 where it said 0 but its run did not pass.
     """
     run_and_report(command)
 
@@ -93,17 +96,21 @@ def run_and_report(command: list[str], cwd: str | None = None) -> None:
     if code == -signal.SIGKILL:
         end["outOfMemory"] = oom_kills.rose()
     new = [name for name in _runs_named(state_dir, run_id) if name not in before]
-    is_complete = _report(new, end, state_dir.output(run_id) if output is not None else None, following.said)
-    if output is not None:
-        say(f"  full output: {state_dir.output(run_id)}")
-    if code == 0 and not is_complete:
-        say("threepio: the command said 0, but its run is not complete", to_stderr=True)
-        raise typer.Exit(NOT_COMPLETE)
+    try:
+        doubt = _report(new, end, state_dir.output(run_id) if output is not None else None, following.said)
+        if output is not None:
+            say(f"  full output: {state_dir.output(run_id)}")
+    except NotSaid as error:
+        complain("threepio", error)
+        doubt = ""  # the command has ended: its exit code is the answer, whether or not more can be said
+    if code == 0 and doubt:
+        say(f"threepio: the command said 0, but {doubt}", to_stderr=True)
+        raise typer.Exit(NOT_PASSED)
     raise typer.Exit(code if code >= 0 else 128 - code)
 
 
-def _report(run_ids: list[str], end: dict[str, int], output: Path | None, said: dict[str, str]) -> bool:
-    """Say what became of the command's runs; return whether all of them passed.
+def _report(run_ids: list[str], end: dict[str, int], output: Path | None, said: dict[str, str]) -> str:
+    """Say what became of the command's runs; return why they are not known to have passed, empty if they are.
 
     Args:
         run_ids: the runs.
@@ -121,7 +128,7 @@ def _report(run_ids: list[str], end: dict[str, int], output: Path | None, said: 
             say(f"If that does not say why: {ask}", to_stderr=True)
         else:
             say(f"no adapter reported: {ask}", to_stderr=True)
-        return True
+        return ""
     try:
         with open_source() as source:
             views = [_conclude(source, run_id, end, output) for run_id in run_ids]
@@ -130,10 +137,12 @@ def _report(run_ids: list[str], end: dict[str, int], output: Path | None, said: 
                     say_result(source, view)
                 elif said[view["run_id"]] != view["verdict"]["text"]:
                     say(one_line(status_lines(view)[0]))
+    except NotSaid:
+        raise
     except (ThreepioError, OSError) as error:  # the command has ended: its exit code is the answer, whatever fails here
         say(f"threepio: cannot say what became of the run: {error}", to_stderr=True)
-        return False
-    return all(view["state"] == State.PASSED for view in views)
+        return "whether its run passed is not known"
+    return "" if all(view["state"] == State.PASSED for view in views) else "its run did not pass"
 
 
 def _last_lines(output: Path) -> list[str]:
@@ -153,7 +162,16 @@ def _open_output(state_dir: StateDir, run_id: str) -> int | None:
     try:
         make_private_dir(state_dir.path)
         make_private_dir(path.parent)
-        return open_own(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        file = open_own(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        size = os.fstat(file).st_size
+        try:
+            os.posix_fallocate(file, size, FREE_BYTES)  # the command itself writes to it: its tests would be what fails
+            os.ftruncate(file, size)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                os.close(file)
+                raise
+        return file
     except OSError as error:
         why = f"cannot write {path}: {error.strerror}"
     except NoPlace as error:
@@ -255,6 +273,9 @@ def _conclude(source: Source, run_id: str, end: dict[str, int], output: Path | N
             break
         except NoDaemon:
             raise
+        except OSError as error:  # without a daemon, in a state directory that cannot be written any more
+            _say_not_noted(error)
+            break
         except ThreepioError:
             if time.monotonic() > deadline:  # the daemon has not seen this run yet
                 break
@@ -268,10 +289,17 @@ def _conclude(source: Source, run_id: str, end: dict[str, int], output: Path | N
     may_have_died = view["death"] or view["workers_died"] or view["state"] in LIVE_STATES
     trace = faulttrace.find(output) if output is not None and may_have_died else ""
     if trace:
-        source.observe(run_id, ObservationType.FAULT_TRACE, {"text": trace}, clock.wall())
+        try:
+            source.observe(run_id, ObservationType.FAULT_TRACE, {"text": trace}, clock.wall())
+        except OSError as error:
+            _say_not_noted(error)
         if view["state"] not in LIVE_STATES:
             view["death"] = {**(view["death"] or {}), "trace": trace}
     return view
+
+
+def _say_not_noted(error: OSError) -> None:
+    say(f"threepio: cannot note how the command ended: {error}", to_stderr=True)
 
 
 def _free_run_id(state_dir: StateDir) -> str:

@@ -139,7 +139,7 @@ def _lines(result: Result) -> list[str]:
 
 def _history_line(earlier: list[Entry]) -> str:
     if not earlier:
-        return "  no earlier run has an outcome of it"
+        return "  no other run has an outcome of it"
     bad = sum(entry.outcome.status in BAD for entry in earlier)
     last = ", ".join(f"{entry.outcome.status} in {entry.run_id}" for entry in earlier[:3])
-    return f"  before: bad in {bad} of {len(earlier)} runs; {last}"
+    return f"  in other runs: bad in {bad} of {len(earlier)}; {last}"

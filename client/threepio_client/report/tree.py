@@ -230,7 +230,7 @@ def open_run(base: Path, run_id: str, *, is_new: Callable[[str], bool] = lambda 
 
 
 def remove_run(base: Path, run_id: str) -> None:
-    """Remove a run's folder as far as it was written by us, and the link that points at it; what is not there is fine.
+    """Remove a run's folder as far as it was written by us; what is not there is fine. The link goes to the newest one left.
 
     Raises:
         OSError: something cannot be removed.
@@ -238,7 +238,8 @@ def remove_run(base: Path, run_id: str) -> None:
     opened: list[int] = []
     try:
         opened.append(os.open(base, _DIRECTORY | os.O_NOFOLLOW))
-        if _pointed_at(opened[0]) == _own_name(run_id):
+        was_latest = _pointed_at(opened[0]) == _own_name(run_id)
+        if was_latest:
             os.unlink("latest", dir_fd=opened[0])
         opened.append(os.open("runs", _DIRECTORY | os.O_NOFOLLOW, dir_fd=opened[0]))
         fd = os.open(_own_name(run_id), _DIRECTORY | os.O_NOFOLLOW, dir_fd=opened[1])
@@ -250,11 +251,22 @@ def remove_run(base: Path, run_id: str) -> None:
                 os.rmdir(GROUPS, dir_fd=fd)
         with suppress(OSError):
             os.rmdir(_own_name(run_id), dir_fd=opened[1])
+        if was_latest and (left := _newest(opened[1])):
+            _point_at(opened[0], left, lambda _: True)
     except FileNotFoundError:
         return
     finally:
         for fd in opened:
             os.close(fd)
+
+
+def _newest(runs: int) -> str:
+    """Return the name of the folder whose page was written last; empty if there is none."""
+    found: list[tuple[int, str]] = []
+    for name in os.listdir(runs):
+        with suppress(OSError):
+            found.append((os.stat(f"{name}/{RUN_PAGE}", dir_fd=runs, follow_symlinks=False).st_mtime_ns, name))
+    return max(found, default=(0, ""))[1]
 
 
 def _encoded(parts: Iterable[str | bytes]) -> Iterator[bytes]:
