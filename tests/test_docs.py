@@ -71,7 +71,8 @@ def test_nested(tmp_path):
 """
 BROKEN = "raise ValueError('in import')"
 DIES = "import os\ndef test_one(): pass\ndef test_dies(): os._exit(3)"
-RUNS: Final = 11
+RUNS: Final = 12
+STOPS = "import pytest\ndef test_stops(): pytest.exit('enough')"
 KILLED = "import os\ndef test_killed(): os.kill(os.getpid(), 9)"
 FAULT = "import os, signal\ndef test_fault(): os.kill(os.getpid(), signal.SIGSEGV)\ndef test_exits(): os._exit(3)"
 WAITS = """
@@ -93,7 +94,16 @@ def place() -> Iterator[Place]:
     """A place where everything that can be documented has happened."""
     pytest.importorskip("_pytest.subtests", reason="subtests came with pytest 9")
     found = Place(Path(tempfile.mkdtemp(prefix="3p-")))
-    suites = {"mixed": SUITE, "broken": BROKEN, "dies": DIES, "killed": KILLED, "fault": FAULT, "waits": WAITS}
+    suites = {
+        "mixed": SUITE,
+        "broken": BROKEN,
+        "dies": DIES,
+        "stops": STOPS,
+        "killed": KILLED,
+        "fault": FAULT,
+        "waits": WAITS,
+    }
+    suites["stops"] = STOPS
     for name, text in suites.items():
         found.suite(text, f"test_{name}.py")
     author = ("-c", "user.name=tests", "-c", "user.email=tests@example.org")
@@ -102,6 +112,7 @@ def place() -> Iterator[Place]:
     found.suite("def pytest_runtest_logfinish(): raise ValueError('a bad plugin')", "bad_plugin.py")
     found.pytest("-q", "test_dies.py", THREEPIO_RUN_ID="alone")
     found.start_daemon()
+    found.pytest("-q", "test_stops.py", THREEPIO_RUN_ID="stops")
     found.pytest("-q", "test_broken.py", THREEPIO_RUN_ID="mixed")
     # Its id is taken: the adapter's last error.
     found.pytest("-q", "test_mixed.py", "--reruns", "1", THREEPIO_RUN_ID="mixed", THREEPIO_NESTED="1")

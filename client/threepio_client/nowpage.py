@@ -10,7 +10,7 @@ import os
 import struct
 import time
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from threepio_client.events import Phase
 from threepio_client.forks import forget_in_children
@@ -232,6 +232,11 @@ def read(path: Path) -> Page:
             break
     slots = [found for _, found in sorted(stable.items()) if found is not None]
     return Page(_SEQ.unpack_from(data, _SEQ_AT)[0], slots, len(stable) == SLOTS)
+
+
+def told(slots: list[InFlight]) -> list[dict[str, Any]]:
+    """Return what was in flight as a payload has it: docs/protocol.md, `inFlight`."""
+    return [{"nodeid": slot.text, "phase": slot.phase, "since": slot.since, "worker": slot.worker} for slot in slots]
 
 
 def _read_slot(data: bytes, at: int) -> InFlight | None:

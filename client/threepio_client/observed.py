@@ -30,12 +30,7 @@ def last_seen(state_dir: StateDir, state: RunState, run_id: str) -> list[nowpage
 
 def gone_payload(state: RunState, slots: list[nowpage.InFlight] | None) -> dict[str, Any]:
     """Return the payload of the observation that a run's process is gone; of `inFlight` null where it is not known."""
-    payload: dict[str, Any] = {"pid": state.pid, "inFlight": None}
-    if slots is not None:
-        payload["inFlight"] = [
-            {"nodeid": slot.text, "phase": slot.phase, "since": slot.since, "worker": slot.worker} for slot in slots
-        ]
-    return payload
+    return {"pid": state.pid, "inFlight": None if slots is None else nowpage.told(slots)}
 
 
 def observations(path: Path, offset: int = 0) -> list[Record]:

@@ -212,9 +212,8 @@ class RunState:
         """Take in an observation; a later one of the same type replaces the earlier."""
         payload = event.payload
         if event.type == ObservationType.PROCESS_GONE:
-            found = payload.get("inFlight")
-            if isinstance(found, list):
-                self.in_flight = [dict(slot) for slot in found if isinstance(slot, dict)]
+            found = _slots_of(payload)
+            self.in_flight = found if found is not None else self.in_flight
             self.process_gone = True
         elif event.type == ObservationType.EXIT_STATUS:
             if payload.get("pid") != self.pid:
@@ -248,6 +247,13 @@ class RunState:
     def events_lost(self) -> int:
         """Events that nobody could take: counted by the adapter."""
         return _number(self.stats.get("eventsLost"))
+
+    @property
+    def left_in_flight(self) -> list[dict[str, Any]]:
+        """What was in flight when the process died, or when the run was stopped; empty if nothing is known."""
+        if self.complete is not None:
+            return _slots_of(self.complete.get("stopped")) or []
+        return self.in_flight or []
 
     @property
     def never_ran(self) -> int:
@@ -310,6 +316,10 @@ class RunState:
             return Verdict(state=State.FAILED, kind=kind, text=f"the runner broke: {why}{rest}")
         if kind == "collection":
             return Verdict(state=State.FAILED, kind=kind, text=f"stopped: {why}{rest}")
+        if at_work := self.left_in_flight:
+            where = place_of_death(at_work)
+            rest = f"; {self.never_ran} of {self.collected} tests have no outcome" if self.never_ran else ""
+            return Verdict(state=State.INTERRUPTED, kind=kind, text=f"stopped: {why},{where}{rest}")
         if kind in {"user", "exit"} or (kind and self.never_ran):
             return Verdict(state=State.INTERRUPTED, kind=kind, text=f"stopped: {why}{rest}")
         damage = self._damage()
@@ -434,6 +444,12 @@ def manner_of_death(exit_code: int | None, exit_signal: str | None, out_of_memor
     if exit_signal is not None:
         return f"was killed by {exit_signal}"
     return f"exited with code {exit_code}" if exit_code is not None else "ended in a way that is not known"
+
+
+def _slots_of(payload: object) -> list[dict[str, Any]] | None:
+    """Return the `inFlight` of a payload; None where it does not tell."""
+    found = payload.get("inFlight") if isinstance(payload, dict) else None
+    return [dict(slot) for slot in found if isinstance(slot, dict)] if isinstance(found, list) else None
 
 
 def place_of_death(slots: list[dict[str, Any]] | None) -> str:

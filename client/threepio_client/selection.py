@@ -28,7 +28,7 @@ class Selection(NamedTuple):
         start: the run's runStart, empty if it cannot be read.
         failed: what ended in a failure or an error; a file that could not be collected stands for all that is in it.
         never_ran: what was collected to be run and has no outcome.
-        suspects: what was in flight when the process or a worker of it died: presumably it killed it.
+        suspects: what was in flight when the process or a worker of it died, or the run was stopped: presumably for it.
         suspects_over: those of them that have an outcome all the same: xdist fails the test in which a worker died.
         has_tests: whether anything was collected to be run.
         is_whole: whether collection was over and told all names; if not, more never ran than anybody can name.
@@ -110,6 +110,8 @@ class Selector:
             self._failed[str(payload.get("nodeid"))] = set()
         elif event_type == EventType.WORKER_GONE:
             self._suspect(payload)
+        elif event_type == EventType.RUN_COMPLETE and isinstance(payload.get("stopped"), dict):
+            self._suspect_all(payload["stopped"].get("inFlight"))
 
     def result(self, state_dir: StateDir, run_id: str, state: RunState) -> Selection:
         """Return the selection, after the last event; `state` has seen the same events."""
@@ -141,11 +143,9 @@ class Selector:
         return [n for n in self._collected if n not in self._finished and n not in self._suspects]
 
     def _observe(self, event_type: str, payload: Payload) -> None:
-        found = payload.get("inFlight")
-        if event_type == ObservationType.PROCESS_GONE and isinstance(found, list):
+        if event_type == ObservationType.PROCESS_GONE and isinstance(payload.get("inFlight"), list):
             self._knows_end = True
-            for slot in found:
-                self._suspect(slot)
+            self._suspect_all(payload["inFlight"])
 
     def _take_outcome(self, payload: Payload) -> None:
         nodeid, status, worker = str(payload.get("nodeid")), payload.get("status"), str(payload.get("worker"))
@@ -159,6 +159,10 @@ class Selector:
             self._failed.setdefault(nodeid, set()).add(worker)
         if payload.get("phase") in _PHASES_OF_OUTCOMES and "subtest" not in payload and status != Status.RERUN:
             self._finished.add(nodeid)
+
+    def _suspect_all(self, slots: object) -> None:
+        for slot in slots if isinstance(slots, list) else ():
+            self._suspect(slot)
 
     def _suspect(self, slot: Any) -> None:
         nodeid = slot.get("nodeid") if isinstance(slot, dict) else None

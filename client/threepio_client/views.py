@@ -188,11 +188,9 @@ def _last_error(state: RunState) -> answers.LastError | None:
 
 
 def _in_flight(state: RunState, facts: Facts, ended: float) -> list[answers.InFlight]:
-    if state.complete is not None:
-        return []
     slots: list[dict[str, Any]]
-    if state.process_gone:
-        slots = state.in_flight or []
+    if state.process_gone or state.complete is not None:
+        slots = state.left_in_flight
     else:
         slots = [
             {"nodeid": slot.text, "phase": slot.phase, "since": slot.since, "worker": slot.worker}

@@ -28,6 +28,7 @@ class InFlight:
         self._page = page
         self._worker = worker
         self._controller = _getppid()
+        self._is_stopped = False
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collectstart(self, collector: pytest.Collector) -> None:
@@ -71,8 +72,12 @@ class InFlight:
             self._page.clear()
 
     @pytest.hookimpl(tryfirst=True)
+    def pytest_keyboard_interrupt(self) -> None:
+        self._is_stopped = True  # the controller has yet to see in what
+
+    @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
-        if not self._is_orphan:
+        if not self._is_orphan and not self._is_stopped:
             self._page.set("", Phase.SESSION_END, clock.wall(), is_test=False, worker=self._worker)
 
 

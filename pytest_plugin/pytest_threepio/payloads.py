@@ -101,7 +101,7 @@ def details_of(report: Any, status: Status, category: str | None, clip: Clip = c
 
 def error_of(longrepr: Any, clip: Clip = clip) -> Payload:
     """Return message, stack, errorType and location of a report's `longrepr`, whatever form a plugin gave it."""
-    text = "" if longrepr is None else clip(str(longrepr))
+    text = "" if longrepr is None else clip(_indentation_of(longrepr) + str(longrepr))
     crash = getattr(longrepr, "reprcrash", None)
     if crash is None:
         # pytest marks what went wrong with an E; behind it there may be advice and a place (a fixture that is missing).
@@ -121,6 +121,18 @@ def error_of(longrepr: Any, clip: Clip = clip) -> Payload:
     else:
         error |= _type_in(error["message"])
     return error
+
+
+def _indentation_of(longrepr: Any) -> str:
+    """Return what `str` takes away before the first line of a traceback: pytest strips the whole of it."""
+    chain = getattr(longrepr, "chain", None)
+    traceback = chain[0][0] if chain else getattr(longrepr, "reprtraceback", None)
+    entry = (getattr(traceback, "reprentries", None) or [None])[0]
+    lines = getattr(entry, "lines", None)
+    if getattr(entry, "style", "") != "long" or not lines or getattr(entry.reprfuncargs, "args", None):
+        return ""
+    first = str(lines[0])
+    return first[: len(first) - len(first.lstrip())]
 
 
 def collection_error_of(longrepr: Any, folder: str, clip: Clip = clip) -> Payload:

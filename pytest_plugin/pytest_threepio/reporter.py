@@ -22,7 +22,7 @@ import pytest
 from pytest_threepio import payloads
 from pytest_threepio.circumstances import ci_marks, command_of, plugins_of
 from pytest_threepio.groups import Group, Groups
-from threepio_client import __version__
+from threepio_client import __version__, nowpage
 from threepio_client.adapter import Adapter
 from threepio_client.events import COLLECTED_CHUNK, EventType, Payload, Phase, Status, split_nodeid
 from threepio_client.line import clip, encode_names, encode_passed
@@ -182,6 +182,8 @@ class Reporter:
                 f"{type(error).__name__} at {excinfo.traceback[-1].path}:{excinfo.traceback[-1].lineno + 1}",
             )
         self._stopped = {"kind": kind, "text": text}
+        if kind in {"user", "exit"} and (slots := self._last_seen()):
+            self._stopped["inFlight"] = slots
 
     # Before the terminal prints its summary, which may take minutes.
     @pytest.hookimpl(trylast=True)
@@ -383,6 +385,14 @@ class Reporter:
             self._decided[worker] = nodeid
             self._again.discard(nodeid)
         return False
+
+    def _last_seen(self) -> list[Payload]:
+        """Return what is in flight, of workers too; nothing where that is not known."""
+        try:
+            slots = nowpage.read(self._adapter.now_path).slots
+        except OSError:
+            return []
+        return nowpage.told([slot for slot in slots if slot.text])
 
     def _totals(self) -> dict[str, int]:
         """Return pytest's own totals by its own names, as its last line will print them."""

@@ -112,7 +112,7 @@ def plan_of(run_id: str, selection: Selection) -> str:
     counts = {
         "failed": len(selection.failed),
         "never ran": len(selection.never_ran),
-        "was running when it died": len(selection.suspects),
+        "was running when it ended": len(selection.suspects),
     }
     parts = [f"{number} that {what}" for what, number in counts.items() if number]
     if not selection.is_whole:

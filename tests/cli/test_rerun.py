@@ -41,7 +41,7 @@ def test_a_run_that_died_is_finished_by_a_rerun(place: Place) -> None:
     assert listed.returncode == 1
     assert listed.stdout.splitlines() == [
         "run red: 2 tests never ran",
-        "  test_it.py::test_kills (was running when it died)",
+        "  test_it.py::test_kills (was running when it ended)",
         "  test_it.py::test_last",
     ]
     assert done.returncode == 0, done.stderr
@@ -75,8 +75,42 @@ def test_what_a_worker_died_in_has_run_if_it_has_an_outcome(place: Place, call: 
     assert (listed.exit_code, listed.stdout) == (
         (0, "run died: every collected test has run\n")
         if has_outcome
-        else (1, f"run died: 1 tests never ran\n  {names[0]} (was running when it died)\n")
+        else (1, f"run died: 1 tests never ran\n  {names[0]} (was running when it ended)\n")
     )
+
+
+@pytest.mark.parametrize(
+    ("how", "workers"),
+    [
+        ("raise KeyboardInterrupt", ()),
+        ("pytest.exit('enough')", ()),
+        ("os.kill(os.getppid(), signal.SIGINT), time.sleep(60)", ("-n", "1")),
+    ],
+    ids=["Ctrl-C", "exit", "Ctrl-C with workers"],
+)
+def test_what_was_running_when_the_user_stopped_it_is_known_and_comes_last(
+    place: Place, how: str, workers: tuple[str, ...]
+) -> None:
+    place.suite(
+        "import os, pytest, signal, time\ndef test_fine(): pass\n"
+        f"def test_hangs():\n    if not os.path.exists('again'): {how}\n    assert os.path.exists('after')\n"
+        "def test_after():\n    if os.path.exists('again'): open('after', 'w').close()\n"
+    )
+    place.pytest("-q", *workers, THREEPIO_RUN_ID="stopped")
+    status = place.status("stopped")
+
+    assert (status["state"], [slot["nodeid"] for slot in status["in_flight"]]) == (
+        "interrupted",
+        ["test_it.py::test_hangs"],
+    )
+    assert "in the call of test_it.py::test_hangs; 2 of 3 tests have no outcome" in status["verdict"]["text"]
+    assert place.threepio("never-ran").stdout.splitlines()[1:] == [
+        "  test_it.py::test_hangs (was running when it ended)",
+        "  test_it.py::test_after",
+    ]
+    assert "in flight in call when the run was stopped" in place.threepio("show", "test_hangs").stdout
+    (place.path / "again").touch()
+    assert "2 passed" in place.threepio("rerun", "--", "-p", "no:randomly").stdout
 
 
 def test_a_rerun_of_a_rerun_does_not_go_back_to_the_first(place: Place) -> None:

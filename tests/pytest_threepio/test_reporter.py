@@ -25,7 +25,7 @@ def test_what_is_said_of_each_outcome(compare: Checker) -> None:
     assert failed["error"]["message"].startswith("assert 1 == 2")
     assert failed["error"]["errorType"] == "AssertionError"
     assert failed["error"]["location"].startswith(f"{done.directory}/{SUITE}:")
-    assert "def test_fails" in failed["error"]["stack"]
+    assert failed["error"]["stack"].startswith("    def test_fails")
     assert failed["output"] == [["Captured stdout call", "printed by the test\n"]]
     assert (failed["parentNames"], failed["phase"]) == ([SUITE], "call")
     assert done.case("test_values[a::b]")["parentNames"] == [SUITE, "TestGroup"]

@@ -44,7 +44,7 @@ def test_what_failed_and_what_never_ran_and_the_killer_last(place: Place) -> Non
     done = place.pytest("-q", "--threepio-rerun=latest")
 
     assert ran(place) == ["n1", "later", "kills"]
-    assert "again from run first: 1 that failed, 1 that never ran, 1 that was running when it died" in done.stdout
+    assert "again from run first: 1 that failed, 1 that never ran, 1 that was running when it ended" in done.stdout
     assert "1 failed, 2 passed, 5 deselected" in done.stdout
     assert place.status()["rerun_of"] == "first"
 
@@ -95,7 +95,7 @@ def test_a_run_that_died_while_it_collected_is_run_as_a_whole(place: Place) -> N
 
     done = place.pytest("-q", "--threepio-rerun=first")
 
-    assert "everything, because its collection was not over, 1 that was running when it died" in done.stdout
+    assert "everything, because its collection was not over, 1 that was running when it ended" in done.stdout
     assert "2 passed" in done.stdout
 
 

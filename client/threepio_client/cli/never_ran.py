@@ -23,8 +23,8 @@ def never_ran(
 ) -> None:
     """List the tests that a run collected and did not finish. Exit code 0 if there are none, else 1.
 
-    What was running when the process or a worker died is listed first. They are run again, together with what failed,
-    by: threepio rerun.
+    What was running when the process or a worker died, or when the run was stopped, is listed first. They are run again,
+    together with what failed, by: threepio rerun.
     """
     with open_source() as source:
         run_id = source.find(run)
@@ -51,7 +51,7 @@ def never_ran(
         if not found.is_whole:
             say("  its collection was not over: how many more there are is not known")
         for number, nodeid in enumerate(nodeids if show_all else nodeids[:SHOWN]):
-            say(one_line(f"  {nodeid}" + (" (was running when it died)" if number < len(suspects) else "")))
+            say(one_line(f"  {nodeid}" + (" (was running when it ended)" if number < len(suspects) else "")))
         if len(nodeids) > SHOWN and not show_all:
             say(f"  and {len(nodeids) - SHOWN} more: threepio never-ran {run_id} --all")
     if nodeids or not found.is_whole:

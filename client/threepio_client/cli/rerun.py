@@ -31,6 +31,8 @@ def rerun(
     Uses the command, the arguments and the directory of that run, and says at the end what `threepio run` says. With
     nothing to run again the exit code is 0.
     """
+    if run.startswith("-"):  # `threepio rerun -- -x`: no run, and an option of pytest
+        run, more = "latest", [run, *(more or [])]
     with open_source() as source:
         run_id = source.find(run)
         found = source.archive.selection(run_id)

@@ -51,6 +51,8 @@ def words_of(found: answers.WithoutOutcome, view: dict[str, Any]) -> str:
         return "collected, was not to run" if view["verdict"]["kind"] == "collect-only" else "collected, never ran"
     death = next((one for one in view["worker_deaths"] if one["worker"] == worker), None)
     who = f"worker {worker}" if death is not None else "the process"
+    if death is None and view["death"] is None and view["verdict"]["kind"] in {"user", "exit"}:
+        return f"in flight in {found['phase'] or 'an unknown phase'} when the run was stopped"
     end = death or view["death"] or {"exit_code": None, "signal": None, "out_of_memory": False}
     manner = manner_of_death(end["exit_code"], end["signal"], end["out_of_memory"])
     return f"in flight in {found['phase'] or 'an unknown phase'} when {who} {manner}"
