@@ -81,6 +81,30 @@ class InFlight:
             self._page.set("", Phase.SESSION_END, clock.wall(), is_test=False, worker=self._worker)
 
 
+class Phases:
+    """Phases of tests whose reports all come when the test is over: pytest-rerunfailures does it so.
+
+    Its setup begins at pytest_runtest_logstart, for every attempt.
+    """
+
+    def __init__(self, page: NowPage) -> None:
+        self._page = page
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_call(self) -> None:
+        self._page.set_phase(Phase.CALL, clock.wall())
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_teardown(self) -> None:
+        self._page.set_phase(Phase.TEARDOWN, clock.wall())
+
+
+def follow_phases(config: pytest.Config, page: NowPage) -> None:
+    """Have the page follow the phases of each test where reports do not tell them in time."""
+    if config.pluginmanager.hasplugin("rerunfailures"):
+        config.pluginmanager.register(Phases(page), "threepio-phases")
+
+
 class SessionEnd:
     """The first of the session's last hooks, which the reporter itself needs to be the last of."""
 
@@ -105,3 +129,4 @@ def register_in_worker(config: pytest.Config, worker_input: dict[str, Any], sett
     except OSError:
         return  # the controller says that the page cannot be used; a worker has nobody to tell
     config.pluginmanager.register(InFlight(page, str(worker_input["workerid"])), "threepio-in-flight")
+    follow_phases(config, page)

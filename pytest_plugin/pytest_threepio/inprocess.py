@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from pytest_threepio import payloads
-from pytest_threepio.inflight import InFlight, SessionEnd
+from pytest_threepio.inflight import InFlight, SessionEnd, follow_phases
 from pytest_threepio.reporter import PHASES, SLOW_TEARDOWN_MS, Reporter, guarded
 from threepio_client import clock
 from threepio_client.events import EventType, Phase, split_nodeid
@@ -36,6 +36,8 @@ class InProcess(Reporter):
         self._odd_names: dict[str, tuple[list[str], str]] = {}
         self._now = self._adapter.now
         self._in_flight = None if self._now is None else InFlight(self._now)
+        if self._now is not None:
+            follow_phases(session.config, self._now)
         if self._in_flight is not None:
             session.config.pluginmanager.register(SessionEnd(self._in_flight), "threepio-session-end")
 

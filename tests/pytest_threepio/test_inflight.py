@@ -113,6 +113,21 @@ def test_each_phase_is_named_while_it_lasts(compare: Checker) -> None:
     assert it.in_flight() == []
 
 
+@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["alone", "with a worker"])
+def test_phases_are_named_where_all_reports_come_at_the_end(compare: Checker, workers: tuple[str, ...]) -> None:
+    pytest.importorskip("pytest_rerunfailures")
+    files = {"conftest.py": CONFTEST, SUITE: PHASES}
+    with session(compare, f"reruns{len(workers)}", files, "--reruns", "1", *workers) as it:
+        it.let_go("import", "end")
+        for gate in ("setup", "call", "teardown", "after"):
+            it.wait_at(gate)
+            assert [slot[:2] for slot in it.in_flight()] == [EXPECTED[gate]], gate
+            it.let_go(gate)
+        it.finish()
+
+    assert it.process.returncode == 0, it.output
+
+
 @pytest.mark.parametrize("gate", ["import", "setup", "call", "teardown", "end"])
 def test_a_kill_names_what_was_in_flight(compare: Checker, gate: str) -> None:
     with session(compare, f"killed-{gate}", {"conftest.py": CONFTEST, SUITE: PHASES}) as it:
