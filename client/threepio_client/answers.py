@@ -158,7 +158,8 @@ class Status(TypedDict):
     never_ran: Annotated[int, "tests without an outcome; 0 while the run lives, and if it only collects"]
     counts: Annotated[Counts, "each equals the number in pytest's own last line"]
     in_flight: Annotated[
-        list[InFlight], "what was begun and is not over, one entry a worker; empty once the run is complete"
+        list[InFlight],
+        "what was begun and is not over, one entry a worker; once the run is complete, what it was stopped in",
     ]
     flaky: Annotated[int, "tests that passed only after another attempt"]
     death: Annotated[Death | None, "how the process ended; null while it runs, and if it ended as the runner wanted"]

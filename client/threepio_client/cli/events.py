@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from threepio_client.cli.options import RunReference
-from threepio_client.cli.output import json_text, say
+from threepio_client.cli.output import flush, json_text, say
 from threepio_client.cli.source import open_source
 from threepio_client.runjournal import RunJournal
 from threepio_client.runstate import LIVE_STATES
@@ -41,4 +41,5 @@ def events(
                         say(json_text(step.raw.decode("ascii", "backslashreplace")), whole=True)
                 if not is_live:
                     return
+                flush()
                 time.sleep(POLL_S)

@@ -6,7 +6,8 @@ import json
 import os
 import sys
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Final, TextIO
 
 from threepio_client.errors import NotSaid, ThreepioError
@@ -56,14 +57,29 @@ def say(text: str, *, to_stderr: bool = False, whole: bool = False) -> None:
     _print(shown, stream)
 
 
+def flush() -> None:
+    """Have what was printed written; at the end of a command, so that what cannot be is its error, and not Python's.
+
+    Raises:
+        NotSaid: it cannot be written to stdout.
+    """
+    with _telling():
+        sys.stdout.flush()
+
+
 def _print(text: str, stream: TextIO) -> None:
+    with suppress(OSError) if stream is sys.stderr else _telling():  # of stderr nobody could be told
+        print(text, file=stream)
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
     try:
-        print(text, file=stream, flush=True)
+        yield
     except BrokenPipeError:
         raise
     except OSError as error:
-        if stream is not sys.stderr:  # of which nobody could be told
-            raise NotSaid(f"the answer cannot be written: {error.strerror}") from error
+        raise NotSaid(f"the answer cannot be written: {error.strerror}") from error
 
 
 def one_line(text: str) -> str:

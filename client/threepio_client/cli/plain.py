@@ -27,12 +27,14 @@ def answer(arguments: Sequence[str]) -> int | None:
     words = [word for word in arguments[1:] if word != "--json"]
     if len(words) > 1 or any(word.startswith("-") for word in words):
         return None
-    from threepio_client.cli.output import complain
+    from threepio_client.cli.output import complain, flush
     from threepio_client.cli.status_answer import print_status
 
     try:
-        return 0 if print_status(plain_text(words[0]) if words else "latest", "--json" in arguments) else 1
+        is_good = print_status(plain_text(words[0]) if words else "latest", "--json" in arguments)
+        flush()
     except (ThreepioError, BrokenPipeError) as error:
         return complain("threepio", error)
     except KeyboardInterrupt:
         return INTERRUPTED
+    return 0 if is_good else 1

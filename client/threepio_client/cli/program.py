@@ -10,7 +10,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 import typer
 from typer.core import TyperGroup
 
-from threepio_client.cli.output import complain, inert
+from threepio_client.cli.output import complain, flush, inert
 from threepio_client.errors import ThreepioError
 from threepio_client.line import clip
 
@@ -53,7 +53,10 @@ def guarded(program: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
         @functools.wraps(command)
         def run(*args: P.args, **kwargs: P.kwargs) -> T:
             try:
-                return command(*args, **kwargs)
+                try:
+                    return command(*args, **kwargs)
+                finally:
+                    flush()
             except (ThreepioError, BrokenPipeError) as error:
                 raise typer.Exit(complain(program, error)) from None
 

@@ -19,7 +19,7 @@ from threepio_client import clock, faulttrace, settings
 from threepio_client.autostart import start_daemon
 from threepio_client.cgroup import OomKills
 from threepio_client.cli.live import LOOK_EVERY_S, Following, say_result
-from threepio_client.cli.output import complain, one_line, say
+from threepio_client.cli.output import complain, flush, one_line, say
 from threepio_client.cli.place import load_settings
 from threepio_client.cli.source import PATIENCE_S, Source, open_source
 from threepio_client.cli.text import status_lines
@@ -100,6 +100,7 @@ def run_and_report(command: list[str], cwd: str | None = None) -> None:
         doubt = _report(new, end, state_dir.output(run_id) if output is not None else None, following.said)
         if output is not None:
             say(f"  full output: {state_dir.output(run_id)}")
+        flush()
     except NotSaid as error:
         complain("threepio", error)
         doubt = ""  # the command has ended: its exit code is the answer, whether or not more can be said
