@@ -48,6 +48,7 @@ Each is named with its place, and with what is allowed:
 | a value in the file, or the file itself | said once, and what is valid is used | likewise | does not start, exit code 2 |
 | a key that is not known | said once, with the nearest one that is | likewise | a warning in its log |
 
+Pytest and commands look at the values that they use: those of the daemon they pass over.
 The daemon is strict because what it does not understand could be how long runs are to be kept. A key that is not known may
 be one of a newer version, which shares the file. The file is not used at all if it is no TOML, no ordinary file, larger than
 64 KiB, of another user than you or root, or if anybody may write to it.

@@ -105,6 +105,7 @@ class RunState:
         counts: see `COUNTS`.
         stats: payload of the last adapterStats.
         complete: payload of runComplete, None before it.
+        bad_at_end: failures and errors that were counted before it: what comes later changes no outcome.
         holes: events whose line nobody can read, by the gaps in `seq`.
         bad_lines: lines of the journal that nobody can read.
         conflicts: lines that came with the seq of another line and other content.
@@ -131,6 +132,7 @@ class RunState:
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
     stats: Payload = field(default_factory=dict)
     complete: Payload | None = None
+    bad_at_end: int = 0
     holes: int = 0
     bad_lines: int = 0
     conflicts: int = 0
@@ -194,6 +196,7 @@ class RunState:
             self._fold_worker(event.type, payload)
         elif event.type == EventType.RUN_COMPLETE:
             self.complete = payload
+            self.bad_at_end = self._bad
             self.workers = {}
             self._fold_stats(payload.get("stats"))
             self.counts["deselected"] = _number(payload.get("deselected", self.counts["deselected"]))
@@ -332,15 +335,14 @@ class RunState:
             text = "; ".join([*parts, *damage])
             kind = "unfinished" if self.never_ran else "damaged"
             return Verdict(state=State.INCOMPLETE, kind=kind, text=f"ended with exit code {code}, but {text}")
-        bad = self.counts["failed"] + self.counts["errors"] + self.counts["subtests_failed"]
-        if code == 0 and bad:  # a plugin or a conftest.py may say 0 whatever happened
+        if code == 0 and self.bad_at_end:  # a plugin or a conftest.py may say 0 whatever happened
             text = "tests failed, though the runner ended with exit code 0"
             return Verdict(state=State.FAILED, kind="tests-failed", text=text)
         if code == 0:
             return Verdict(state=State.PASSED, kind="passed", text="passed")
         if code == 2:
             return Verdict(state=State.INTERRUPTED, kind="user", text="stopped: the runner says interrupted")
-        if code == 1 and not bad:
+        if code == 1 and not self._bad:
             text = "the runner ended with exit code 1, though no test failed"
             return Verdict(state=State.FAILED, kind="error", text="; ".join([text, *damage]))
         kind, text = (
@@ -362,6 +364,10 @@ class RunState:
         if not self.start:
             text = "the process is gone, and was so before its first event"
         return Verdict(state=State.CRASHED, kind="gone", text=text)
+
+    @property
+    def _bad(self) -> int:
+        return self.counts["failed"] + self.counts["errors"] + self.counts["subtests_failed"]
 
     def _died(self) -> str:
         """Return how many workers died: the runner goes on without them, and may end as if nothing was."""

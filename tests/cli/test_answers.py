@@ -319,7 +319,7 @@ def test_a_test_that_needed_another_attempt_is_flaky(told: Place, call: Call) ->
 
     assert answer["runs"] == 2
     assert answer["tests"] == [{"nodeid": FIXED, "needed_attempts": 1, "changed_at_one_commit": False}]
-    assert f"  {FIXED}: passed after another attempt in 1 runs" in call(told, "flaky", "--runs", "1").stdout
+    assert f"  {FIXED}: passed after another attempt in 1 run" in call(told, "flaky", "--runs", "1").stdout
 
 
 # events

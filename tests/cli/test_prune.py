@@ -31,13 +31,13 @@ def known(place: Place, call: Call) -> set[str]:
 
 def test_only_what_was_asked_for_is_removed(three: Place, call: Call) -> None:
     said = call(three, "prune", "run1", "--dry-run")
-    assert said.stdout == "would remove 1 runs: run1\n"
+    assert said.stdout == "would remove 1 run: run1\n"
     assert known(three, call) == {"run0", "run1", "run2", "live"}
 
     done = call(three, "prune", "run1")
 
     assert done.exit_code == 0
-    assert done.stdout.startswith("removed 1 runs in ")
+    assert done.stdout.startswith("removed 1 run in ")
     assert known(three, call) == {"run0", "run2", "live"}
     assert not three.state_dir.journal("run1").exists()
     assert call(three, "status", "run1").exit_code == 4

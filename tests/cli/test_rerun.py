@@ -75,7 +75,7 @@ def test_what_a_worker_died_in_has_run_if_it_has_an_outcome(place: Place, call: 
     assert (listed.exit_code, listed.stdout) == (
         (0, "run died: every collected test has run\n")
         if has_outcome
-        else (1, f"run died: 1 tests never ran\n  {names[0]} (was running when it ended)\n")
+        else (1, f"run died: 1 test never ran\n  {names[0]} (was running when it ended)\n")
     )
 
 
@@ -182,7 +182,7 @@ def test_a_run_that_is_not_over_is_not_run_again(place: Place) -> None:
 
     assert (done.returncode, done.stdout) == (1, "")
     assert "the run live is not over yet" in done.stderr
-    assert "run live: 1 tests have no outcome yet" in listed.stdout
+    assert "run live: 1 test without an outcome yet" in listed.stdout
 
 
 def test_a_run_of_another_adapter_says_how_to_do_it_by_hand(place: Place) -> None:

@@ -257,7 +257,7 @@ def test_it_goes_when_its_run_does(served: Place) -> None:
 
     assert os.listdir(served.path / BESIDE / "runs") == ["one"]
     assert os.listdir(served.state_dir.reports) == ["one.written"]
-    assert not os.path.lexists(served.path / BESIDE / "latest")
+    assert os.readlink(served.path / BESIDE / "latest") == "runs/one"
 
 
 def test_runs_of_before_the_start_are_told_and_the_newest_is_the_latest(place: Place) -> None:

@@ -11,6 +11,7 @@ from threepio_client import answers
 from threepio_client.cli.options import AsJson
 from threepio_client.cli.output import one_line, say, say_json
 from threepio_client.cli.source import open_source
+from threepio_client.cli.text import number_of
 from threepio_client.events import BAD, Status
 from threepio_client.results import odd_tests, outcomes, results
 from threepio_client.views import VIEW_VERSION
@@ -60,9 +61,10 @@ def flaky(
         answer: answers.Flaky = {"schema_version": VIEW_VERSION, "runs": looked, "tests": rows}
         say_json(answer)
         return
-    say(f"{len(found)} flaky tests in {looked} runs" if found else f"no flaky test in {looked} runs")
+    many = number_of(len(found), "flaky test") if found else "no flaky test"
+    say(f"{many} in {number_of(looked, 'run')}")
     for nodeid in found if show_all else found[:SHOWN]:
-        why = [f"passed after another attempt in {attempts[nodeid]} runs"] if attempts[nodeid] else []
+        why = [f"passed after another attempt in {number_of(attempts[nodeid], 'run')}"] if attempts[nodeid] else []
         why += ["passed and failed at one commit"] if nodeid in changing else []
         say(one_line(f"  {nodeid}: {', '.join(why)}"))
     if len(found) > SHOWN and not show_all:

@@ -10,6 +10,7 @@ from threepio_client import answers
 from threepio_client.cli.options import AsJson, RunReference
 from threepio_client.cli.output import one_line, say, say_json
 from threepio_client.cli.source import open_source
+from threepio_client.cli.text import number_of
 from threepio_client.views import VIEW_VERSION
 
 EXAMPLE = "Example: threepio never-ran latest --all"
@@ -41,13 +42,13 @@ def never_ran(
         }
         say_json(answer)
     else:
-        verb = "have no outcome yet" if found.is_alive else "never ran"
+        verb = "without an outcome yet" if found.is_alive else "never ran"
         none = (
             "it only collected, nothing was to run"
             if found.start.get("collectOnly")
             else "every collected test has run"
         )
-        say(f"run {run_id}: {len(nodeids)} tests {verb}" if nodeids else f"run {run_id}: {none}")
+        say(f"run {run_id}: {number_of(len(nodeids), 'test')} {verb}" if nodeids else f"run {run_id}: {none}")
         if not found.is_whole:
             say("  its collection was not over: how many more there are is not known")
         for number, nodeid in enumerate(nodeids if show_all else nodeids[:SHOWN]):

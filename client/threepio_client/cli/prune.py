@@ -13,7 +13,7 @@ from threepio_client.cli.options import AsJson, length_of_time
 from threepio_client.cli.output import say, say_json
 from threepio_client.cli.place import load_settings
 from threepio_client.cli.source import open_source
-from threepio_client.cli.text import duration
+from threepio_client.cli.text import duration, number_of
 from threepio_client.errors import ThreepioError
 from threepio_client.line import plain_text
 from threepio_client.query import QueryClient
@@ -78,6 +78,6 @@ def prune(
         return
     names = ", ".join(row["run_id"] for row in found[:10]) + (f" and {len(found) - 10} more" if len(found) > 10 else "")
     if dry_run:
-        say(f"would remove {len(found)} runs: {names}")
+        say(f"would remove {number_of(len(found), 'run')}: {names}")
     else:
-        say(f"removed {len(found)} runs in {duration(time.monotonic() - began)}: {names}")
+        say(f"removed {number_of(len(found), 'run')} in {duration(time.monotonic() - began)}: {names}")

@@ -51,9 +51,9 @@ def status_lines(view: dict[str, Any]) -> list[str]:
         lines.append(f"  and {len(slots) - IN_FLIGHT_SHOWN} more in flight")
     lines += _death_lines(view)
     if view["never_ran"]:
-        lines.append(f"  never ran: {_tests(view['never_ran'])}, see them: threepio never-ran {run_id}")
+        lines.append(f"  never ran: {number_of(view['never_ran'], 'test')}, see them: threepio never-ran {run_id}")
     if view["flaky"]:
-        lines.append(f"  flaky: {_tests(view['flaky'])} passed only after another attempt")
+        lines.append(f"  flaky: {number_of(view['flaky'], 'test')} passed only after another attempt")
     if view["git"].get("changed_during_run"):
         lines.append("  the checkout was changed during the run")
     events = view["events"]
@@ -90,8 +90,9 @@ def _death_lines(view: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _tests(count: int) -> str:
-    return "1 test" if count == 1 else f"{count} tests"
+def number_of(count: int, thing: str) -> str:
+    """Return `1 test`, `2 tests`."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def failure_lines(failures: list[dict[str, Any]], shown: int) -> list[str]:
