@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from tests.place import wait_until
+
 QUIET: Final = (
     "--disable-gpu",
     "--disable-quic",
@@ -83,7 +85,12 @@ def started(chromium: str) -> Iterator[Browser]:
             browser.close()
 
 
+def wait_for(tab: Tab, condition: str) -> None:
+    """Wait until a JavaScript expression is true: asked from here, because a page that allows no eval cannot ask itself."""
+    wait_until(lambda: tab.evaluate(condition), PATIENCE_MS / 1000)
+
+
 def open_page(tab: Tab, path: Path, address: str = "") -> None:
     """Open a page and return when it can be used."""
     tab.goto(f"{path.as_uri()}{address}")
-    tab.wait_for_function(READY)
+    wait_for(tab, READY)
