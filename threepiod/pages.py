@@ -460,7 +460,7 @@ class Pages:
     def _write_pages(self, due: list[tuple[str, int, str]], until: float, *, is_over: bool) -> None:
         """Write the pages of groups: of the first one, and of more as long as they are small and there is time.
 
-        What is done for one page is done for all of them before the next thing is: it takes a sixth less time than page by
+        What is done for one page is done for all of them before the next thing is: it takes a tenth less time than page by
         page, because the code of each is in the caches then.
 
         Args:

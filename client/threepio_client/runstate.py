@@ -319,11 +319,9 @@ class RunState:
             return Verdict(state=State.FAILED, kind=kind, text=f"the runner broke: {why}{rest}")
         if kind == "collection":
             return Verdict(state=State.FAILED, kind=kind, text=f"stopped: {why}{rest}")
-        if at_work := self.left_in_flight:
-            where = place_of_death(at_work)
-            rest = f"; {self.never_ran} of {self.collected} tests have no outcome" if self.never_ran else ""
-            return Verdict(state=State.INTERRUPTED, kind=kind, text=f"stopped: {why},{where}{rest}")
         if kind in {"user", "exit"} or (kind and self.never_ran):
+            if at_work := self.left_in_flight:
+                why, rest = f"{why},{place_of_death(at_work)}", self._without_outcome()
             return Verdict(state=State.INTERRUPTED, kind=kind, text=f"stopped: {why}{rest}")
         damage = self._damage()
         if code == 0 and self.start.get("collectOnly") and not damage:
@@ -351,7 +349,7 @@ class RunState:
         return Verdict(state=State.FAILED, kind=kind, text="; ".join([text, *damage]))
 
     def _verdict_of_death(self) -> Verdict:
-        rest = f"; {self.never_ran} of {self.collected} tests have no outcome" if self.never_ran else ""
+        rest = self._without_outcome()
         where = place_of_death(self.in_flight)
         if self.exit_signal in _STOP_SIGNALS and not self.out_of_memory:
             text = f"ended by {signal_name(self.exit_signal)}{where}{rest}"
@@ -368,6 +366,9 @@ class RunState:
     @property
     def _bad(self) -> int:
         return self.counts["failed"] + self.counts["errors"] + self.counts["subtests_failed"]
+
+    def _without_outcome(self) -> str:
+        return f"; {self.never_ran} of {self.collected} tests have no outcome" if self.never_ran else ""
 
     def _died(self) -> str:
         """Return how many workers died: the runner goes on without them, and may end as if nothing was."""
