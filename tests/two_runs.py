@@ -30,6 +30,7 @@ def write_run(
     argv: list[str] | None = None,
     collected: list[str] | None = None,
     broken: dict[str, str] | None = None,
+    collect_only: bool = False,
 ) -> None:
     """Write the journal of a complete run, the `number`th, whose tests had these results.
 
@@ -41,11 +42,12 @@ def write_run(
         argv: pytest's arguments.
         collected: what it collected, where that is more than what has results.
         broken: files that it could not collect, with the message of the error.
+        collect_only: whether no test was to run.
     """
     names = collected or list(dict.fromkeys(name for name, _, _ in results))
     start = decode(run_lines(run_id, 0, exit_code=None)[0].rstrip()).payload
     lines = [
-        event(1, EventType.RUN_START, {**start, "argv": argv or []}),
+        event(1, EventType.RUN_START, {**start, "argv": argv or [], "collectOnly": collect_only}),
         event(2, EventType.TESTS_COLLECTED, {"nodeids": names}),
         event(3, EventType.COLLECTION_FINISH, {"collected": len(names), "deselected": 0}),
     ]

@@ -349,7 +349,7 @@ class Diff(TypedDict):
         list[str], "there before, and now without an outcome (yet), though collected or in a file that could not be"
     ]
     gone: Annotated[list[str], "there before, and not collected now"]
-    left_out: Annotated[list[str], "there before, and not asked for now: other arguments of pytest, or a rerun"]
+    left_out: Annotated[list[str], "there before, and not asked for now: other arguments, a rerun, or only collected"]
     slower: Annotated[list[Slower], "at least twice as long, and 0.1 s more"]
 
 

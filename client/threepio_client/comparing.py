@@ -39,7 +39,7 @@ class Difference(NamedTuple):
         new: fine now, and not there before.
         never_ran: there before, and now collected without an outcome, or in a file that could not be collected.
         gone: there before, and not collected now.
-        left_out: there before, and not among what was asked for now: another selection of tests, or a rerun.
+        left_out: there before, and not among what was asked for now: other arguments, a rerun, or only collected.
         slower: much slower, with milliseconds before and now.
     """
 
@@ -99,6 +99,8 @@ def _tell_apart(
     for nodeid in missing:
         if nodeid in was and nodeid in files:
             found.fixed.append(nodeid)  # a file that could not be collected
+        elif later.start.get("collectOnly"):
+            found.left_out.append(nodeid)
         elif nodeid in names or _is_below(_file_of(nodeid), now):
             found.never_ran.append(nodeid)
         elif is_all or (is_all_of_files and _file_of(nodeid) in files):

@@ -54,7 +54,7 @@ def test_a_part_of_a_name_is_enough_where_only_one_test_has_it(told: Place, call
     assert "attempt 2" in fine.stdout
     assert (several.exit_code, none.exit_code) == (4, 4)
     assert f"  {NEW}\n  {NEW_BAD}" in several.stderr
-    assert "no outcome of a test named nothing" in none.stderr
+    assert "run two has no test with nothing in its node id" in none.stderr
 
 
 def test_the_history_of_a_test_does_not_hold_the_run_itself(told: Place, call: Call) -> None:
@@ -253,6 +253,16 @@ def test_a_test_that_was_collected_and_has_no_outcome_never_ran(place: Place, ca
     assert result.stdout == "run died against run all: 1 never ran\nnever ran:\n  a.py::test_y\n"
 
 
+def test_what_only_collects_leaves_all_tests_out(place: Place, call: Call) -> None:
+    names = ["a.py::test_x", "a.py::test_y"]
+    write_run(place, "all", 1, [(name, "PASS", {}) for name in names])
+    write_run(place, "names", 2, [], collected=names, collect_only=True)
+
+    result = call(place, "diff")
+
+    assert (result.exit_code, result.stdout) == (0, "run names against run all: 2 not asked for this time\n")
+
+
 def test_no_difference_is_exit_code_0(told: Place, call: Call) -> None:
     result = call(told, "diff", "two", "two")
 
@@ -286,6 +296,16 @@ def test_the_history_of_a_test(told: Place, call: Call) -> None:
     assert text[1].endswith("run two, attempt 2")
     assert [(row["run_id"], row["status"], row["attempts"]) for row in answer["runs"]] == [("two", "PASS", 2)]
     assert call(told, "history", "t.py::nothing").exit_code == 4
+
+
+def test_a_part_of_a_name_has_the_history_of_the_only_test_that_has_it(told: Place, call: Call) -> None:
+    fine, several, none = (call(told, "history", part) for part in ("fixed", "new", "nothing"))
+    whole = call(told, "history", FIXED)
+
+    assert (fine.exit_code, fine.stdout) == (0, whole.stdout)
+    assert (several.exit_code, none.exit_code) == (4, 4)
+    assert f"  {NEW}\n  {NEW_BAD}" in several.stderr
+    assert "the newest 2 runs have no test with nothing in its node id" in none.stderr
 
 
 def test_the_history_of_a_test_without_any_outcome(told: Place, call: Call) -> None:

@@ -44,7 +44,9 @@ def test_a_limit_that_is_no_time_is_a_usage_error(place: Place, call: Call, long
 
 def test_a_run_that_is_not_there(place: Place, call: Call) -> None:
     assert call(place, "wait").exit_code == 4
-    assert call(place, "wait", "later", "--max", "0.1s").exit_code == 4
+    later = call(place, "wait", "later", "--max", "0.5s")
+    told = [line for line in later.stderr.splitlines() if "waiting for its beginning" in line]
+    assert (later.exit_code, told) == (4, ["threepio: no run later is known yet: waiting for its beginning"])
 
 
 @pytest.mark.parametrize("has_daemon", [True, False])

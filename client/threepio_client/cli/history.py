@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from threepio_client import answers
 from threepio_client.archive import Archive
+from threepio_client.cli.finding import find_test
 from threepio_client.cli.options import AsJson, NodeId
 from threepio_client.cli.output import one_line, say, say_json
 from threepio_client.cli.source import open_source
 from threepio_client.cli.text import clock_time
 from threepio_client.cli.without_outcome import without_outcome, words_of
-from threepio_client.errors import NoSuchTest
 from threepio_client.events import BAD
 from threepio_client.results import history_of
 from threepio_client.views import VIEW_VERSION
@@ -31,14 +31,18 @@ def history(
 ) -> None:
     """List the outcomes of a test in the newest runs that have one, the latest first.
 
-    Of a test without any outcome it says what became of it in the newest five runs. Exit code 4 if these do not know it
-    either.
+    NODEID may be a part of a node id, if only one test of the newest five runs has it. Of a test without any outcome it
+    says what became of it in these. Exit code 4 if they do not know it either.
     """
     with open_source() as source:
-        found = history_of(source.archive, nodeid, limit)
-        known = _without_outcome(source.archive, nodeid, limit) if not found else []
-    if not found and not known:
-        raise NoSuchTest(f"no run has an outcome of {nodeid}: give its whole node id, as threepio failures shows it")
+        archive = source.archive
+        found = history_of(archive, nodeid, limit)
+        known: list[tuple[answers.WithoutOutcomeIn, str]] = []
+        if not found:
+            views = [archive.view(run_id) for run_id in archive.run_ids()[: min(limit, LOOKED_AT)]]
+            nodeid = find_test(archive, nodeid, views)
+            found = history_of(archive, nodeid, limit)
+            known = _without_outcome(archive, nodeid, views) if not found else []
     rows: list[answers.HistoryRow] = [
         {
             "run_id": entry.run_id,
@@ -73,12 +77,13 @@ def history(
         say(one_line(f"  {row['status']:5} {row['duration_s']:8.3f} s  {when}  run {row['run_id']}{commit}{attempts}"))
 
 
-def _without_outcome(archive: Archive, nodeid: str, limit: int) -> list[tuple[answers.WithoutOutcomeIn, str]]:
-    """Return what the newest runs know of a test that has no outcome, also in words; the latest first."""
+def _without_outcome(
+    archive: Archive, nodeid: str, views: list[dict[str, Any]]
+) -> list[tuple[answers.WithoutOutcomeIn, str]]:
+    """Return what runs know of a test that has no outcome, also in words."""
     found: list[tuple[answers.WithoutOutcomeIn, str]] = []
-    for run_id in archive.run_ids()[: min(limit, LOOKED_AT)]:
-        view = archive.view(run_id)
+    for view in views:
         one = without_outcome(archive, view, nodeid)
         if one is not None:
-            found.append(({**one, "run_id": run_id, "started": view["started"]}, words_of(one, view)))
+            found.append(({**one, "run_id": view["run_id"], "started": view["started"]}, words_of(one, view)))
     return found

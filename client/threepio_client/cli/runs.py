@@ -36,12 +36,13 @@ def runs(
     with open_source() as source:
         rows = [
             row
-            for row in source.runs(MOST if top or branch or state else limit)
+            for row in source.runs(MOST if top or branch or state else limit + 1)
             if (not top or Path(row["rootdir"]).is_relative_to(top))
             and branch in ("", row["branch"])
             and state in (None, row["state"])
-        ][:limit]
+        ]
         is_empty = not rows and not source.runs(1)
+    rows, has_more = rows[:limit], len(rows) > limit
     if as_json:
         answer: answers.Runs = {"schema_version": VIEW_VERSION, "runs": cast(list[answers.RunRow], rows)}
         say_json(answer)
@@ -56,3 +57,5 @@ def runs(
             f"{counts_text(row['counts'])}  {row['rootdir']}" + (f" ({row['branch']})" if row["branch"] else "")
         )
         say(one_line(line))
+    if has_more:
+        say(f"there are more: --limit shows over {limit}", to_stderr=True)

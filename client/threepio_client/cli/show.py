@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import Any, cast
 
 import typer
 
 from threepio_client import answers
+from threepio_client.cli.finding import find_test
 from threepio_client.cli.options import AsJson, NodeId, RunReference
 from threepio_client.cli.output import one_line, say, say_json
-from threepio_client.cli.source import Source, open_source
-from threepio_client.cli.without_outcome import is_cut, without_outcome, words_of
-from threepio_client.errors import NoSuchTest
+from threepio_client.cli.source import open_source
+from threepio_client.cli.without_outcome import without_outcome, words_of
 from threepio_client.events import BAD, Phase
 from threepio_client.results import (
     Details,
     Entry,
     Result,
-    collected,
     history_of,
     not_collected,
     outcomes,
@@ -28,7 +26,6 @@ from threepio_client.views import VIEW_VERSION
 
 EXAMPLE = "Example: threepio show tests/test_shop.py::test_order latest"
 HISTORY_SHOWN = 10
-NAMES_SHOWN = 10
 INDENT = "    "
 """Before every line of a text of several lines: these are whole."""
 
@@ -47,7 +44,7 @@ def show(nodeid: NodeId, run: RunReference = "latest", as_json: AsJson = False) 
         found = list(results(source.archive, run_id, nodeid, details=Details.ALL))
         if not found:
             view = source.archive.view(run_id)
-            nodeid = _find(source, view, nodeid)
+            nodeid = find_test(source.archive, nodeid, [view])
             found = list(results(source.archive, run_id, nodeid, details=Details.ALL))
         if not found:
             found = [result for result in not_collected(source.archive, run_id) if result.nodeid == nodeid]
@@ -77,28 +74,6 @@ def show(nodeid: NodeId, run: RunReference = "latest", as_json: AsJson = False) 
         say(_history_line(earlier))
     if outcome is not None and outcome.status in BAD:
         raise typer.Exit(1)
-
-
-def _find(source: Source, view: dict[str, Any], part: str) -> str:
-    """Return the node id itself if the run, of which `view` is the status answer, has it, or the only one with this part."""
-    run_id = view["run_id"]
-    some = chain(
-        (result.nodeid for result in results(source.archive, run_id)),
-        (result.nodeid for result in not_collected(source.archive, run_id)),
-        collected(source.archive, run_id),
-        (str(slot["nodeid"]) for slot in view["in_flight"] if slot["nodeid"] and not is_cut(slot)),
-    )
-    names = list(dict.fromkeys(name for name in some if part in name))
-    if part in names:
-        return part
-    if not names:
-        raise NoSuchTest(f"run {run_id} has no outcome of a test named {part}")
-    if len(names) > 1:
-        error = NoSuchTest(f"{len(names)} tests of run {run_id} have {part} in their node id:")
-        more = [f"  and {len(names) - NAMES_SHOWN} more"] if len(names) > NAMES_SHOWN else []
-        error.lines = (*(f"  {name}" for name in names[:NAMES_SHOWN]), *more)
-        raise error
-    return names[0]
 
 
 def _row(result: Result) -> answers.ShownResult:

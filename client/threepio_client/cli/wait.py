@@ -41,7 +41,7 @@ def wait(
 
     A run that has not begun yet is waited for, too, where RUN is an id. Without RUN it is the latest one at the moment.
     """
-    deadline, asked = time.monotonic() + longest, run
+    deadline, asked, is_told = time.monotonic() + longest, run, False
     with open_source() as source:
         while True:
             view: dict[str, Any] | None
@@ -50,7 +50,9 @@ def wait(
             except NoSuchRun:
                 if run == "latest" or time.monotonic() >= deadline:
                     raise
-                view = None
+                if not is_told:
+                    say(f"threepio: no run {run} is known yet: waiting for its beginning", to_stderr=True)
+                view, is_told = None, True
             if view is not None:
                 run = view["run_id"]  # a run that begins meanwhile is another one
             if view is not None and (
