@@ -74,7 +74,10 @@ class Admission:
 
     @contextmanager
     def stranger(self) -> Iterator[trio.CancelScope]:
-        """Give a connection its time to say HELLO; the scope is cancelled when that is over or others need its place."""
+        """Give a connection the scope in which to say HELLO, cancelled when its time is over or others need its place.
+
+        The scope is entered by the caller: what ends within a generator's context manager stays until garbage collection.
+        """
         scope = trio.CancelScope(deadline=trio.current_time() + HELLO_TIMEOUT_S)
         if len(self._strangers) >= self._limits.strangers:
             oldest = next(iter(self._strangers))
@@ -82,8 +85,7 @@ class Admission:
             oldest.cancel()
         self._strangers[scope] = None
         try:
-            with scope:
-                yield scope
+            yield scope
         finally:
             self._strangers.pop(scope, None)
             self._busy_at = clock.monotonic()

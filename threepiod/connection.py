@@ -148,7 +148,7 @@ class ClientConnection:
             log.warning("refused a connection of uid %d", uid)
             return
         try:
-            with self._admission.stranger() as scope:
+            with self._admission.stranger() as scope, scope:
                 hello = await self._next()
             if scope.cancelled_caught or hello is None:
                 return

@@ -67,7 +67,7 @@ _TABLE_NAMES: Final = ("pages", "causes", "never_ran", "broken")
 
 _STORED: Final = """
     SELECT t.nodeid, r.seq, r.status, r.phase, r.started, r.duration, r.worker, r.crc, r.details
-    FROM tests t CROSS JOIN results r ON r.run = ?1 AND r.test = t.id
+    FROM tests t CROSS JOIN results r ON r.run = :run AND r.test = t.id
     WHERE t.nodeid {} ORDER BY t.nodeid, r.seq"""
 _DUE: Final = "SELECT name, kept, counts FROM pages INDEXED BY due_pages WHERE run = ? AND due LIMIT ?"
 _OLDEST: Final = (
@@ -394,10 +394,10 @@ class Pages:
                 "SELECT f.name FROM (SELECT CAST(CASE at WHEN 0 THEN blob ELSE substr(blob, 1, at - 1) END AS TEXT) "
                 "AS name, count(*) AS n FROM (SELECT CAST(t.nodeid AS BLOB) AS blob, "
                 "instr(CAST(t.nodeid AS BLOB), CAST('::' AS BLOB)) AS at "
-                "FROM results r JOIN tests t ON t.id = r.test WHERE r.run = ?1) GROUP BY 1) f "
-                "LEFT JOIN pages p ON p.run = ?1 AND p.name = f.name WHERE f.n IS NOT p.results"
+                "FROM results r JOIN tests t ON t.id = r.test WHERE r.run = :run) GROUP BY 1) f "
+                "LEFT JOIN pages p ON p.run = :run AND p.name = f.name WHERE f.n IS NOT p.results"
             )
-            for (name,) in self._store.execute(query, (self._key,)).fetchall():
+            for (name,) in self._store.execute(query, {"run": self._key}).fetchall():
                 self._mark(name, is_due=True)
 
     # What has no outcome
@@ -433,10 +433,10 @@ class Pages:
                 [(self._key, nodeid.partition("::")[0], nodeid) for nodeid in nodeids],
             )
         self._store.execute(
-            "DELETE FROM never_ran WHERE run = ?1 AND EXISTS "
-            "(SELECT 1 FROM tests t JOIN results r ON r.run = ?1 AND r.test = t.id WHERE t.nodeid = never_ran.nodeid "
+            "DELETE FROM never_ran WHERE run = :run AND EXISTS "
+            "(SELECT 1 FROM tests t JOIN results r ON r.run = :run AND r.test = t.id WHERE t.nodeid = never_ran.nodeid "
             f"AND (r.status IN {_STATUSES} OR r.details LIKE '%\"countedAs\"%'))",
-            (self._key,),
+            {"run": self._key},
         )
 
     def _whole_name(self, nodeid: str) -> str | None:
@@ -445,10 +445,15 @@ class Pages:
             return nodeid
         # The highest character is in no name that is text.
         rows = self._store.execute(
-            "SELECT nodeid FROM never_ran WHERE run = ?1 AND name = ?2 AND nodeid >= ?3 AND nodeid < ?4 UNION "
-            "SELECT t.nodeid FROM tests t JOIN results r ON r.run = ?1 AND r.test = t.id "
-            "WHERE t.nodeid >= ?3 AND t.nodeid < ?4 ORDER BY 1 LIMIT 2",
-            (self._key, nodeid.partition("::")[0], nodeid, nodeid + "\U0010ffff"),
+            "SELECT nodeid FROM never_ran WHERE run = :run AND name = :name AND nodeid >= :first AND nodeid < :end UNION "
+            "SELECT t.nodeid FROM tests t JOIN results r ON r.run = :run AND r.test = t.id "
+            "WHERE t.nodeid >= :first AND t.nodeid < :end ORDER BY 1 LIMIT 2",
+            {
+                "run": self._key,
+                "name": nodeid.partition("::")[0],
+                "first": nodeid,
+                "end": nodeid + "\U0010ffff",
+            },
         ).fetchall()
         found = [name for (name,) in rows]
         if nodeid in found or not found:
@@ -523,10 +528,9 @@ class Pages:
         elif kept is not None:
             rows = map(self._whole, sorted([*kept.passed, *kept.results]))
         else:
-            alone = self._store.execute(_STORED.format("= ?2"), (self._key, name)).fetchall()
-            below = self._store.execute(
-                _STORED.format(">= ?2 AND t.nodeid < ?3"), (self._key, f"{name}::", f"{name}:;")
-            )
+            ends = {"run": self._key, "name": name, "first": f"{name}::", "end": f"{name}:;"}
+            alone = self._store.execute(_STORED.format("= :name"), ends).fetchall()
+            below = self._store.execute(_STORED.format(">= :first AND t.nodeid < :end"), ends)
             rows = chain(alone, below)
         if self._has_broken and (broken := self._broken(name)):
             rows = merge(rows, broken)

@@ -79,7 +79,7 @@ _FIND_TESTS: Final = _statements("SELECT nodeid, id FROM tests WHERE nodeid IN (
 _INSERT_TESTS: Final = _statements("INSERT INTO tests (id, nodeid) VALUES ", "(?,?)")
 _INSERT_PASSED: Final = _statements(
     "INSERT INTO results (run, test, seq, status, phase, started, duration, worker, crc) VALUES ",
-    f"(?1,?,?,'{Status.PASS}','{Phase.CALL}',?,?,?,?)",
+    f"(?,?,?,'{Status.PASS}','{Phase.CALL}',?,?,?,?)",
 )
 
 
@@ -280,9 +280,9 @@ class Store:
         db, key = self._db, batch.key
         ids = self._test_ids(batch.nodeids)
         for rows in _groups(batch.passed):
-            values: list[Any] = [key]
+            values: list[Any] = []
             for nodeid, seq, started, duration, worker, crc in rows:
-                values += (ids[nodeid], seq, started, duration, worker, crc)
+                values += (key, ids[nodeid], seq, started, duration, worker, crc)
             db.execute(_INSERT_PASSED[len(rows)], values)
         if batch.results:
             db.executemany(

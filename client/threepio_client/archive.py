@@ -398,12 +398,15 @@ class Archive:
         if why := foreign(path):
             self.trouble = f"the store {path} is not read, because {why}; this answer comes from the journals alone"
             return None
+        store = None
         try:
             store = sqlite3.connect(
                 f"{path.as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S, check_same_thread=not in_any_thread
             )
             store.execute("SELECT offsets FROM runs LIMIT 1").fetchone()  # also: is it of this version?
         except (sqlite3.Error, UnicodeError) as error:  # the latter: a message that quotes damaged text
+            if store is not None:
+                store.close()
             is_older = str(error).startswith(("no such column", "no such table: runs"))
             why = "is of an older version, threepiod restart mends that" if is_older else f"cannot be read ({error})"
             self.trouble = f"the store {path} {why}; this answer comes from the journals alone"

@@ -267,9 +267,10 @@ class World:
             self._turn()
         if self.daemon is None:
             self.is_frozen = False
-            self.daemon = Daemon(self.settings, _Store(self))
+            store = _Store(self)
+            self.daemon = Daemon(self.settings, store)
             self._scope = trio.CancelScope()
-            self._nursery.start_soon(self._daemon_life, self.daemon, self._scope)
+            self._nursery.start_soon(self._daemon_life, self.daemon, store, self._scope)
 
     def kill_daemon(self) -> None:
         """End the daemon as SIGKILL would: at whatever it waits for."""
@@ -287,7 +288,7 @@ class World:
         self._wires.clear()
         self._backlog.clear()
 
-    async def _daemon_life(self, daemon: Daemon, scope: trio.CancelScope) -> None:
+    async def _daemon_life(self, daemon: Daemon, store: _Store, scope: trio.CancelScope) -> None:
         try:
             with scope:
                 async with trio.open_nursery() as work:
@@ -309,6 +310,7 @@ class World:
                 producer.is_doubtful |= self.disk.has_failed(producer.run_id)
             self.disk.forget(DAEMON)
             self.store_faults.clear()
+            store.close()
             self.daemon = None
 
     def connect(self) -> Wire:
