@@ -31,6 +31,8 @@ def write_run(
     collected: list[str] | None = None,
     broken: dict[str, str] | None = None,
     collect_only: bool = False,
+    rerun_of: str = "",
+    rootdir: str = "/somewhere",
 ) -> None:
     """Write the journal of a complete run, the `number`th, whose tests had these results.
 
@@ -43,11 +45,14 @@ def write_run(
         collected: what it collected, where that is more than what has results.
         broken: files that it could not collect, with the message of the error.
         collect_only: whether no test was to run.
+        rerun_of: the run of which it runs again what failed.
+        rootdir: pytest's.
     """
     names = collected or list(dict.fromkeys(name for name, _, _ in results))
     start = decode(run_lines(run_id, 0, exit_code=None)[0].rstrip()).payload
+    more_of_it = {"argv": argv or [], "collectOnly": collect_only, "rerunOf": rerun_of, "rootdir": rootdir}
     lines = [
-        event(1, EventType.RUN_START, {**start, "argv": argv or [], "collectOnly": collect_only}),
+        event(1, EventType.RUN_START, {**start, **more_of_it}),
         event(2, EventType.TESTS_COLLECTED, {"nodeids": names}),
         event(3, EventType.COLLECTION_FINISH, {"collected": len(names), "deselected": 0}),
     ]

@@ -21,7 +21,12 @@ from threepio_client.results import (
     outcomes,
     results,
 )
+from threepio_client.runstate import RunState
 
+_BY_WHAT_WAS: Final = ("--lf", "--last-failed", "--sw", "--stepwise")
+"""Options of pytest with which the same arguments mean other tests the next time."""
+_SELECTING: Final = (*_BY_WHAT_WAS, "-k", "-m", "--deselect", "::")
+"""Options with which not all tests of a file are run; and a test that is named."""
 SLOWER_FACTOR: Final = 2.0
 SLOWER_MS: Final = 100.0
 """A test is much slower if it takes twice as long and at least that much more: what is shorter is noise."""
@@ -94,8 +99,10 @@ def _tell_apart(
     earlier, later = (archive.run(run_id).state for run_id in (before, after))
     names = frozenset(collected(archive, after))
     files = frozenset(_file_of(nodeid) for nodeid in names)
-    is_all = all(earlier.start.get(key) == later.start.get(key) for key in ("argv", "cwd"))
-    is_all_of_files = not later.counts["deselected"]
+    is_same = all(earlier.start.get(key) == later.start.get(key) for key in ("argv", "cwd", "rerunOf"))
+    is_all = is_same and not later.start.get("rerunOf") and not _has_option(later, _BY_WHAT_WAS)
+    # With workers nobody tells the controller what they deselect.
+    is_all_of_files = not (later.counts["deselected"] or later.start.get("rerunOf") or _has_option(later, _SELECTING))
     for nodeid in missing:
         if nodeid in was and nodeid in files:
             found.fixed.append(nodeid)  # a file that could not be collected
@@ -107,6 +114,12 @@ def _tell_apart(
             found.gone.append(nodeid)
         else:
             found.left_out.append(nodeid)
+
+
+def _has_option(state: RunState, options: tuple[str, ...]) -> bool:
+    argv = state.start.get("argv")
+    given = [str(argument) for argument in argv] if isinstance(argv, list) else []
+    return any(argument.startswith(options) or ("::" in argument and "::" in options) for argument in given)
 
 
 def _file_of(nodeid: str) -> str:

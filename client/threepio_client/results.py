@@ -263,14 +263,28 @@ class Entry(NamedTuple):
     outcome: Outcome
 
 
-def history_of(archive: Archive, nodeid: str, limit: int, without: str = "") -> list[Entry]:
-    """Return the history of a test in the newest runs that have an outcome of it, the latest first; `without` one run."""
+def history_of(archive: Archive, nodeid: str, limit: int, rootdir: object, without: str = "") -> list[Entry]:
+    """Return the history of a test in the newest runs of a rootdir that have an outcome of it, the latest first.
+
+    Args:
+        archive: where the runs are.
+        nodeid: the test's; other projects may have one of this name, too.
+        limit: how many runs at most.
+        rootdir: of the runs; None for that of the newest of them.
+        without: a run that is left out.
+    """
     found: list[Entry] = []
     run_ids = iter([run_id for run_id in archive.run_ids() if run_id != without])
     while (some := list(islice(run_ids, limit))) and len(found) < limit:
         over = _entries_of_runs_over(archive, nodeid, some)
-        entries = [over[run_id] if run_id in over else _entry(archive, nodeid, run_id) for run_id in some]
-        found += [entry for entry in entries if entry is not None]
+        for run_id in some:
+            entry = over[run_id] if run_id in over else _entry(archive, nodeid, run_id)
+            if entry is None:
+                continue
+            its = archive.beginning(run_id).start.get("rootdir")
+            rootdir = its if rootdir is None else rootdir
+            if its == rootdir:
+                found.append(entry)
     return found[:limit]
 
 

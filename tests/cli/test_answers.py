@@ -11,8 +11,21 @@ import pytest
 
 from tests.commands import Call
 from tests.place import Place, wait_until
-from tests.scripted import STARTED, event, gone, living, run_lines, write_journal
-from tests.two_runs import BREAKS, ERROR, FIXED, GONE, NEW, NEW_BAD, OTHER, SLOW, STILL, write_run, write_two_runs
+from tests.scripted import STARTED, case, event, gone, living, run_lines, write_journal
+from tests.two_runs import (
+    BREAKS,
+    ERROR,
+    FIXED,
+    GONE,
+    NEW,
+    NEW_BAD,
+    OTHER,
+    SLOW,
+    STILL,
+    restamped,
+    write_run,
+    write_two_runs,
+)
 from threepio_client.events import EventType, ObservationType, Phase
 from threepio_client.journal import append_observation
 from threepio_client.line import decode
@@ -251,6 +264,64 @@ def test_a_test_that_was_collected_and_has_no_outcome_never_ran(place: Place, ca
 
     assert result.exit_code == 1
     assert result.stdout == "run died against run all: 1 never ran\nnever ran:\n  a.py::test_y\n"
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["a.py::test_x"], ["-k", "test_x", "-n", "2"], ["-ktest_x"], ["-m", "x"], ["--lf"], ["--stepwise"]],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("twice", [True, False])
+def test_what_a_selection_leaves_out_is_not_gone(place: Place, call: Call, argv: list[str], twice: bool) -> None:
+    names = ["a.py::test_x", "a.py::test_y"]
+    write_run(place, "all", 1, [(name, "PASS", {}) for name in names], argv=argv if twice and "--" in argv[0] else [])
+    write_run(place, "some", 2, [(names[0], "PASS", {})], argv=argv)
+
+    result = call(place, "diff")
+
+    assert (result.exit_code, result.stdout) == (0, "run some against run all: 1 not asked for this time\n")
+
+
+def test_a_rerun_leaves_out_and_is_no_measure_for_what_follows(place: Place, call: Call) -> None:
+    names = ["a.py::test_x", "a.py::test_y"]
+    write_run(place, "all", 1, [(names[0], "PASS", {}), (names[1], "FAIL", {})])
+    write_run(place, "again", 2, [(names[1], "PASS", {})], rerun_of="all")
+    write_run(place, "later", 3, [(names[0], "FAIL", {}), (names[1], "PASS", {})])
+
+    rerun, later = (call(place, "diff", "", run_id) for run_id in ("again", "later"))
+
+    assert rerun.stdout.startswith("run again against run all: 1 fixed, 1 not asked for this time\n")
+    assert rerun.exit_code == 0
+    assert later.stdout.startswith("run later against run all: 1 newly failing, 1 fixed\n")
+
+
+def test_the_one_run_that_is_named_is_compared_with_the_one_before_it(told: Place, call: Call) -> None:
+    assert call(told, "diff", "two").stdout == call(told, "diff").stdout
+
+
+def test_what_has_no_outcome_yet_is_not_said_to_be_lost(place: Place, call: Call) -> None:
+    names = ["a.py::test_x", "a.py::test_y"]
+    write_run(place, "all", 1, [(name, "PASS", {}) for name in names])
+    start, *_ = run_lines("now", 0, exit_code=None, identity=living())
+    more = [event(2, EventType.TESTS_COLLECTED, {"nodeids": names}), case(3, names[0], "PASS")]
+    write_journal(place.state_dir, "now", [restamped(line, 9000) for line in (start, *more)])
+
+    result = call(place, "diff", "all", "now")
+
+    assert result.exit_code == 0
+    assert "1 without an outcome yet" in result.stdout
+
+
+def test_the_history_of_a_test_is_that_of_one_project(place: Place, call: Call) -> None:
+    nodeid = "test_it.py::test_x"
+    write_run(place, "here", 1, [(nodeid, "PASS", {})], rootdir=str(place.path))
+    write_run(place, "there", 2, [(nodeid, "FAIL", {})], rootdir="/elsewhere")
+
+    shown = json.loads(call(place, "show", nodeid, "there", "--json").stdout)
+    newest = json.loads(call(place, "history", nodeid, "--json").stdout)
+
+    assert shown["history"] == []
+    assert [row["run_id"] for row in newest["runs"]] == ["there"]
 
 
 def test_what_only_collects_leaves_all_tests_out(place: Place, call: Call) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 from tests.commands import Call
 from tests.place import Place, wait_until
 from tests.scripted import case, event, run_lines, write_journal
+from tests.two_runs import write_run
 from threepio_client.events import EventType, Phase
 from threepio_client.line import decode, encode
 
@@ -58,6 +60,44 @@ def test_each_failure_is_listed_on_demand(place: Place, call: Call) -> None:
     assert "  FAIL test_it.py::test_7\n      assert 10 == 0 (test_it.py:10)\n" in every.stdout
     answer = json.loads(call(place, "failures", "--json").stdout)
     assert (len(answer["failures"]), len(answer["causes"])) == (50, 50)
+
+
+def test_of_one_cause_the_first_failures_are_listed(place: Place, call: Call) -> None:
+    lines = failing_lines(50)
+    write_journal(place.state_dir, "run", [*lines[:2], *(at_one_place(line) for line in lines[2:])])
+
+    short = call(place, "failures", "--cause", "test_it.py:9")
+    every = call(place, "failures", "--cause", "test_it.py:9", "--all")
+
+    assert short.stdout.count("  FAIL test_it.py::test_") == 20
+    assert short.stdout.endswith("  and 30 more (--all)\n")
+    assert every.stdout.count("  FAIL test_it.py::test_") == 50
+
+
+def test_a_file_is_found_however_its_path_is_written(
+    place: Place, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit = tmp_path / "unit"
+    unit.mkdir()
+    (unit / "test_it.py").touch()
+    write_run(place, "run", 1, [("unit/test_it.py::test_x", "FAIL", {})], rootdir=str(tmp_path))
+    monkeypatch.chdir(unit)
+
+    found = [
+        call(place, "failures", "--file", path).exit_code
+        for path in ("unit/test_it.py", "test_it.py", "./test_it.py", ".", str(unit), "unit")
+    ]
+
+    assert found == [1] * 6
+    assert call(place, "failures", "--file", "other.py").exit_code == 0
+
+
+def test_a_run_that_failed_without_a_failure_says_why(place: Place, call: Call) -> None:
+    write_journal(place.state_dir, "run", run_lines("run", 0, exit_code=4))
+
+    result = call(place, "failures")
+
+    assert result.stdout == "run run: failed, nothing failed; the runner was called in a wrong way\n"
 
 
 @pytest.mark.parametrize("budget", [1, 50, 200, 400, 800, 1200, 1600, 3000, 100_000])

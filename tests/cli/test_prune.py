@@ -43,6 +43,14 @@ def test_only_what_was_asked_for_is_removed(three: Place, call: Call) -> None:
     assert call(three, "status", "run1").exit_code == 4
 
 
+def test_the_beginning_of_an_id_removes_nothing(three: Place, call: Call) -> None:
+    result = call(three, "prune", "run", "--dry-run"), call(three, "prune", "liv"), call(three, "prune", "run1", "run")
+
+    assert [one.exit_code for one in result] == [4, 4, 4]
+    assert "no run is named 'liv'; live begins with it" in result[1].stderr
+    assert known(three, call) == {"run0", "run1", "run2", "live"}
+
+
 def test_the_newest_are_kept_and_one_that_lives_is_left_alone(three: Place, call: Call) -> None:
     call(three, "prune", "--keep", "1")
     kept = known(three, call)

@@ -181,7 +181,7 @@ def test_a_run_that_is_not_over_is_not_run_again(place: Place) -> None:
         process.communicate(timeout=COMMAND_TIMEOUT_S)
 
     assert (done.returncode, done.stdout) == (1, "")
-    assert "the run live is not over yet" in done.stderr
+    assert "run live is not over yet" in done.stderr
     assert "run live: 1 test without an outcome yet" in listed.stdout
 
 
@@ -241,7 +241,7 @@ def test_what_failed_so_far_is_run_again_while_the_run_goes_on(place: Place, wor
         (place.path / "go on").touch()
 
     assert refused.returncode == 1
-    assert "what failed so far: threepio rerun --failed" in refused.stderr
+    assert "what failed so far: threepio rerun long --failed" in refused.stderr
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 of 1 tests finished" in done.stdout
     assert (compared.returncode, compared.stdout) == (

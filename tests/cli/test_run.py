@@ -21,6 +21,7 @@ from threepio_client.cli.run_command import LAST_LINES
 PYTEST = f"{sys.executable} -m pytest -q -p no:cacheprovider"
 
 GREEN = "def test_one(): pass\ndef test_two(): pass"
+VERDICT = {"text": "passed", "kind": "passed"}
 RED = "def test_fine(): pass\ndef test_broken(): assert 1 == 2"
 
 RUNNER = """
@@ -176,6 +177,51 @@ def test_an_answer_that_cannot_be_written_changes_no_exit_code(here: Place, code
     assert done.stderr == (said if stdout == ">/dev/full" else "")
 
 
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_reader_that_leaves_changes_no_exit_code(here: Place, code: int) -> None:
+    runs = f"{sys.executable} -m threepio_client.cli run -- {runner(here, code)}"
+    hides = f"{sys.executable} -m threepio_client.cli run -- sh -c '{runner(here, 1)} || true'"
+
+    plain = here.shell(f"bash -o pipefail -c '{runs} | true'")
+    doubted = here.shell(f"""bash -o pipefail -c "{hides} | true" """)
+
+    assert (plain.returncode, plain.stderr) == (code, "")
+    assert (doubted.returncode, doubted.stderr) == (
+        70,
+        "threepio: the command said 0, but its run did not pass\n",
+    )
+
+
+def test_an_answer_whose_reader_has_left_is_no_0(here: Place) -> None:
+    write_journal(here.state_dir, "bad", run_lines("bad", 2, exit_code=1))
+
+    done = here.shell(f"bash -o pipefail -c '{sys.executable} -m threepio_client.cli status bad | true'")
+
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_why_a_runner_was_called_in_a_wrong_way_is_shown(here: Place) -> None:
+    done = here.threepio("run", "--", *PYTEST.split(), "no_such_file.py", THREEPIO_RUN_ID="usage")
+
+    assert done.returncode == 4
+    assert "run usage: failed - the runner was called in a wrong way" in done.stdout
+    assert "    ERROR: file or directory not found: no_such_file.py\n" in done.stdout
+
+
+def test_a_relative_place_is_the_same_for_a_command_elsewhere(here: Place) -> None:
+    below = here.path / "below"
+    below.mkdir()
+    state = os.path.relpath(here.state_dir.path, here.path)
+    command = runner(here, 0).replace(" ", " ../", 1)
+
+    done = here.threepio(
+        "run", "--", "sh", "-c", f"cd below && {command}", THREEPIO_RUN_ID="moved", THREEPIO_STATE_DIR=state
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "run moved: passed" in done.stdout
+
+
 def test_an_end_that_cannot_be_noted_is_said_and_the_run_is_told(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,7 +236,13 @@ def test_an_end_that_cannot_be_noted_is_said_and_the_run_is_told(
             raise OSError(errno.EROFS, "Read-only file system", "run.observed.jsonl")
 
         def status(self, _run: str) -> dict[str, Any]:
-            return {"run_id": "run", "state": "passed", "verdict": {"text": "passed"}, "death": None, "workers_died": 0}
+            return {
+                "run_id": "run",
+                "state": "passed",
+                "verdict": VERDICT,
+                "death": None,
+                "workers_died": 0,
+            }
 
     monkeypatch.setattr(run_command, "open_source", ReadOnly)
     monkeypatch.setattr(run_command, "say_result", lambda _, view: print(f"run {view['run_id']}: {view['state']}"))
@@ -211,13 +263,13 @@ def test_a_command_never_writes_to_a_file_for_which_there_is_no_room(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     state_dir = made_state_dir(tmp_path / "state")
-    file = run_command._open_output(state_dir, "one")
+    file = run_command._open_output(state_dir.output("one"))
     assert file is not None
     assert os.fstat(file).st_size == 0
     os.close(file)
     monkeypatch.setattr(os, "posix_fallocate", fails)
 
-    assert run_command._open_output(state_dir, "two") is None
+    assert run_command._open_output(state_dir.output("two")) is None
     assert capsys.readouterr().err == (
         f"threepio: the command's output comes here, not into a file: cannot write {state_dir.output('two')}: "
         "No space left on device\n"
@@ -252,8 +304,40 @@ def test_a_taken_run_id_shows_the_new_run_and_not_the_old_one(here: Place) -> No
     done = here.threepio("run", "--", *runner(here, 0).split(), THREEPIO_RUN_ID="taken")
 
     assert done.returncode == 0
+    assert done.stderr == "threepio: the run id taken is taken: this run is taken-2\n"
     assert "run taken-2: passed" in done.stdout
     assert "run taken:" not in done.stdout
+    assert f"full output: {here.state_dir.output('taken-2')}\n" in done.stdout
+
+
+def test_of_two_commands_that_want_one_id_at_once_each_has_its_own(here: Place, tmp_path: Path) -> None:
+    waits = f"touch reached; while ! [ -e go ]; do sleep 0.01; done; {runner(here, 1)}"
+    first = subprocess.Popen(
+        [*here.python, "-m", "threepio_client.cli", "run", "--", "sh", "-c", waits],
+        env={**here.environ, "THREEPIO_RUN_ID": "both"},
+        cwd=here.path,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    wait_until((here.path / "reached").exists)
+
+    second = here.threepio("run", "--", *runner(here, 0).split(), THREEPIO_RUN_ID="both")
+    (here.path / "go").touch()
+    said, _ = first.communicate(timeout=COMMAND_TIMEOUT_S)
+
+    assert (first.returncode, second.returncode) == (1, 0)
+    assert "run both-2: passed" in second.stdout
+    assert "run both: failed" in said
+    assert "both-2" not in said
+
+
+def test_a_command_without_a_run_leaves_nothing_to_the_next_one_of_its_id(here: Place) -> None:
+    here.threepio("run", "--", "echo", "no run", THREEPIO_RUN_ID="again")
+
+    done = here.threepio("run", "--", *runner(here, 0).split(), THREEPIO_RUN_ID="again")
+
+    assert "run again: passed" in done.stdout
+    assert here.state_dir.output("again").read_text() == ""
 
 
 def test_a_command_that_is_not_there_is_127(here: Place) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.commands import Call
 from tests.place import COMMAND_TIMEOUT_S, Place, wait_until
-from tests.scripted import run_lines, write_journal
+from tests.scripted import living, run_lines, write_journal
 from threepio_client.cli import wait
 
 GATED = """
@@ -45,8 +45,22 @@ def test_a_limit_that_is_no_time_is_a_usage_error(place: Place, call: Call, long
 def test_a_run_that_is_not_there(place: Place, call: Call) -> None:
     assert call(place, "wait").exit_code == 4
     later = call(place, "wait", "later", "--max", "0.5s")
-    told = [line for line in later.stderr.splitlines() if "waiting for its beginning" in line]
-    assert (later.exit_code, told) == (4, ["threepio: no run later is known yet: waiting for its beginning"])
+    assert (later.exit_code, later.stderr.count("; waiting for one to begin that is named so\n")) == (4, 1)
+
+
+def test_the_beginning_of_an_id_is_no_run_that_is_over(place: Place, call: Call) -> None:
+    write_journal(place.state_dir, "unit-old", run_lines("unit-old", 2))
+
+    result = call(place, "wait", "unit", "--max", "0.5s")
+
+    assert result.exit_code == 4
+    assert "no run is named 'unit'; unit-old begins with it, and is over; waiting for one" in result.stderr
+
+
+def test_the_beginning_of_an_id_is_a_run_that_goes_on(place: Place, call: Call) -> None:
+    write_journal(place.state_dir, "unit-now", run_lines("unit-now", 2, exit_code=None, identity=living()))
+
+    assert call(place, "wait", "unit", "--max", "0s").exit_code == 3
 
 
 @pytest.mark.parametrize("has_daemon", [True, False])
@@ -88,7 +102,13 @@ class Changing:
         self.asked.append(reference)
         run_id = reference if reference != "latest" else ("first", "later")[len(self.asked) > 1]
         is_over = run_id == "later" or len(self.asked) > 2
-        return {"run_id": run_id, "state": ("failed" if is_over else "running"), "counts": {}}
+        return {
+            "run_id": run_id,
+            "state": ("failed" if is_over else "running"),
+            "counts": {},
+            "rootdir": "",
+            "started": 0.0,
+        }
 
 
 def test_a_run_that_begins_meanwhile_is_another_one(place: Place, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

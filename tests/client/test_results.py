@@ -19,6 +19,7 @@ from threepio_client.results import Result, collected, history_of, not_collected
 from threepiod.rebuild import rebuild
 
 TESTS = [*(f"t{number % 3}.py::test_{number}" for number in range(12)), "no_file"]
+ROOTDIR = "/r"
 RUNS = [f"run-{number}" for number in range(4)]
 
 
@@ -26,7 +27,7 @@ def write_run(
     archive: Archive, run_id: str, number: int, results: list[dict[str, Any]], *, is_over: bool = True
 ) -> None:
     """Write a journal with these testCases."""
-    start = {"runId": run_id, "producerId": run_id, "rootdir": "/r", "git": {"commit": f"c{number}"}, "argv": ["-q"]}
+    start = {"runId": run_id, "producerId": run_id, "rootdir": ROOTDIR, "git": {"commit": f"c{number}"}, "argv": ["-q"]}
     events: list[tuple[EventType, dict[str, Any]]] = [(EventType.RUN_START, start)]
     events += [(EventType.TESTS_COLLECTED, {"nodeids": TESTS})]
     events += [(EventType.TEST_CASE, result) for result in results]
@@ -65,9 +66,9 @@ def answers(archive: Archive) -> list[Any]:
         difference = compare(archive, before, after)._asdict()
         found.append({name: sorted(listed) for name, listed in difference.items()})
     for nodeid in (*TESTS, "unknown"):
-        found.append(history_of(archive, nodeid, 2))
+        found.append(history_of(archive, nodeid, 2, ROOTDIR))
         assert len(found[-1]) <= 2
-        found.append(history_of(archive, nodeid, 9, without=RUNS[0]))
+        found.append(history_of(archive, nodeid, 9, ROOTDIR, without=RUNS[0]))
     for run_id in RUNS:
         found += [times_of(archive, run_id, number) for number in (5, 99)]
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -16,6 +15,7 @@ from threepio_client.cli.source import open_source
 from threepio_client.comparing import Difference, compare
 from threepio_client.errors import NoSuchRun
 from threepio_client.line import plain_text
+from threepio_client.runstate import LIVE_STATES
 from threepio_client.views import VIEW_VERSION
 
 EXAMPLE = "Example: threepio diff"
@@ -39,7 +39,7 @@ def diff(
         str,
         typer.Argument(
             metavar="[BEFORE]",
-            help="The earlier run; by default the one before AFTER of the same rootdir that ran tests.",
+            help="The earlier run; by default the one before AFTER of the same rootdir that ran tests and is no rerun.",
             parser=plain_text,
             autocompletion=run_references,
         ),
@@ -53,8 +53,11 @@ def diff(
     """Compare two runs test by test. Exit code 0 if nothing is newly failing, gone or never ran, else 1."""
     with open_source() as source:
         later = source.find(after)
-        earlier = source.find(before) if before else _before(source.archive, later)
+        earlier = source.find(before) if before else ""
+        if not earlier or (earlier == later and after == "latest"):  # the one that was named is the later one
+            earlier = _before(source.archive, later)
         found = compare(source.archive, earlier, later)
+        goes_on = bool(found.never_ran) and source.status(later)["state"] in LIVE_STATES
     if as_json:
         slower: list[answers.Slower] = [
             {"nodeid": nodeid, "before_s": round(old / 1000, 6), "after_s": round(new / 1000, 6)}
@@ -77,33 +80,36 @@ def diff(
         }
         say_json(answer)
     else:
-        say(f"run {later} against run {earlier}: {_summary(found)}")
-        for line in _lines(found, show_all):
+        titles = {**_TITLES, "never_ran": "without an outcome yet"} if goes_on else _TITLES
+        say(f"run {later} against run {earlier}: {_summary(found, titles)}")
+        for line in _lines(found, titles, show_all):
             say(one_line(line))
-    if found.newly_failing or found.new_failing or found.gone or found.never_ran:
+    if found.newly_failing or found.new_failing or found.gone or (found.never_ran and not goes_on):
         raise typer.Exit(1)
 
 
 def _before(archive: Archive, run_id: str) -> str:
-    """Return the last run before one of the same rootdir that ran tests."""
-    rootdir_of: Callable[[str], object] = lambda found: archive.beginning(found).start.get("rootdir")  # noqa: E731
+    """Return the last run before one of the same rootdir that ran tests; of reruns only before another rerun."""
     run_ids = archive.run_ids()
-    rootdir = rootdir_of(run_id)
+    start = archive.beginning(run_id).start
+    rootdir = start.get("rootdir")
     for earlier in run_ids[run_ids.index(run_id) + 1 :]:
-        if rootdir_of(earlier) == rootdir and archive.run(earlier).state.finished:
+        found = archive.beginning(earlier).start
+        is_measure = start.get("rerunOf") or not found.get("rerunOf")
+        if found.get("rootdir") == rootdir and is_measure and archive.run(earlier).state.finished:
             return earlier
     raise NoSuchRun(f"no run of {rootdir} is known before {run_id}: name both runs")
 
 
-def _summary(found: Difference) -> str:
-    parts = [f"{len(names)} {title}" for name, title in _TITLES.items() if (names := getattr(found, name))]
+def _summary(found: Difference, titles: dict[str, str]) -> str:
+    parts = [f"{len(names)} {title}" for name, title in titles.items() if (names := getattr(found, name))]
     parts += [f"{len(found.slower)} much slower"] if found.slower else []
     return ", ".join(parts) or "no difference"
 
 
-def _lines(found: Difference, show_all: bool) -> list[str]:
+def _lines(found: Difference, titles: dict[str, str], show_all: bool) -> list[str]:
     lines = []
-    for name, title in _TITLES.items():
+    for name, title in titles.items():
         names: list[str] = getattr(found, name)
         if not names or (name in _COUNTED_ONLY and not show_all):
             continue

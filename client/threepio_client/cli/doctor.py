@@ -11,6 +11,7 @@ import typer
 from threepio_client import answers
 from threepio_client.cli.options import AsJson
 from threepio_client.cli.output import say, say_json
+from threepio_client.errors import SettingsError
 from threepio_client.views import VIEW_VERSION
 
 EXAMPLE = "Example: threepio doctor --python .venv/bin/python"
@@ -34,7 +35,7 @@ def doctor(
     """
     from threepio_client.doctor import examine
 
-    findings = list(examine(os.environ, Path.cwd(), python))
+    findings = list(examine(os.environ, _here(), python))
     is_ok = all(finding.state != "problem" for finding in findings)
     if as_json:
         answer: answers.Examined = {
@@ -51,3 +52,10 @@ def doctor(
             say(f"{_LABELS[one.state]:<7}  {one.check:<8}  {one.text}{cure}")
     if not is_ok:
         raise typer.Exit(1)
+
+
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise SettingsError(f"the working directory cannot be used: {error.strerror}. Go to another one") from error

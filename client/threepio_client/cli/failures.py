@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, cast
+import os
+from typing import Annotated, Any, Final, cast
 
 import typer
 
@@ -15,9 +16,11 @@ from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import Source, open_source
 from threepio_client.cli.text import failure_lines
 from threepio_client.line import plain_text
+from threepio_client.runstate import LIVE_STATES, State
 from threepio_client.views import VIEW_VERSION
 
 EXAMPLE = "Example: threepio failures latest --budget 2000"
+FAILURES_SHOWN: Final = 20
 
 
 def failures(
@@ -51,12 +54,13 @@ def failures(
         answer = source.failures(run)
         before = _names(source, since) if since else frozenset()
     view = answer["status"]
+    place = _below(view["rootdir"], file)
     found = [
         failure
         for failure in answer["failures"]
         if keyword in failure["nodeid"]
-        and _is_in(failure["nodeid"], file)
-        and _is_of(failure["error"], cause)
+        and _is_in(failure["nodeid"], place)
+        and _is_of(failure["error"], cause.strip("[]"))
         and failure["nodeid"] not in before
     ]
     causes = group(found)
@@ -75,9 +79,11 @@ def failures(
         say_json(said)
     else:
         head_line = f"run {view['run_id']}: {view['state']}, {_counted(found, causes, len(answer['failures']))}"
+        if not answer["failures"] and view["state"] not in LIVE_STATES and view["state"] != State.PASSED:
+            head_line += f"; {view['verdict']['text']}"
         say(head_line)
         if show_all or (cause and budget is None):
-            for line in failure_lines(found, len(found)):
+            for line in failure_lines(found, len(found) if show_all else FAILURES_SHOWN):
                 say(line)
         else:
             room = None if budget is None else max(budget - len(head_line) // BYTES_PER_TOKEN - 1, 1)
@@ -89,6 +95,22 @@ def failures(
 
 def _names(source: Source, reference: str) -> frozenset[str]:
     return frozenset(failure["nodeid"] for failure in source.failures(reference)["failures"])
+
+
+def _below(rootdir: str, path: str) -> str:
+    """Return a path as node ids have it: relative to the rootdir, if it is given in another way and is there."""
+    if not path:
+        return ""
+    try:
+        found, top = os.path.realpath(path), os.path.realpath(rootdir)
+    except (OSError, ValueError):  # the working directory is gone, or there is a NUL in it
+        return path
+    is_there = os.path.exists(found) and not os.path.exists(os.path.join(rootdir, path))
+    is_from_here = os.path.isabs(path) or path.split("/", 1)[0] in {".", ".."}
+    if not rootdir or not (is_there or is_from_here):
+        return path
+    below = os.path.relpath(found, top)
+    return "" if below == "." else below
 
 
 def _is_in(nodeid: str, place: str) -> bool:

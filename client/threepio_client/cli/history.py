@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +14,7 @@ from threepio_client.cli.finding import find_test
 from threepio_client.cli.options import AsJson, NodeId
 from threepio_client.cli.output import one_line, say, say_json
 from threepio_client.cli.source import open_source
-from threepio_client.cli.text import clock_time
+from threepio_client.cli.text import clock_time, elsewhere
 from threepio_client.cli.without_outcome import without_outcome, words_of
 from threepio_client.events import BAD
 from threepio_client.results import history_of
@@ -31,17 +33,20 @@ def history(
 ) -> None:
     """List the outcomes of a test in the newest runs that have one, the latest first.
 
+    They are of one rootdir: the one that we are in, or where no run was here, that of the newest of them.
+
     NODEID may be a part of a node id, if only one test of the newest five runs has it. Of a test without any outcome it
     says what became of it in these. Exit code 4 if they do not know it either.
     """
     with open_source() as source:
         archive = source.archive
-        found = history_of(archive, nodeid, limit)
+        rootdir = _rootdir_here(archive)
+        found = history_of(archive, nodeid, limit, rootdir)
         known: list[tuple[answers.WithoutOutcomeIn, str]] = []
         if not found:
-            views = [archive.view(run_id) for run_id in archive.run_ids()[: min(limit, LOOKED_AT)]]
+            views = [archive.view(run_id) for run_id in _newest(archive, rootdir, min(limit, LOOKED_AT))]
             nodeid = find_test(archive, nodeid, views)
-            found = history_of(archive, nodeid, limit)
+            found = history_of(archive, nodeid, limit, rootdir)
             known = _without_outcome(archive, nodeid, views) if not found else []
     rows: list[answers.HistoryRow] = [
         {
@@ -75,6 +80,21 @@ def history(
         commit = f" at {row['commit'][:10]}" if row["commit"] else ""
         when = clock_time(row["started"])
         say(one_line(f"  {row['status']:5} {row['duration_s']:8.3f} s  {when}  run {row['run_id']}{commit}{attempts}"))
+
+
+def _newest(archive: Archive, rootdir: object, number: int) -> Iterator[str]:
+    """Return the newest runs of a rootdir, or of any, the latest first."""
+    run_ids = archive.run_ids()
+    return islice((one for one in run_ids if rootdir in (None, archive.beginning(one).start.get("rootdir"))), number)
+
+
+def _rootdir_here(archive: Archive) -> object:
+    """Return the rootdir of the newest run that was here; None where none was."""
+    for run_id in archive.run_ids():
+        rootdir = archive.beginning(run_id).start.get("rootdir")
+        if rootdir and not elsewhere(rootdir, 0.0):
+            return rootdir
+    return None
 
 
 def _without_outcome(

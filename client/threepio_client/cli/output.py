@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import unicodedata
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,8 @@ from typing import Final, TextIO
 from threepio_client.errors import NotSaid, ThreepioError
 from threepio_client.line import clip
 
+LEFT: Final = 128 + signal.SIGPIPE
+"""Exit code where the reader of the output has left, as of programs that SIGPIPE ends: what could not be said is no 0."""
 LINE_SHOWN: Final = 1000
 """Characters of a line of text: a name that is longer is whole in the JSON."""
 
@@ -26,7 +29,7 @@ def complain(program: str, error: ThreepioError | BrokenPipeError) -> int:
         for line in (f"{program}: {error}", *error.lines):
             say(line, to_stderr=True)
         return error.exit_code
-    return 0  # the reader of our output (head, a pager) has left: nothing more to say
+    return LEFT  # the reader of our output (head, a pager): nothing more to say
 
 
 def say_json(answer: Mapping[str, object]) -> None:

@@ -12,9 +12,9 @@ from threepio_client.cli.completion import run_references
 from threepio_client.cli.options import AsJson, length_of_time
 from threepio_client.cli.output import say, say_json
 from threepio_client.cli.place import load_settings
-from threepio_client.cli.source import open_source
+from threepio_client.cli.source import Source, open_source
 from threepio_client.cli.text import duration, number_of
-from threepio_client.errors import ThreepioError
+from threepio_client.errors import NoSuchRun, ThreepioError
 from threepio_client.line import plain_text
 from threepio_client.query import QueryClient
 from threepio_client.runstate import LIVE_STATES
@@ -30,7 +30,10 @@ def prune(
     runs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RUN...]", parser=plain_text, autocompletion=run_references, help="These runs; by default all."
+            metavar="[RUN...]",
+            parser=plain_text,
+            autocompletion=run_references,
+            help="Whole ids of the runs; by default all.",
         ),
     ] = None,
     older_than: Annotated[
@@ -47,7 +50,7 @@ def prune(
     if not runs and not older_than and not keep:
         raise typer.BadParameter("say which runs: RUN..., --older-than or --keep")
     with open_source() as source:
-        wanted = {source.find(reference) for reference in runs or ()}
+        wanted = {_whole(source, reference) for reference in runs or ()}
         known = source.runs(MOST)
         for row in known:
             if row["run_id"] in wanted and row["state"] in LIVE_STATES:
@@ -81,3 +84,13 @@ def prune(
         say(f"would remove {number_of(len(found), 'run')}: {names}")
     else:
         say(f"removed {number_of(len(found), 'run')} in {duration(time.monotonic() - began)}: {names}")
+
+
+def _whole(source: Source, reference: str) -> str:
+    """Return the id of a run if it is given whole, or as `latest`: what is removed by mistake is gone."""
+    run_id = source.find(reference)
+    if reference not in (run_id, "latest"):
+        raise NoSuchRun(
+            f"no run is named {reference!r}; {run_id} begins with it: what is to be removed has to be named whole"
+        )
+    return run_id

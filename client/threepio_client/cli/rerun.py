@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -40,7 +41,7 @@ def rerun(
         found = found.only_failed()
     elif found.is_alive:
         raise ThreepioError(
-            f"the run {run_id} is not over yet: wait for it, or stop it; what failed so far: threepio rerun --failed"
+            f"run {run_id} is not over yet: wait for it, or stop it; what failed so far: threepio rerun {run_id} --failed"
         )
     if not found:
         rest = " so far" if found.is_alive else "" if failed else f", and {found.rest}"
@@ -57,5 +58,5 @@ def rerun(
         )
     kept = [argument for argument in map(str, argv) if not argument.startswith((f"{OPTION}=", ONLY_FAILED))]
     again = [*map(str, command), *kept, f"{OPTION}={run_id}", *([ONLY_FAILED] if failed else []), *(more or [])]
-    say(one_line(f"in {cwd}: {' '.join(again)}"))
+    say(one_line(f"in {cwd}: {shlex.join(again)}"))
     run_and_report(again, cwd)

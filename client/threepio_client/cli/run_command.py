@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -23,7 +24,7 @@ from threepio_client.cli.output import complain, flush, one_line, say
 from threepio_client.cli.place import load_settings
 from threepio_client.cli.source import PATIENCE_S, Source, open_source
 from threepio_client.cli.text import status_lines
-from threepio_client.errors import NoDaemon, NoPlace, NotSaid, ThreepioError
+from threepio_client.errors import NoDaemon, NoPlace, NotSaid, SettingsError, ThreepioError
 from threepio_client.events import ObservationType
 from threepio_client.files import open_own
 from threepio_client.paths import ID_TRIES, StateDir, make_private_dir, new_run_id, numbered
@@ -42,6 +43,8 @@ SETTLE_S: Final = 5.0
 
 FREE_BYTES: Final = 1024 * 1024
 """Where there is no room for that much of the command's output, it is not written to a file."""
+_TOLD_BY_OUTPUT: Final = frozenset({"usage", "internal-error"})
+"""Verdicts of which only the runner's own output says why."""
 LAST_LINES: Final = 10
 LAST_BYTES: Final = 16 * 1024
 """What is shown of the output of a command that failed before any adapter reported."""
@@ -75,10 +78,13 @@ def run_and_report(command: list[str], cwd: str | None = None) -> None:
     found = load_settings()
     state_dir = found.places
     _ensure_daemon(found)
-    run_id = found.run_id or _free_run_id(state_dir)
-    output = _open_output(state_dir, run_id)
-    before = _runs_named(state_dir, run_id)
+    run_id, output = _reserve(state_dir, found.run_id or new_run_id())
+    if found.run_id not in (None, run_id):
+        say(f"threepio: the run id {found.run_id} is taken: this run is {run_id}", to_stderr=True)
     environ = {**os.environ, "THREEPIO_RUN_ID": run_id}
+    # The command may run elsewhere, where a relative path means another place.
+    places = {"THREEPIO_STATE_DIR": found.state_dir, "THREEPIO_SOCKET": found.socket}
+    environ |= {name: str(path) for name, path in places.items() if environ.get(name)}
     if output is not None:
         environ["THREEPIO_SPARE_TRACEBACKS"] = "1"  # the answer has them, and nobody waits for the file
     oom_kills = OomKills()
@@ -86,8 +92,7 @@ def run_and_report(command: list[str], cwd: str | None = None) -> None:
 
         def look() -> None:
             oom_kills.look()
-            if run_id not in before:  # then the run gets another id, which is known at its end
-                following.look()
+            following.look()
 
         pid, code = _run(command, output, environ, cwd, look)
     if output is not None:
@@ -95,15 +100,11 @@ def run_and_report(command: list[str], cwd: str | None = None) -> None:
     end = {"pid": pid, **({"exitCode": code} if code >= 0 else {"signal": -code})}
     if code == -signal.SIGKILL:
         end["outOfMemory"] = oom_kills.rose()
-    new = [name for name in _runs_named(state_dir, run_id) if name not in before]
-    try:
-        doubt = _report(new, end, state_dir.output(run_id) if output is not None else None, following.said)
-        if output is not None:
-            say(f"  full output: {state_dir.output(run_id)}")
-        flush()
-    except NotSaid as error:
-        complain("threepio", error)
-        doubt = ""  # the command has ended: its exit code is the answer, whether or not more can be said
+    file = state_dir.output(run_id) if output is not None else None
+    doubt = _report(_runs_named(state_dir, run_id), end, file, following.said)
+    if file is not None:
+        with _as_far_as_anybody_reads():
+            say(f"  full output: {file}")
     if code == 0 and doubt:
         say(f"threepio: the command said 0, but {doubt}", to_stderr=True)
         raise typer.Exit(NOT_PASSED)
@@ -130,20 +131,33 @@ def _report(run_ids: list[str], end: dict[str, int], output: Path | None, said: 
         else:
             say(f"no adapter reported: {ask}", to_stderr=True)
         return ""
+    doubt = "whether its run passed is not known"
     try:
         with open_source() as source:
             views = [_conclude(source, run_id, end, output) for run_id in run_ids]
-            for view in views:
-                if view["run_id"] not in said:
-                    say_result(source, view)
-                elif said[view["run_id"]] != view["verdict"]["text"]:
-                    say(one_line(status_lines(view)[0]))
-    except NotSaid:
-        raise
+            doubt = "" if all(view["state"] == State.PASSED for view in views) else "its run did not pass"
+            with _as_far_as_anybody_reads():
+                for view in views:
+                    if view["run_id"] not in said:
+                        say_result(source, view)
+                    elif said[view["run_id"]] != view["verdict"]["text"]:
+                        say(one_line(status_lines(view)[0]))
+                    if view["verdict"]["kind"] in _TOLD_BY_OUTPUT and output is not None:
+                        for line in _last_lines(output):
+                            say(one_line(f"    {line}"))
     except (ThreepioError, OSError) as error:  # the command has ended: its exit code is the answer, whatever fails here
         say(f"threepio: cannot say what became of the run: {error}", to_stderr=True)
-        return "whether its run passed is not known"
-    return "" if all(view["state"] == State.PASSED for view in views) else "its run did not pass"
+    return doubt
+
+
+@contextmanager
+def _as_far_as_anybody_reads() -> Iterator[None]:
+    """Print to stdout within this. Where that cannot be, nothing more is said, and the exit code is what it would be."""
+    try:
+        yield
+        flush()
+    except (NotSaid, BrokenPipeError) as error:
+        complain("threepio", error)
 
 
 def _last_lines(output: Path) -> list[str]:
@@ -157,11 +171,45 @@ def _last_lines(output: Path) -> list[str]:
     return [line for line in text.splitlines() if line.strip()][-LAST_LINES:]
 
 
-def _open_output(state_dir: StateDir, run_id: str) -> int | None:
-    """Return a descriptor of the file for the command's output, or None, after saying why, if it cannot be made."""
-    path = state_dir.output(run_id)
+def _reserve(state_dir: StateDir, wanted: str) -> tuple[str, int | None]:
+    """Return a run id that is free, and a descriptor of the file for the command's output.
+
+    The file is locked as long as the command writes to it, so that of two who want one id at once each has its own.
+
+    Args:
+        state_dir: where the runs are.
+        wanted: the id that is wanted; where it is taken, the next one with a number is.
+
+    Raises:
+        SettingsError: too many runs have this id.
+    """
+    for number in range(1, ID_TRIES):
+        run_id = numbered(wanted, number)
+        if journal_files(state_dir, run_id):
+            continue
+        output = _open_output(state_dir.output(run_id))
+        if output is None or _is_locked(output):
+            return run_id, output
+        os.close(output)
+    raise SettingsError(f"the run id {wanted} and {ID_TRIES} ids after it are taken: choose another THREEPIO_RUN_ID")
+
+
+def _is_locked(output: int) -> bool:
+    """Lock a file; return False if somebody else has it."""
     try:
-        make_private_dir(state_dir.path)
+        fcntl.flock(output, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        pass
+    os.ftruncate(output, 0)  # of a command by which no run was begun
+    return True
+
+
+def _open_output(path: Path) -> int | None:
+    """Return a descriptor of the file for the command's output, or None, after saying why, if it cannot be made."""
+    try:
+        make_private_dir(path.parent.parent)
         make_private_dir(path.parent)
         file = open_own(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         size = os.fstat(file).st_size
@@ -303,14 +351,11 @@ def _say_not_noted(error: OSError) -> None:
     say(f"threepio: cannot note how the command ended: {error}", to_stderr=True)
 
 
-def _free_run_id(state_dir: StateDir) -> str:
-    while True:
-        run_id = new_run_id()
-        if not journal_files(state_dir, run_id):
-            return run_id
-
-
 def _runs_named(state_dir: StateDir, run_id: str) -> list[str]:
-    """Return the runs of this id: a command that starts several runners has `-2`, `-3` ... too."""
+    """Return the runs of this id: a command that starts several runners has `-2`, `-3` ... too.
+
+    What has an output of its own is the run of another command that wanted the same id.
+    """
     known = runs_of(state_dir) if state_dir.journals.is_dir() else {}
-    return [name for number in range(1, ID_TRIES) if (name := numbered(run_id, number)) in known]
+    names = [name for number in range(1, ID_TRIES) if (name := numbered(run_id, number)) in known]
+    return [name for name in names if name == run_id or not state_dir.output(name).exists()]

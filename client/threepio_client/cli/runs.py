@@ -14,6 +14,7 @@ from threepio_client.cli.options import AsJson
 from threepio_client.cli.output import one_line, say, say_json
 from threepio_client.cli.source import open_source
 from threepio_client.cli.text import counts_text, duration
+from threepio_client.errors import SettingsError
 from threepio_client.runfiles import NO_RUNS
 from threepio_client.runstate import State
 from threepio_client.views import VIEW_VERSION
@@ -32,12 +33,12 @@ def runs(
     state: Annotated[State | None, typer.Option(help="Only runs in this state.")] = None,
 ) -> None:
     """List the newest runs, the latest first."""
-    top = os.path.abspath(project) if project else ""
+    top = _real(project) if project else ""
     with open_source() as source:
         rows = [
             row
             for row in source.runs(MOST if top or branch or state else limit + 1)
-            if (not top or Path(row["rootdir"]).is_relative_to(top))
+            if (not top or Path(_real(row["rootdir"])).is_relative_to(top))
             and branch in ("", row["branch"])
             and state in (None, row["state"])
         ]
@@ -59,3 +60,12 @@ def runs(
         say(one_line(line))
     if has_more:
         say(f"there are more: --limit shows over {limit}", to_stderr=True)
+
+
+def _real(path: str) -> str:
+    try:
+        return os.path.realpath(path)
+    except ValueError:  # a NUL in it: nothing is named so
+        return path
+    except OSError as error:  # relative, in a directory that is gone
+        raise SettingsError(f"{path} cannot be found: {error.strerror}. Name the whole path") from error

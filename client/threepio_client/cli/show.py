@@ -51,7 +51,8 @@ def show(nodeid: NodeId, run: RunReference = "latest", as_json: AsJson = False) 
         if not found:
             known = without_outcome(source.archive, view, nodeid)
         outcome = outcomes(found).get(nodeid)
-        earlier = history_of(source.archive, nodeid, HISTORY_SHOWN, without=run_id)
+        rootdir = source.archive.beginning(run_id).start.get("rootdir")
+        earlier = history_of(source.archive, nodeid, HISTORY_SHOWN, rootdir, without=run_id)
     if as_json:
         answer: answers.Shown = {
             "schema_version": VIEW_VERSION,

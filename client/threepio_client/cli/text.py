@@ -108,7 +108,7 @@ def failure_lines(failures: list[dict[str, Any]], shown: int) -> list[str]:
         if message or where:
             lines.append(f"      {message}{where}")
     if len(failures) > shown:
-        lines.append(f"  and {len(failures) - shown} more")
+        lines.append(f"  and {len(failures) - shown} more (--all)")
     return [one_line(line) for line in lines]
 
 

@@ -12,6 +12,7 @@ from threepio_client.cli.options import AsJson, RunReference, length_of_time
 from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import open_source
 from threepio_client.cli.status_answer import answer_lines
+from threepio_client.cli.text import elsewhere
 from threepio_client.errors import NoSuchRun
 from threepio_client.runstate import LIVE_STATES
 from threepio_client.views import has_failures, is_good
@@ -39,7 +40,8 @@ def wait(
 ) -> None:
     """Wait for a run, then print its status. Exit code 0: passed; 1: failed or not complete; 3: still running at --max.
 
-    A run that has not begun yet is waited for, too, where RUN is an id. Without RUN it is the latest one at the moment.
+    A run that has not begun yet is waited for, too, where RUN is its id; the beginning of an id means a run that goes on.
+    Without RUN it is the latest one at the moment.
     """
     deadline, asked, is_told = time.monotonic() + longest, run, False
     with open_source() as source:
@@ -47,13 +49,17 @@ def wait(
             view: dict[str, Any] | None
             try:
                 view = source.status(run)
-            except NoSuchRun:
+                if view["run_id"] != run != "latest" and view["state"] not in LIVE_STATES:
+                    raise NoSuchRun(f"no run is named {run!r}; {view['run_id']} begins with it, and is over")
+            except NoSuchRun as error:
                 if run == "latest" or time.monotonic() >= deadline:
                     raise
                 if not is_told:
-                    say(f"threepio: no run {run} is known yet: waiting for its beginning", to_stderr=True)
+                    say(f"threepio: {error}; waiting for one to begin that is named so", to_stderr=True)
                 view, is_told = None, True
             if view is not None:
+                if run == "latest" and (where := elsewhere(view["rootdir"], view["started"])):
+                    say(f"threepio: run {view['run_id']} is {where}", to_stderr=True)
                 run = view["run_id"]  # a run that begins meanwhile is another one
             if view is not None and (
                 view["state"] not in LIVE_STATES or (until is Until.FIRST_FAILURE and has_failures(view))
