@@ -8,6 +8,7 @@ from tests.commands import Call
 from tests.place import Place, wait_until
 from tests.scripted import living, run_lines, write_journal
 from tests.two_runs import restamped
+from threepio_client.archive import Archive
 
 
 @pytest.fixture
@@ -77,6 +78,27 @@ def test_without_a_daemon_one_that_lives_is_said_to_live(place: Place, call: Cal
 
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == "threepio: run live is not over: wait for it, or stop it\n"
+
+
+def test_one_of_which_not_all_of_the_journal_is_stored_is_not_removed_and_that_is_said(
+    three: Place, call: Call
+) -> None:
+    lines = [*run_lines("spoiled", 2), b"nonsense\n"]  # nobody knows what its last line was
+    write_journal(three.state_dir, "spoiled", lines)
+    wait_until(lambda: any(run.run_id == "spoiled" for run in Archive(three.state_dir).runs_over()))
+    results = []
+
+    def is_let_go_of() -> bool:
+        """Whether the daemon's work on the run has ended: until then it is not over yet."""
+        results.append(call(three, "prune", "spoiled"))
+        return "is not over yet" not in results[-1].stderr
+
+    wait_until(is_let_go_of)
+
+    said = "threepio: not all of the journal of run spoiled is stored: see threepio verify spoiled\n"
+    assert (results[-1].exit_code, results[-1].stdout, results[-1].stderr) == (1, "", said)
+    assert "spoiled" in known(three, call)
+    assert three.state_dir.journal("spoiled").read_bytes() == b"".join(lines)
 
 
 def test_it_must_be_said_which(three: Place, call: Call) -> None:

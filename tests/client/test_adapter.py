@@ -24,9 +24,10 @@ import pytest
 
 from tests.fake_daemon import FakeDaemon
 from threepio_client import adapter as adapter_module
-from threepio_client import clock, journal, nowpage
+from threepio_client import clock, continuation, journal, nowpage
 from threepio_client.adapter import (
     CONNECTED_SYNC_WINDOW_S,
+    NEXT_FILE_EVERY_S,
     STATS_EVERY_EVENTS,
     STATS_EVERY_S,
     SYNC_WINDOW_S,
@@ -34,7 +35,7 @@ from threepio_client.adapter import (
 )
 from threepio_client.errors import NoDaemon, NoPlace, SettingsError
 from threepio_client.events import EventType, Phase
-from threepio_client.journal import records
+from threepio_client.journal import JournalWriter, records
 from threepio_client.line import Event
 from threepio_client.link import Link
 from threepio_client.paths import SPARE_FROM
@@ -360,6 +361,24 @@ def test_a_daemon_that_ends_is_said_once_and_one_that_comes_back_is_used(
         assert len([text for text in made.complaints if "connection" in text]) == 1
 
 
+def test_what_was_acked_and_spilled_is_counted_over_all_connections(start: Start, place: Path, at_once: None) -> None:
+    with FakeDaemon(place / "socket") as daemon:
+        made = start(THREEPIO_BLOCK_MS="1", THREEPIO_BLOCK_TOTAL_MS="5", THREEPIO_EVENT_BUFFER_SIZE="3")
+        while made.stats()["acked"] < 2:
+            made.emit(EventType.TEST_CASE, PASS)
+        daemon.acks = False
+        while made.stats()["spilled"] < 50:
+            made.emit(EventType.TEST_CASE, PASS)
+        before = made.stats()
+    with FakeDaemon(place / "socket", welcomes=False):
+        while made.stats()["connections"] < 2:
+            made.emit(EventType.TEST_CASE, PASS)
+        after = made.stats()
+
+    assert after["acked"] >= before["acked"]
+    assert after["spilled"] >= before["spilled"]
+
+
 def test_a_daemon_that_ends_after_the_last_event_is_said(start: Start, place: Path) -> None:
     with FakeDaemon(place / "socket", acks=False) as daemon:
         made = start()
@@ -675,6 +694,20 @@ def test_a_line_that_the_next_event_finishes_is_not_lost(start: Start) -> None:
     assert folded(made).events_lost == 0
 
 
+@contextmanager
+def failing_syncs_of(made: Adapter, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let no sync of the file succeed that the journal is in now."""
+    failing = made._journal._fd
+
+    def sync(fd: int) -> None:
+        if fd == failing:
+            raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(journal, "_fdatasync", sync)
+        yield
+
+
 def test_after_a_failed_sync_the_journal_goes_on_in_another_file_with_what_was_not_synced(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -708,6 +741,93 @@ def test_after_a_failed_sync_the_journal_goes_on_in_another_file_with_what_was_n
     assert "cannot sync the journal" in made.complaints[0]
     assert str(second) in made.complaints[0]
     assert final_stats(made)["writeFailures"] == 1
+
+
+def test_where_nothing_was_synced_before_the_next_file_has_each_line_once_all_the_same(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = start(THREEPIO_SYNC="exit")
+    made.emit(EventType.TEST_CASE, PASS)
+    with failing_syncs_of(made, monkeypatch):
+        made._sync()
+    made.close(DONE)
+
+    second = made._state_dir.journal(made.run_id, 1)
+    assert [record.event.seq for record in records(second) if record.event is not None] == [1, 2, 3]
+
+
+def test_what_the_suite_did_to_a_file_is_said_though_the_journal_went_on_in_another(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = start(THREEPIO_SYNC="exit")
+    os.close(made._journal._fd)
+    made.emit(EventType.TEST_CASE, PASS)
+    with made.journal_path.open("ab") as file:
+        file.write(b"of the suite\n")
+    made.emit(EventType.TEST_CASE, PASS)
+    with failing_syncs_of(made, monkeypatch):
+        made._sync()
+    made.close(DONE)
+
+    assert list(journal_files(made._state_dir, made.run_id)) == [0, 1]
+    *_, end = (record.event for record in records(made._state_dir.journal(made.run_id, 1)))
+    assert end is not None
+    assert end.payload["stats"]["reopened"] == 1
+    assert any("something else changed it" in text for text in made.complaints)
+    assert any("it was opened again 1 times" in text for text in made.complaints)
+
+
+def test_an_event_after_one_that_was_begun_is_not_lost_where_both_go_to_another_file(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = start()
+    first = str(made.journal_path)
+    left = 30
+
+    def write(fd: int, data: bytes) -> int:
+        nonlocal left
+        if os.readlink(f"/proc/self/fd/{fd}") != first:
+            return real_write(fd, data)
+        if not left:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        size, left = left, 0
+        return real_write(fd, data[:size])
+
+    monkeypatch.setattr(adapter_module, "NEXT_FILE_EVERY_S", 0.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(journal, "_write", write)
+        with no_other_file(made):
+            made.emit(EventType.TEST_CASE, {**PASS, "n": "begun"})
+        made.emit(EventType.TEST_CASE, {**PASS, "n": "next"})
+        made.close(DONE)
+
+    assert [event.payload.get("n") for event in events(made)] == [None, "begun", "next", None]
+    assert final_stats(made)["eventsLost"] == 0
+
+
+def test_another_file_is_tried_once_a_second_and_not_at_every_event(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def write(fd: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def make_next_file(*arguments: Any) -> JournalWriter:
+        tried.append(arguments)
+        return continuation.make_next_file(*arguments)
+
+    made = start()
+    now = clock.monotonic()
+    monkeypatch.setattr(clock, "monotonic", lambda: now)
+    monkeypatch.setattr(adapter_module, "make_next_file", make_next_file)
+    with monkeypatch.context() as patched:
+        patched.setattr(journal, "_write", write)
+        for expected in (1, 2):
+            for _ in range(10):
+                made.emit(EventType.TEST_CASE, PASS)
+            assert len(tried) == expected
+            now += NEXT_FILE_EVERY_S
 
 
 @pytest.mark.parametrize("more", [300, 330])

@@ -501,6 +501,21 @@ def test_observations_are_appended_and_numbered(path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+def test_an_observation_is_on_the_disk_with_its_name_when_it_is_told(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: dict[str, int] = {}
+
+    def sync(fd: int) -> None:
+        synced[os.readlink(f"/proc/self/fd/{fd}")] = os.fstat(fd).st_size
+
+    monkeypatch.setattr(os, "fsync", sync)
+    observe(path, 10)
+
+    assert set(synced) == {str(path), str(path.parent)}
+    assert synced[str(path)] == path.stat().st_size > 0
+
+
 def test_observers_take_turns(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = []
 

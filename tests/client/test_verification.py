@@ -162,6 +162,16 @@ def test_a_repeated_line_is_a_duplicate_and_other_content_is_told(kept: Kept) ->
     ]
 
 
+def test_a_line_that_comes_again_with_other_content_alone_makes_a_run_not_whole(kept: Kept) -> None:
+    kept.store(LINES)
+    kept.journal([*LINES[:3], encode(3, *case(9, "FAIL"), 5.0), *LINES[3:]])
+
+    result = kept.verify()
+
+    assert not result["whole"]
+    assert numbers(result) == {"conflicts": 1}
+
+
 def test_a_stored_event_of_other_content_is_missing(kept: Kept) -> None:
     kept.journal(LINES)
     kept.store([*LINES[:3], encode(4, *case(2, "PASS"), 5.0), *LINES[4:]])

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.suites.checker import DATA, SUITE, Checker
+from threepio_client.journal import records
 
 MIXED = (DATA / "mixed" / SUITE).read_text()
 FOUR = (DATA / "four" / SUITE).read_text()
@@ -162,3 +163,26 @@ def test_an_error_of_the_plugin_is_said_and_counted_and_changes_nothing(compare:
     assert done.exit_code == 0
     assert "2 passed in" in done.output
     assert done.status["finished"] == 0
+
+
+BREAKS_ONE_HOOK = """
+def pytest_collection_modifyitems(config):
+    config.hook.pytest_deselected(items=iter(()))  # pytest's own are lists: this one has no length
+"""
+
+
+def test_an_error_of_the_plugin_that_costs_no_event_is_counted_too_and_the_run_is_never_green(compare: Checker) -> None:
+    done = compare.run(
+        {"conftest.py": BREAKS_ONE_HOOK, SUITE: "def test_one(): pass"},
+        loses=True,
+        state="incomplete",
+        kind="damaged",
+        says=("an error in the plugin's pytest_deselected, please report it: ",),
+    )
+
+    *_, end = (record.event for record in records(done.place.state_dir.journal(done.run_id)))
+    assert end is not None
+    assert end.payload["pluginErrors"] == 1
+    assert done.exit_code == 0
+    assert done.counts == {"passed": 1}
+    assert "1 error in the plugin kept something from being reported" in done.status["verdict"]["text"]

@@ -157,6 +157,18 @@ def test_a_directory_of_somebody_else_is_refused(rootdir: Path, monkeypatch: pyt
     assert names_below(rootdir) == []
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to make a directory of another user")
+@pytest.mark.parametrize("where", [".threepio", ".threepio/runs", ".threepio/runs/run"])
+def test_nothing_is_written_into_a_directory_below_that_is_somebody_else_s(rootdir: Path, where: str) -> None:
+    (rootdir / where).mkdir(parents=True)
+    os.chown(rootdir / where, 65534, 65534)
+
+    with pytest.raises(PermissionError, match="belongs to uid 65534"):
+        open_run(rootdir / ".threepio", "run")
+
+    assert names_below(rootdir / where) == []
+
+
 def test_what_we_wrote_is_removed_and_nothing_else(rootdir: Path) -> None:
     base = rootdir / ".threepio"
     for run_id in ("one", "two"):

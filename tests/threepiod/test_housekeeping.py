@@ -27,7 +27,7 @@ from threepio_client.settings import load_daemons
 from threepio_client.verification import verify_run
 from threepiod.committer import Committer
 from threepiod.housekeeping import EVERY_S, PACK_AFTER_S, Housekeeping
-from threepiod.packing import pack, remove_parts
+from threepiod.packing import CHUNK, pack, remove_parts
 from threepiod.rebuild import rebuild
 from threepiod.store import Store
 
@@ -241,14 +241,39 @@ def test_where_both_files_are_there_the_plain_one_counts(bench: Bench) -> None:
     assert verify_run(bench.archive, "run")["whole"]
 
 
-def test_a_file_that_grows_is_not_compressed(bench: Bench) -> None:
-    bench.add("run")
+@pytest.mark.parametrize("at", [1, 2], ids=["while it is compressed", "while that is read back"])
+def test_a_file_that_grows_is_not_compressed(bench: Bench, at: int) -> None:
+    path = bench.add("run")
+    grown = path.read_bytes() + b"more\n"
+    pauses = 0
 
     def write_more() -> None:
-        write_journal(bench.state_dir, "run", [b"more\n"])
+        nonlocal pauses
+        pauses += 1
+        if pauses == at:
+            write_journal(bench.state_dir, "run", [b"more\n"])
 
-    assert not pack(bench.state_dir.journal("run"), write_more)
+    assert not pack(path, write_more)
     assert bench.names() == ["run.jsonl"]
+    assert path.read_bytes() == grown
+
+
+def test_what_does_not_read_back_as_it_was_replaces_no_file(bench: Bench) -> None:
+    plain = os.urandom(2 * CHUNK)  # random: it is stored as it is, and a changed bit is found by the checksum alone
+    path = write_journal(bench.state_dir, "run", [plain])
+    part = bench.state_dir.journals / "run.jsonl.gz.part"
+    pauses = 0
+
+    def spoil() -> None:
+        nonlocal pauses
+        pauses += 1
+        if pauses == 1:
+            flip_bit(part, 1_000)
+
+    with pytest.raises(OSError, match="CRC check failed"):
+        pack(path, spoil)
+    assert bench.names() == ["run.jsonl"]
+    assert path.read_bytes() == plain
 
 
 def test_a_full_disk_leaves_the_plain_file(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,6 +309,24 @@ async def test_a_run_is_removed_with_everything(bench: Bench) -> None:
     assert (bench.rows("runs"), bench.rows("results"), bench.rows("tests"), bench.rows("events")) == (1, 2, 2, 3)
     assert verify_run(bench.archive, "young")["whole"]
     assert bench.daemon.forgotten == ["old"]
+
+
+@in_trio
+async def test_stacks_of_a_run_whose_id_begins_with_that_of_a_removed_one_are_kept(bench: Bench) -> None:
+    for run_id in ("nightly", "nightly.2"):
+        bench.add(run_id)
+    mine, other = bench.state_dir.stacks("nightly", 17), bench.state_dir.stacks("nightly.2", 17)
+    mine.parent.mkdir()
+    for path in (mine, other):
+        path.write_text("stacks")
+    bench.fill_store()
+    bench.age(91 * DAY)
+    os.utime(bench.state_dir.journal("nightly.2"))
+
+    await bench.round()
+
+    assert bench.archive.run_ids() == ["nightly.2"]
+    assert [path.exists() for path in (mine, other)] == [False, True]
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2])

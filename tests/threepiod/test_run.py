@@ -831,6 +831,71 @@ async def test_journals_of_many_runs_are_not_all_in_memory_at_once(
     assert committer.taken == 0
 
 
+@pytest.mark.parametrize("fault", ["sync", "commit"])
+@in_trio
+async def test_what_a_failed_sync_or_commit_drops_takes_no_room_from_others(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    lines = run_lines("run", 27, identity=living())
+    began: list[int] = []
+    go_on = threading.Event()
+    really_sync = RunJournal.sync
+
+    def sync(journal: RunJournal, number: int) -> None:
+        began.append(number)
+        assert go_on.wait(20)
+        if fault == "sync" and len(began) == 1:
+            raise OSError(5, "Input/output error")
+        really_sync(journal, number)
+
+    monkeypatch.setattr(RunJournal, "sync", sync)
+    if fault == "commit":
+        bench.store.faults = ["before"]
+    async with bench.working(ticking=False) as run:
+        bench.write(*lines[:10])
+        run.offer(frame_of(lines, 1, 10))
+        await until(lambda: began)  # this batch waits for the disk, and the next one gathers meanwhile
+        bench.write(*lines[10:])
+        run.offer(frame_of(lines, 11, 20))
+        cursor = run.cursor
+        go_on.set()
+        await until(lambda: run.is_over)
+
+        assert cursor == len(lines)
+        assert run._committer.taken == 0
+    assert not bench.store.faults
+    assert bench.is_whole(len(lines))
+
+
+@in_trio
+async def test_what_was_taken_of_a_run_whose_work_ends_by_an_error_takes_no_room_from_others(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("says the test")
+
+    async def work(run: Run) -> None:
+        with pytest.raises(ExceptionGroup):
+            await run.serve()
+
+    lines = run_lines("run", 20, identity=living())
+    committer = Committer(bench.store)
+    run = Run(bench.store.open_run("run", "producer"), bench.state_dir, committer)
+    bench.write(*lines[:10])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(committer.serve)
+        nursery.start_soon(work, run)
+        await until(lambda: run.stored == 10)
+        monkeypatch.setattr(run, "_read_some", fail)
+        bench.write(*lines[10:])
+        run.offer(frame_of(lines, 11, 10))
+        assert (run.cursor, committer.taken > 0) == (20, True)
+        await run.over.wait()
+        nursery.cancel_scope.cancel()
+
+    assert committer.taken == 0
+
+
 @in_trio
 async def test_a_batch_with_room_makes_nobody_wait(bench: Bench) -> None:
     async with bench.working() as run:
@@ -918,6 +983,23 @@ async def test_an_observation_of_before_the_start_is_folded_in(bench: Bench) -> 
         await until(lambda: run.is_over)
 
     assert run.state.verdict().text.startswith("the process was killed by SIGKILL")
+
+
+@in_trio
+async def test_an_observation_that_comes_together_with_a_failed_commit_still_counts(bench: Bench) -> None:
+    lines = run_lines("run", 5, identity=living(), exit_code=None)
+    bench.write(*lines)
+    async with bench.working(ticking=False) as run:
+        await until(lambda: run.stored == 7)
+        bench.store.faults = ["before"]
+        await run.observe(ObservationType.EXIT_STATUS, {"pid": living().pid, "exitCode": 3})
+        await until(lambda: not bench.store.faults)
+        bench.write(case(8, "test_it.py::test_next"))
+        run.read_journal()
+        await until(lambda: run.stored == 8)
+
+        assert run.state.exit_code == 3
+        assert run.trouble == ""
 
 
 @in_trio
