@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gzip
 import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
-from zlib import crc32
 
 from threepio_client.events import LINE_LIMIT
 from threepio_client.journal import parse, sync_directory, tail_size, whole_lines
@@ -40,11 +40,11 @@ def pack(path: Path, pause: Callable[[], None]) -> bool:
                 with gzip.GzipFile("", "wb", LEVEL, file, 0) as packer:
                     crc = size = 0
                     while size <= before.st_size and (chunk := plain.read(CHUNK)):
-                        crc, size = crc32(chunk, crc), size + len(chunk)
+                        crc, size = zlib.crc32(chunk, crc), size + len(chunk)
                         packer.write(chunk)
                         pause()
                 file.seek(0)
-                if _sum(gzip.GzipFile(fileobj=file, mode="rb"), pause) != (crc, size):
+                if _read_back(gzip.GzipFile(fileobj=file, mode="rb"), pause) != (crc, size):
                     raise OSError(None, f"what was written of {packed} does not read back")
                 os.utime(file.fileno(), ns=(before.st_atime_ns, before.st_mtime_ns))
                 os.fsync(file.fileno())
@@ -86,9 +86,13 @@ def is_stored(path: Path, offset: int, seq: int) -> bool:
         return event is not None and event.seq <= seq
 
 
-def _sum(file: gzip.GzipFile, pause: Callable[[], None]) -> tuple[int, int]:
+def _read_back(file: gzip.GzipFile, pause: Callable[[], None]) -> tuple[int, int] | None:
+    """Return checksum and size of what was packed; None if it cannot be unpacked."""
     crc = size = 0
-    while chunk := file.read(CHUNK):
-        crc, size = crc32(chunk, crc), size + len(chunk)
-        pause()
+    try:
+        while chunk := file.read(CHUNK):
+            crc, size = zlib.crc32(chunk, crc), size + len(chunk)
+            pause()
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        return None
     return crc, size

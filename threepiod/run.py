@@ -530,11 +530,16 @@ class Run:
             ingest=self.ingest,
             state=self.state,
         )
+        failure: Exception | None = None
         try:
             await self._keeper.sync()
             await self._committer.commit(batch)
         except (OSError, StoreError) as error:
-            await self._start_over(error, batch.size)
+            failure = error
+        finally:
+            self._committer.release(batch.size)  # also where an error of ours ends the work on this run
+        if failure is not None:
+            await self._start_over(failure)
             return False
         self.trouble = ""
         self.totals["stored"] += batch.seq - self.stored
@@ -542,21 +547,14 @@ class Run:
         self.is_over = final
         if self._told is not None:
             self._told(self.run_id, batch)
-        self._committer.release(batch.size)
         for connection in list(self._connections):
             connection.ack(self.stored)
             self.acked = self.stored
         return True
 
-    async def _start_over(self, error: Exception, size: int) -> None:
-        """After a failed sync or commit: what is stored is asked anew, and the journal is read from there.
-
-        Args:
-            error: why.
-            size: bytes of the batch that is dropped.
-        """
+    async def _start_over(self, error: Exception) -> None:
+        """After a failed sync or commit: what is stored is asked anew, and the journal is read from there."""
         self._note(f"{error}; trying again from the journal")
-        self._committer.release(size)
         found = None
         while found is None:  # going on without knowing would leave out what was in the batch
             await trio.sleep(RETRY_S)

@@ -161,10 +161,10 @@ def batch_is_kept_after_a_failed_commit(patch: pytest.MonkeyPatch) -> None:
         kept[id(self)] = self._batch
         return await store_batch(self)
 
-    async def careless(self: Run, error: Exception, size: int) -> None:
+    async def careless(self: Run, error: Exception) -> None:
         cursor, offsets, state = self.cursor, dict(self.journal.offsets), self.state
         batch = kept[id(self)]
-        await start_over(self, error, size)
+        await start_over(self, error)
         self.cursor, self.journal.offsets, self.state, self._batch = cursor, offsets, state, batch
 
     patch.setattr(Run, "_store_batch", remember)
@@ -175,9 +175,9 @@ def failed_commit_is_forgotten(patch: pytest.MonkeyPatch) -> None:
     """ERR: after a failed commit the run goes on from what it has taken."""
     start_over = Run._start_over
 
-    async def careless(self: Run, error: Exception, size: int) -> None:
+    async def careless(self: Run, error: Exception) -> None:
         cursor, offsets, state = self.cursor, dict(self.journal.offsets), self.state
-        await start_over(self, error, size)
+        await start_over(self, error)
         self.cursor, self.journal.offsets, self.state = cursor, offsets, state
 
     patch.setattr(Run, "_start_over", careless)

@@ -867,11 +867,12 @@ async def test_what_a_failed_sync_or_commit_drops_takes_no_room_from_others(
     assert bench.is_whole(len(lines))
 
 
+@pytest.mark.parametrize("where", ["_read_some", "_keeper.sync", "_told"])
 @in_trio
 async def test_what_was_taken_of_a_run_whose_work_ends_by_an_error_takes_no_room_from_others(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    def fail() -> None:
+    def fail(*_: object) -> None:
         raise ZeroDivisionError("says the test")
 
     async def work(run: Run) -> None:
@@ -886,7 +887,8 @@ async def test_what_was_taken_of_a_run_whose_work_ends_by_an_error_takes_no_room
         nursery.start_soon(committer.serve)
         nursery.start_soon(work, run)
         await until(lambda: run.stored == 10)
-        monkeypatch.setattr(run, "_read_some", fail)
+        owner, _, name = where.rpartition(".")
+        monkeypatch.setattr(getattr(run, owner) if owner else run, name, fail)
         bench.write(*lines[10:])
         run.offer(frame_of(lines, 11, 10))
         assert (run.cursor, committer.taken > 0) == (20, True)
