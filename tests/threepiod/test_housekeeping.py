@@ -8,8 +8,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
