@@ -67,6 +67,8 @@ class Controller(Reporter):
             if is_passed and node is not None and self.emit_passed(report, started, duration, node.gateway.id):
                 return
             self.emit_outcome(report, split_nodeid(report.nodeid), self._phase_of(report, node), started, duration)
+            if when not in PHASES:  # its worker died in it, and it may be given to another one
+                self._died_in.add(report.nodeid)
         except Exception as error:  # noqa: BLE001 - see reporter.guarded
             self.failed("pytest_runtest_logreport", error)
 
@@ -74,7 +76,7 @@ class Controller(Reporter):
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         try:
             if nodeid in self._again:  # rerunfailures says this after every attempt
-                self._again.discard(nodeid)
+                self._again.pop(nodeid, None)
             else:
                 self._groups.over(self._groups.of(nodeid))
         except Exception as error:  # noqa: BLE001 - see reporter.guarded

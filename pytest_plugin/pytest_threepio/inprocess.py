@@ -116,7 +116,7 @@ class InProcess(Reporter):
         self._unfinished = ""
         if outcome == "rerun" or nodeid in self._again:  # it begins anew, as rerunfailures says
             if outcome != "rerun":
-                self._again.discard(nodeid)
+                self._again.pop(nodeid, None)
             if self._now is not None:
                 self._now.set_phase(Phase.SETUP, clock.wall())
             return

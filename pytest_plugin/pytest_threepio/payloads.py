@@ -19,12 +19,14 @@ _STATUS_OF_CATEGORY: Final[dict[str, Status]] = {
     "xfailed": Status.XFAIL,
     "xpassed": Status.XPASS,
     "rerun": Status.RERUN,
+    "retried": Status.RERUN,  # by pytest-retry
     "subtests passed": Status.PASS,
     "subtests failed": Status.FAIL,
     "subtests skipped": Status.SKIP,
     "subtests xfailed": Status.XFAIL,
     "subtests xpassed": Status.XPASS,
 }
+_OUTCOMES: Final = frozenset({"passed", "failed", "skipped"})
 _WITH_XFAIL: Final = {"skipped": "xfailed", "passed": "xpassed"}
 
 
@@ -52,9 +54,10 @@ def status_of(report: Any, category: str | None) -> Status | None:
     """
     if category:
         known = _STATUS_OF_CATEGORY.get(category)
-        if known is not None:
+        # pytest-retry's last attempt may be the report of the one before, which was counted as that.
+        if known is not None and (known is not Status.RERUN or report.outcome not in _OUTCOMES):
             return known
-    if report.outcome == "rerun":
+    if report.outcome not in _OUTCOMES:  # a plugin's own word for an attempt that another one follows: it has no result
         return Status.RERUN
     if report.failed:
         return Status.ERROR if report.when in {"setup", "teardown"} else Status.FAIL
@@ -95,7 +98,9 @@ def details_of(report: Any, status: Status, category: str | None, clip: Clip = c
         # What is counted as `failed` and what as `subtests failed` differs between pytest 9 and versions of pytest-subtests.
         outcome = str(report.outcome)
         outcome = _WITH_XFAIL.get(outcome, outcome) if hasattr(report, "wasxfail") else outcome
-        payload["countedAs"] = (category or f"subtests {outcome}").replace(" ", "_")
+        # A plugin may count it under a word of its own, which is no count of ours.
+        counted = category if category in _STATUS_OF_CATEGORY else f"subtests {outcome}"
+        payload["countedAs"] = "errors" if counted == "error" else counted.replace(" ", "_")
     return payload
 
 

@@ -58,6 +58,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Begin the run, unless threepiod is off, this is a session inside a test, or an xdist worker."""
     config = session.config
     worker_input: dict[str, Any] | None = getattr(config, "workerinput", None)
+    if config.getoption("cacheshow", None) is not None:  # a session that only prints
+        return
     rerun = _make_rerun(config, worker_input)
     if worker_input is not None:
         if "threepio_now_page" in worker_input:
@@ -127,7 +129,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         dump.close()
     reporter = config.stash.get(_KEY, None)
     if reporter is not None:
-        reporter.finish()
+        reporter.finish(is_through=False)
         if reporter in _active:
             _active.remove(reporter)
             if os.environ.get(_PARENT) == reporter.run_id:

@@ -76,7 +76,8 @@ class Reporter:
         self._subtests: dict[str, list[tuple[str, object]]] = {}
         self._superseded: dict[str, list[tuple[str, object]]] = {}
         self._decided: dict[str, str] = {}
-        self._again: set[str] = set()
+        self._again: dict[str, int] = {}  # tests whose next attempt is to come, with its number
+        self._died_in: set[str] = set()
         self._deselected = 0
         self._stopped: Payload | None = None
         self._hook_errors = 0
@@ -192,11 +193,17 @@ class Reporter:
         self.finish()
 
     @guarded
-    def finish(self) -> None:
-        """Write runComplete and say BYE; a second call does nothing."""
+    def finish(self, *, is_through: bool = True) -> None:
+        """Write runComplete and say BYE; a second call does nothing.
+
+        Args:
+            is_through: whether the session came to its own end; else its exit status is not one.
+        """
         if self._finished:
             return
         self._finished = True
+        if not is_through and self._stopped is None and not int(self._session.exitstatus):
+            self._stopped = {"kind": "internal-error", "text": "a hook of the session's end did not return"}
         self._groups.close()
         stopped = self._stopped
         if stopped is None:
@@ -235,6 +242,7 @@ class Reporter:
             or type(report) is not pytest.TestReport
             or "rerun" in report.__dict__
             or self._again
+            or self._died_in
             or self._superseded
             or self._subtests
             or self._is_masked
@@ -294,10 +302,13 @@ class Reporter:
         else:
             self._groups.counted(self._groups.of(report.nodeid), status, duration)
             taken_back = self._taken_back(report.nodeid, status) if self._superseded or self._subtests else {}
+            attempt = self._again.get(report.nodeid, 1)
             if self._is_decided_again(payload):
                 taken_back["finished"] = 1
             if taken_back:
                 payload["takenBack"] = taken_back
+            if attempt > 1:
+                payload.setdefault("attempt", attempt)  # rerunfailures says it itself
         self._adapter.emit(EventType.TEST_CASE, payload)
 
     def _run_start(self) -> Payload:
@@ -376,14 +387,15 @@ class Reporter:
         return taken_back
 
     def _is_decided_again(self, payload: Payload) -> bool:
-        """Return whether a test that has its outcome is run again, because its teardown failed; note outcomes."""
+        """Return whether a test that had its outcome is decided again, or is run again because its teardown failed."""
         worker, nodeid = payload.get("worker", ""), payload["nodeid"]
         if payload["status"] is Status.RERUN:
-            self._again.add(nodeid)
+            self._again[nodeid] = self._again.get(nodeid, 1) + 1
             return bool(payload["phase"] == Phase.TEARDOWN and self._decided.pop(worker, "") == nodeid)
         if payload["phase"] != Phase.TEARDOWN:
             self._decided[worker] = nodeid
-            self._again.discard(nodeid)
+            self._again.pop(nodeid, None)
+            return nodeid in self._died_in  # xdist may give it to another worker
         return False
 
     def _last_seen(self) -> list[Payload]:

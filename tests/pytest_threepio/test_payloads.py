@@ -42,6 +42,11 @@ def report(outcome: str, when: str = "call", **more: Any) -> SimpleNamespace:
         (report("skipped", wasxfail="known"), None, Status.XFAIL),
         (report("passed", wasxfail=""), None, Status.XPASS),
         (report("rerun"), None, Status.RERUN),
+        # an outcome that only a plugin knows is none yet
+        (report("retried"), "retried", Status.RERUN),
+        (report("again"), "again", Status.RERUN),
+        (report("failed"), "retried", Status.FAIL),
+        (report("again"), None, Status.RERUN),
         (report("passed", "setup"), None, None),
         (report("passed", "teardown"), None, None),
     ],
@@ -330,7 +335,14 @@ def test_details_of_each_status() -> None:
 
 @pytest.mark.parametrize(
     ("category", "counted_as"),
-    [("failed", "failed"), ("subtests failed", "subtests_failed"), ("", "subtests_failed"), (None, "subtests_failed")],
+    [
+        ("failed", "failed"),
+        ("error", "errors"),
+        ("subtests failed", "subtests_failed"),
+        ("F", "subtests_failed"),
+        ("", "subtests_failed"),
+        (None, "subtests_failed"),
+    ],
 )
 def test_a_subtest_is_counted_as_pytest_counts_it(category: str | None, counted_as: str) -> None:
     found = report("failed", longrepr="x", context=SimpleNamespace(msg=None, kwargs={"i": 1, 2: "two"}))

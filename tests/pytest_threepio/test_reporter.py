@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
+from tests.place import Place
 from tests.suites.checker import DATA, SUITE, Checker
 from threepio_client.journal import records
 
@@ -186,3 +188,75 @@ def test_an_error_of_the_plugin_that_costs_no_event_is_counted_too_and_the_run_i
     assert done.exit_code == 0
     assert done.counts == {"passed": 1}
     assert "1 error in the plugin kept something from being reported" in done.status["verdict"]["text"]
+
+
+RETRIES = """
+import pytest
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):  # as pytest-retry does it
+    report = yield
+    if call.when == "call" and report.failed:
+        report.outcome = "retried"
+        item.ihook.pytest_runtest_logreport(report=report)
+        again = pytest.CallInfo.from_call(item.runtest, when="call")
+        report = pytest.TestReport.from_item_and_call(item, again)
+    return report
+
+def pytest_report_teststatus(report):
+    if report.outcome == "retried":
+        return "retried", "R", "RETRY"
+"""
+FLAKY = """
+import itertools
+calls = itertools.count()
+def test_flaky(): assert next(calls) == 1
+def test_fine(): pass
+"""
+
+
+def test_an_attempt_under_a_word_of_a_plugin_is_no_pass(place: Place) -> None:
+    place.suite(RETRIES, "conftest.py")
+    place.suite(FLAKY)
+
+    done = place.pytest("-q", THREEPIO_RUN_ID="tried")
+    shown = json.loads(place.threepio("show", "test_it.py::test_flaky", "--json").stdout)
+    status = place.status("tried")
+
+    assert "2 passed, 1 retried in" in done.stdout
+    assert [(row["status"], row["attempt"]) for row in shown["results"]] == [("RERUN", 1), ("PASS", 2)]
+    assert shown["results"][0]["error"]["message"].startswith("assert 0 == 1")
+    assert (status["finished"], status["flaky"], status["counts"]["passed"]) == (2, 1, 2)
+
+
+def test_a_session_whose_end_breaks_is_not_green(place: Place) -> None:
+    place.suite("def test_one(): pass")
+    place.suite("def pytest_sessionfinish(): raise RuntimeError('broke')", "conftest.py")
+
+    done = place.pytest("-q", THREEPIO_RUN_ID="broke")
+    status = place.threepio("status", "broke")
+
+    assert done.returncode == 1
+    assert status.returncode == 1
+    assert status.stdout.startswith("run broke: failed - the runner broke: a hook of the session's end did not return")
+
+
+def test_a_session_that_only_prints_is_no_run(place: Place) -> None:
+    place.suite("def test_one(): pass")
+
+    done = place.command("pytest", "-q", "--cache-show")
+
+    assert done.returncode == 0
+    assert "threepio" not in done.stdout
+    assert not place.state_dir.journals.exists()
+
+
+def test_a_test_that_is_given_to_the_next_worker_again_is_finished_once(place: Place) -> None:
+    place.suite("import os\ndef test_1(): pass\ndef test_die(): os._exit(3)\ndef test_3(): pass")
+
+    place.pytest("-q", "-n", "2", "--dist", "loadscope", "--max-worker-restart", "2", THREEPIO_RUN_ID="dies")
+    status = place.status("dies")
+
+    assert status["state"] == "incomplete"
+    assert status["workers_died"] > 1
+    assert (status["finished"], status["never_ran"], status["counts"]["passed"]) == (2, 1, 1)
