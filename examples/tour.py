@@ -37,7 +37,9 @@ def main() -> int:
     for text in wrong:
         print(f"not as expected - {text}", file=sys.stderr)
     if not wrong:
-        print("All as expected. The daemon stays and waits for your next suite; stop it with: threepiod stop")
+        print(
+            f"All as expected. The daemon stays and waits for your next suite; stop it with: {BIN / 'threepiod'} stop"
+        )
     return 1 if wrong else 0
 
 
