@@ -84,7 +84,8 @@ class Housekeeping:
         except (OSError, ThreepioError) as error:
             self._say(f"cannot look for runs that are over: {error}")
             return
-        now = clock.wall()
+        # Ours goes on from the time at our start, which may have been set right since: the earlier one removes less.
+        now = min(clock.wall(), time.time())
         is_durable: bool | None = None
         for run in over:
             mine = files.get(run.run_id, {})

@@ -27,7 +27,7 @@ from threepio_client.files import open_own
 from threepio_client.paths import make_private_dir
 from threepio_client.query import QueryClient
 from threepio_client.settings import Settings, check_socket_path
-from threepiod.listener import AlreadyRunning, is_still, listen, take_lock
+from threepiod.listener import AlreadyRunning, is_still, listen, take_lock, unlink_own
 from threepiod.service import Service
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 START_TIMEOUT_S: Final = 30.0
 _END_TIMEOUT_S: Final = 1.0
 """How long a daemon that will not be ready may take to say why and to end."""
+_MANAGERS: Final = ("NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_")
+"""Beginnings of what a service manager tells whoever starts a daemon, and not the daemon."""
 OTHER_TIMEOUT_S: Final = 10.0
 """How long a daemon that was started by somebody else at the same time may take until it is ready."""
 STOP_TIMEOUT_S: Final = 60.0
@@ -92,7 +94,7 @@ def run_daemon(settings: Settings, ready: Callable[[], None], *, to_stderr: bool
         make_private_dir(settings.socket.parent, "THREEPIO_SOCKET")
         locks.append(take_lock(settings.socket.with_name(settings.socket.name + ".lock")))
         listener = listen(settings.socket)
-        own_socket = settings.socket
+        own_socket: os.stat_result | None = os.lstat(settings.socket)
     else:
         own_socket = None
         settings = settings._replace(socket=Path(listener.getsockname()))
@@ -108,7 +110,7 @@ def run_daemon(settings: Settings, ready: Callable[[], None], *, to_stderr: bool
         trio.run(Daemon(settings, store, trouble, limits, service, has_place).serve, listener, ready)
     finally:
         if own_socket is not None:
-            own_socket.unlink(missing_ok=True)
+            unlink_own(settings.socket, own_socket)
         listener.close()
         store.close()
         for lock in locks:
@@ -149,7 +151,7 @@ def start_background(settings: Settings) -> dict[str, Any]:
             start_new_session=True,
             cwd="/",
             env={
-                **os.environ,
+                **{name: value for name, value in os.environ.items() if not name.startswith(_MANAGERS)},
                 "THREEPIO_SOCKET": str(settings.socket),
                 "THREEPIO_STATE_DIR": str(settings.state_dir),
             },

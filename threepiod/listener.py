@@ -49,6 +49,9 @@ def take_lock(path: Path) -> int:
         pid = os.read(fd, 32).decode(errors="replace").strip()
         os.close(fd)
         raise AlreadyRunning(f"another threepiod (pid {pid or 'not known yet'}) holds {path}") from error
+    except OSError as error:
+        os.close(fd)
+        raise NoPlace(f"cannot lock {path}: {error.strerror}. Choose a place on a file system with locks") from error
     try:
         os.ftruncate(fd, 0)
         os.write(fd, f"{os.getpid()}\n".encode())
@@ -66,6 +69,15 @@ def is_still(path: Path, fd: int) -> bool:
         return os.path.samestat(os.lstat(path), os.fstat(fd))
     except OSError:
         return False
+
+
+def unlink_own(path: Path, own: os.stat_result) -> None:
+    """Remove the socket that a daemon made; another one may have taken its place after its directory was gone."""
+    try:
+        if os.path.samestat(os.lstat(path), own):
+            os.unlink(path)
+    except FileNotFoundError:
+        pass
 
 
 def listen(path: Path) -> socket.socket:

@@ -310,7 +310,8 @@ class Run:
             return {}
         assert self._watch is not None
         try:
-            if self.state.complete is None:
+            # Of one that cannot be seen from here nothing will ever be told.
+            if self.state.complete is None or self._watch.liveness is Liveness.UNKNOWN:
                 return {}
             await self._watch.wait_gone()
             end = self._watch.end

@@ -29,6 +29,8 @@ LOG_BYTES: Final = 4 * 1024 * 1024
 COMMIT_BYTES: Final = 32 * 1024
 """What a commit writes beside the lines: the pages of the run's row and of the indexes that change."""
 
+_NO_ROOM: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE})
+"""Errors of a write, by which no sync has failed."""
 GROUP: Final = 256
 """Rows of one statement. Of a row by itself most of the time goes into its statement: binding, stepping, and giving up
 Python's lock and taking it again. Ten values a row fit into SQLite's limit of 32,766."""
@@ -209,6 +211,8 @@ class Store:
         try:
             self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", None) in _NO_ROOM:  # tried again after as many lines
+                raise StoreError(f"cannot fold the log of the store {self._path}: {error}. Make room") from error
             self._is_poisoned = True
             raise StoreError(
                 f"cannot sync the store {self._path}: {error}. It grows from now on until threepiod is started again"

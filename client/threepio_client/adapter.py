@@ -293,7 +293,7 @@ class Adapter:
         for number in range(1, ID_TRIES):
             run_id = numbered(wanted, number)
             path = self._state_dir.journal(run_id)
-            if path.with_name(path.name + COMPRESSED).exists():  # a run that is over
+            if path.with_name(path.name + COMPRESSED).exists() or self._has_spare(run_id):  # a run that is over
                 continue
             try:
                 return run_id, JournalWriter(path), ""
@@ -305,6 +305,10 @@ class Adapter:
         raise SettingsError(
             f"the run id {wanted} and {ID_TRIES} ids after it are taken: choose another THREEPIO_RUN_ID"
         )
+
+    def _has_spare(self, run_id: str) -> bool:
+        spare = self._state_dir.spare
+        return spare is not None and self._state_dir.journal(run_id, SPARE_FROM).exists()
 
     def _make_spare_journal(self, run_id: str, error: JournalError) -> JournalWriter:
         spare = self._state_dir.spare

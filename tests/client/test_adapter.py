@@ -35,7 +35,7 @@ from threepio_client.adapter import (
 )
 from threepio_client.errors import NoDaemon, NoPlace, SettingsError
 from threepio_client.events import EventType, Phase
-from threepio_client.journal import JournalWriter, records
+from threepio_client.journal import JournalError, JournalWriter, records
 from threepio_client.line import Event
 from threepio_client.link import Link
 from threepio_client.paths import SPARE_FROM
@@ -603,6 +603,23 @@ def test_an_exception_thrown_into_an_event_costs_no_line_and_no_number(
         assert daemon.seqs == [1, 3, 4]  # what was interrupted, the daemon reads from the journal
         assert daemon.errors == []
         assert folded(made).events_lost == 0
+
+
+def test_an_id_whose_journal_is_in_the_spare_directory_is_taken(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path, number: int = 0) -> JournalWriter:
+        if number < SPARE_FROM:
+            raise JournalError(f"cannot make {path}: Read-only file system")
+        return JournalWriter(path, number)
+
+    with monkeypatch.context() as read_only:
+        read_only.setattr(adapter_module, "JournalWriter", fail)
+        first = start(THREEPIO_RUN_ID="nightly")
+        first.close(DONE)
+    second = start(THREEPIO_RUN_ID="nightly")
+    second.close(DONE)
+
+    assert (first.run_id, second.run_id) == ("nightly", "nightly-2")
+    assert first.journal_path.parent == first._state_dir.spare
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import re
 import resource
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -64,6 +65,19 @@ def test_restart_gives_another_process_and_starts_one_where_none_runs(place: Pla
     assert "is ready" in second.stdout
     assert place.daemon_pid() != pid
     assert not is_running(pid)
+
+
+def test_what_a_service_manager_told_its_caller_means_not_the_daemon(place: Place) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(place.path / "notify"))
+        manager.settimeout(0)
+
+        started = place.threepiod("start", NOTIFY_SOCKET=str(place.path / "notify"), WATCHDOG_USEC="100000")
+        place.stop_daemon()
+
+        assert started.returncode == 0
+        with pytest.raises(BlockingIOError):
+            manager.recv(100)
 
 
 def test_status_is_for_people_too(shared: Place) -> None:

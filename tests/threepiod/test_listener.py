@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -15,7 +16,7 @@ import pytest
 
 from tests.place import Place
 from threepio_client.errors import NoPlace, SettingsError
-from threepiod.listener import AlreadyRunning, SocketTaken, listen, take_lock
+from threepiod.listener import AlreadyRunning, SocketTaken, listen, take_lock, unlink_own
 
 
 @pytest.fixture
@@ -126,6 +127,27 @@ def test_a_lock_is_held_by_one_and_names_it(tmp_path: Path) -> None:
     finally:
         os.close(held)
     os.close(take_lock(lock))
+
+
+def test_a_lock_where_there_are_none_names_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("threepiod.listener.fcntl.flock", fail)
+    with pytest.raises(NoPlace, match=r"No locks available\. Choose a place on a file system with locks"):
+        take_lock(tmp_path / "lock")
+
+
+def test_the_socket_of_another_daemon_is_left_alone(path: Path) -> None:
+    with listen(path):
+        first = os.lstat(path)
+        path.unlink()  # its directory was removed, and made again by the next daemon
+        with listen(path):
+            unlink_own(path, first)
+            assert path.exists()
+            unlink_own(path, os.lstat(path))
+            assert not path.exists()
+            unlink_own(path, first)
 
 
 def test_a_lock_is_not_taken_through_a_link(tmp_path: Path) -> None:

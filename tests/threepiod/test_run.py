@@ -867,6 +867,16 @@ async def test_what_a_failed_sync_or_commit_drops_takes_no_room_from_others(
     assert bench.is_whole(len(lines))
 
 
+@in_trio
+async def test_the_end_of_a_process_that_cannot_be_seen_from_here_is_not_waited_for(bench: Bench) -> None:
+    bench.write(*run_lines("run", 2, identity=living()._replace(pid_namespace="another")))
+
+    async with bench.working() as run:
+        await until(lambda: run.is_over)
+        with trio.fail_after(10):
+            assert await run.late_end() == {}
+
+
 @pytest.mark.parametrize("where", ["_read_some", "_keeper.sync", "_told"])
 @in_trio
 async def test_what_was_taken_of_a_run_whose_work_ends_by_an_error_takes_no_room_from_others(

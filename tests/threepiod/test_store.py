@@ -325,6 +325,29 @@ def test_a_long_log_is_folded_into_the_store(store: Store, path: Path) -> None:
     assert path.stat().st_size == size
 
 
+def test_a_log_for_which_there_was_no_room_is_folded_later(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_full = True
+
+    class Full(sqlite3.Connection):
+        def execute(self, statement: str, *parameters: Any) -> sqlite3.Cursor:
+            if is_full and "wal_checkpoint" in statement:
+                error = sqlite3.OperationalError("database or disk is full")
+                error.sqlite_errorcode = sqlite3.SQLITE_FULL
+                raise error
+            return super().execute(statement, *parameters)
+
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Full))
+    with closing(Store(path)) as store:
+        store.write([big_batch(store, "run")])
+        with pytest.raises(StoreError, match=r"cannot fold the log .* Make room"):
+            store.fold_log()
+        is_full = False
+        store.write([big_batch(store, "more")])
+        assert store.is_log_long
+        store.fold_log()
+        assert store.checkpoint()
+
+
 def test_a_log_that_cannot_be_synced_is_told_and_not_folded_again(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
