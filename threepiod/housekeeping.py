@@ -91,13 +91,16 @@ class Housekeeping:
             mine = files.get(run.run_id, {})
             age = now - max(run.ended, await trio.to_thread.run_sync(self._changed, run.run_id, mine))
             is_plain = any(path.suffix != COMPRESSED for path in mine.values())
-            if self._daemon.works_on(run.run_id) or (age <= self._keep_s and not (is_plain and age > PACK_AFTER_S)):
+            is_removed = not run.ended and not mine  # by somebody who asked, and was cut short
+            is_old = age > self._keep_s or is_removed
+            if self._daemon.works_on(run.run_id) or not (is_old or (is_plain and age > PACK_AFTER_S)):
                 continue
             try:
                 if not await trio.to_thread.run_sync(_all_stored, run, mine):
                     log.debug("run %s is left alone: not all of its journal is stored", run.run_id)
-                elif age > self._keep_s:
-                    await self._remove(run, mine, f"it was over for longer than {self._keep_s / 86_400:g} days")
+                elif is_old:
+                    late = f"it was over for longer than {self._keep_s / 86_400:g} days"
+                    await self._remove(run, mine, "as was begun" if is_removed else late)
                 else:
                     if is_durable is None:
                         is_durable = await self._committer.call(Store.checkpoint)
@@ -134,6 +137,7 @@ class Housekeeping:
             await self._daemon.remove_report(run.run_id)
         except OSError as error:  # its place may be gone for good, or another's by now: no reason to keep the run
             self._say(f"run {run.run_id}: its report cannot be removed: {error}")
+        await self._committer.call(partial(_begin_removal, run.key))
         await trio.to_thread.run_sync(self._remove_files, run.run_id, files)
         rows = STEP_ROWS // 10
         while True:
@@ -200,6 +204,10 @@ def _all_stored(run: OverRun, files: dict[int, Path]) -> bool:
         path.suffix == COMPRESSED or is_stored(path, run.offsets.get(number, 0), run.seq)
         for number, path in files.items()
     )
+
+
+def _begin_removal(key: int, store: Store) -> None:
+    store.begin_removal(key)
 
 
 def _remove_rows(key: int, count: int, store: Store) -> bool:

@@ -218,6 +218,14 @@ class Store:
                 f"cannot sync the store {self._path}: {error}. It grows from now on until threepiod is started again"
             ) from error
 
+    def begin_removal(self, key: int) -> None:
+        """Note that run number `key` is being removed: it ended at no time (`OverRun.ended`), so that this is finished."""
+        self._do(
+            lambda: self._db.execute(
+                "UPDATE runs SET snapshot = json_set(snapshot, '$.updated', 0.0, '$.gone', NULL) WHERE id = ?", (key,)
+            )
+        )
+
     def remove_rows(self, key: int, count: int) -> bool:
         """Remove up to `count` rows of run number `key`, with tests that no run has any more; return whether it is gone.
 

@@ -95,7 +95,8 @@ class OverRun(NamedTuple):
 
     Attributes:
         key, run_id, seq, offsets: as in `StoredRun`.
-        ended: time of its last event, or when its process was gone if that is later, seconds since the epoch.
+        ended: time of its last event, or when its process was gone if that is later, seconds since the epoch; 0 of one whose
+            removal was begun.
     """
 
     key: int

@@ -26,11 +26,12 @@ from threepio_client.paths import StateDir
 from threepio_client.runfiles import journal_files
 from threepio_client.settings import load_daemons
 from threepio_client.verification import verify_run
+from threepiod import housekeeping
 from threepiod.committer import Committer
 from threepiod.housekeeping import EVERY_S, PACK_AFTER_S, Housekeeping
 from threepiod.packing import CHUNK, pack, remove_parts
 from threepiod.rebuild import rebuild
-from threepiod.store import Store
+from threepiod.store import Store, StoreError
 
 DAY = 86_400.0
 
@@ -315,6 +316,30 @@ async def test_a_run_is_removed_with_everything(bench: Bench) -> None:
     assert (bench.rows("runs"), bench.rows("results"), bench.rows("tests"), bench.rows("events")) == (1, 2, 2, 3)
     assert verify_run(bench.archive, "young")["whole"]
     assert bench.daemon.forgotten == ["old"]
+
+
+@in_trio
+async def test_a_removal_that_somebody_asked_for_and_that_was_cut_short_is_finished(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.add("young", 20)
+    bench.add("other")
+    bench.fill_store()
+    bench.keep_s = float("inf")
+
+    def fail(*_: object) -> bool:
+        raise StoreError("the daemon stops, says the test")
+
+    with monkeypatch.context() as stopping:
+        stopping.setattr(housekeeping, "_remove_rows", fail)
+        with closing(Store(bench.state_dir.store)) as store, pytest.raises(StoreError):
+            await Housekeeping(bench.daemon, bench.state_dir, Committer(store), bench.keep_s).remove("young")
+    assert (bench.names(), bench.rows("runs")) == (["other.jsonl"], 2)
+
+    await bench.round()
+
+    assert (bench.names(), bench.rows("runs")) == (["other.jsonl"], 1)
+    assert bench.archive.run_ids() == ["other"]
 
 
 @in_trio
