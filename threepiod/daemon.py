@@ -87,7 +87,7 @@ class Daemon:
             trouble: what was wrong with it, if anything was.
             limits: how long runs are kept, and how long the daemon stays where it has nothing to do.
             service: the service manager; None for none.
-            has_place: whether the state directory is still the one that is locked.
+            has_place: whether the state directory is still the one that is locked, and the store in it the one that is open.
         """
         self.runs: dict[str, Run] = {}
         self._settings = settings
@@ -316,8 +316,8 @@ class Daemon:
             if not self._has_place() and not self._stop_asked.is_set():
                 # What is stored there nobody finds again: no ack is to be given for it.
                 self._note_error(
-                    f"the state directory {self._state_dir.path} was removed or replaced: threepiod ends, "
-                    "and the next one begins with what is there"
+                    f"the state directory {self._state_dir.path} was removed or replaced, or the store in it: threepiod "
+                    "ends, and the next one begins with what is there"
                 )
                 self.stop()
 

@@ -17,7 +17,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -106,7 +105,11 @@ def run_daemon(settings: Settings, ready: Callable[[], None], *, to_stderr: bool
         log.info("the store was brought to the form of this version; as it was it is kept as %s", store.kept)
 
     try:
-        has_place = partial(is_still, state_dir.lock, locks[0])
+        own = {path: os.lstat(path) for path in (state_dir.lock, state_dir.store)}
+
+        def has_place() -> bool:
+            return all(is_still(path, found) for path, found in own.items())
+
         trio.run(Daemon(settings, store, trouble, limits, service, has_place).serve, listener, ready)
     finally:
         if own_socket is not None:

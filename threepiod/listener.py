@@ -63,21 +63,18 @@ def take_lock(path: Path) -> int:
     return fd
 
 
-def is_still(path: Path, fd: int) -> bool:
-    """Return whether a path names the file that this descriptor has open."""
+def is_still(path: Path, own: os.stat_result) -> bool:
+    """Return whether a path names the file that it named when it was looked at."""
     try:
-        return os.path.samestat(os.lstat(path), os.fstat(fd))
+        return os.path.samestat(os.lstat(path), own)
     except OSError:
         return False
 
 
 def unlink_own(path: Path, own: os.stat_result) -> None:
     """Remove the socket that a daemon made; another one may have taken its place after its directory was gone."""
-    try:
-        if os.path.samestat(os.lstat(path), own):
-            os.unlink(path)
-    except FileNotFoundError:
-        pass
+    if is_still(path, own):
+        path.unlink(missing_ok=True)
 
 
 def listen(path: Path) -> socket.socket:

@@ -296,6 +296,19 @@ def test_everything_that_a_daemon_makes_is_private(place: Place) -> None:
     assert [str(path) for path in made if path.stat().st_mode & 0o077] == []
 
 
+def test_a_store_that_is_removed_ends_it_and_the_next_one_fills_another_from_the_journals(served: Place) -> None:
+    pid = served.daemon_pid()
+    served.suite("def test_it(): pass")
+    served.pytest("-q", THREEPIO_RUN_ID="before")
+
+    for path in served.state_dir.path.glob("store.sqlite3*"):
+        path.unlink()
+    wait_until(lambda: not is_running(pid))
+    served.start_daemon()
+
+    wait_until(lambda: served.verify("before")["whole"])
+
+
 @pytest.mark.parametrize("is_there_again", [False, True], ids=["removed", "replaced"])
 def test_a_state_directory_that_is_removed_ends_it_and_the_next_one_works(served: Place, is_there_again: bool) -> None:
     pid = served.daemon_pid()
