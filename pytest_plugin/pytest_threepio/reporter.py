@@ -202,7 +202,9 @@ class Reporter:
         if self._finished:
             return
         self._finished = True
-        if not is_through and self._stopped is None and not int(self._session.exitstatus):
+        code: int | None = int(self._session.exitstatus)
+        if not is_through and self._stopped is None and not code:
+            code = None  # what the process will end with, nobody here knows
             self._stopped = {"kind": "internal-error", "text": "a hook of the session's end did not return"}
         self._groups.close()
         stopped = self._stopped
@@ -211,7 +213,7 @@ class Reporter:
             stopped = {"kind": "maxfail" if self._session.shouldfail else "stop", "text": str(why)} if why else None
         self._stored = self._adapter.close(
             {
-                "exitCode": int(self._session.exitstatus),
+                "exitCode": code,
                 "totals": self._totals(),
                 "deselected": self._deselected,
                 "stopped": stopped,

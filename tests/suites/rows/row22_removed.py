@@ -55,9 +55,9 @@ def _check_lost(result: Compared) -> None:
 REMOVED = ("the journal ",)
 ALSO = (*AFTERWARDS, "cannot ")
 VARIANTS = [
-    # pytest itself cannot end well in a directory that is gone, but all is told by then.
+    # pytest itself cannot end well in a directory that is gone, and says so with its exit code.
     Variant(name="the project", suite="removes", environ={"REMOVES": "project"}, counts={"passed": 4}, exit_code=1,
-            state="passed", kind="passed", reportlog=False),
+            state="failed", kind="internal-error", reportlog=False),
     Variant(name="the socket", suite="removes", environ={"REMOVES": "socket"}, own_daemon=True, around=_out_of_reach,
             counts={"passed": 4}, may_say=AFTERWARDS),
     *(
