@@ -39,12 +39,14 @@ class Browser:
         self.complaints: list[str] = []
 
     @contextmanager
-    def tab(self, size: tuple[int, int] = DESKTOP, colours: str = "light", *, scripts: bool = True) -> Iterator[Tab]:
+    def tab(
+        self, size: tuple[int, int] = DESKTOP, colours: str = "light", *, scripts: bool = True, motion: str = "reduce"
+    ) -> Iterator[Tab]:
         """Give an empty tab of a fresh profile."""
         context = self._browser.new_context(
             viewport={"width": size[0], "height": size[1]},
             color_scheme=colours,
-            reduced_motion="reduce",
+            reduced_motion=motion,
             java_script_enabled=scripts,
             locale="en-GB",
             timezone_id="UTC",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tests.browser.browser import DESKTOP, PHONE, READY, Browser, Tab, wait_for
+from tests.browser.browser import DESKTOP, PHONE, READY, Browser, Tab, open_page, wait_for
 from tests.browser.pages import HOSTILE
 from threepio_client.cli.output import inert
 
@@ -215,6 +215,42 @@ def keyboard(tried: Tried) -> str:
         tab.wait_for_selector("dialog[open]")
         assert tab.locator("#test-name").inner_text() in tab.locator("#pointed").text_content()
     return f"{len(set(seen))} places by Tab"
+
+
+def scrolling(tried: Tried) -> str:
+    """An address and `/` bring to the top what they mean, and it stays there while the page grows; motion is not reduced."""
+    path = tried.pages["red"]
+    seen = {}
+    for anchors in ("auto", "none"):  # without them what grows above moves what is seen, as in older Safaris
+        for address in ("#q=test_", "#tests", "#slow"):
+            with tried.browser.tab(motion="no-preference") as tab:
+                tab.add_init_script(
+                    "document.addEventListener('DOMContentLoaded', "
+                    f"() => {{ document.documentElement.style.overflowAnchor = '{anchors}'; }})"
+                )
+                open_page(tab, path, address)
+                wait_for(tab, "document.querySelector('#causes pre') !== null")
+                seen[f"{address} {anchors}"] = _top(tab, "slow" if address == "#slow" else "tests")
+    with tried.browser.page(path, motion="no-preference") as tab:
+        wait_for(tab, "document.querySelector('#causes pre') !== null")
+        tab.keyboard.press("/")
+        tab.keyboard.type("test_")
+        assert tab.input_value("#search") == "test_"
+        seen["/"] = _top(tab, "tests")
+    assert all(0 <= top < 20 for top in seen.values()), f"pixels from the top: {seen}"
+    return f"{len(seen)} ways, {min(seen.values())} to {max(seen.values())} pixels from the top"
+
+
+def _top(tab: Tab, name: str) -> int:
+    """Return where a part of the page is on the screen, two frames from now."""
+    return int(
+        tab.evaluate(
+            """name => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(
+                () => done(Math.round(document.getElementById(name).getBoundingClientRect().top))
+            )))""",
+            name,
+        )
+    )
 
 
 def crash(tried: Tried) -> str:
@@ -451,6 +487,7 @@ CHECKS: Final[tuple[Callable[[Tried], str], ...]] = (
     failures,
     links,
     keyboard,
+    scrolling,
     crash,
     timeline,
     hostile,

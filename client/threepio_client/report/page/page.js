@@ -54,6 +54,9 @@ function follow(event) {
   go({ test: new URLSearchParams(link.hash.slice(1)).get("test") });
 }
 
+/** Scroll to a part of the page at once: on a smooth way it would miss what moves meanwhile, and typing would end it. */
+const bring = (part) => part?.scrollIntoView({ behavior: "instant" });
+
 // ---- keys, colours, start
 
 function keys() {
@@ -66,8 +69,8 @@ function keys() {
       if (event.key === "j" || event.key === "k") neighbour(by);
     } else if (event.key === "/" && !writes) {
       event.preventDefault();
-      $("search").focus();
-      $("tests").scrollIntoView();
+      $("search").focus({ preventScroll: true });
+      bring($("tests"));
     } else if (event.key === "Escape" && target === $("search")) {
       event.preventDefault();
       look({ q: "" });
@@ -150,8 +153,12 @@ async function start() {
   keys();
   list();
   $("message").remove();
-  if (location.hash && !location.hash.includes("=")) document.getElementById(location.hash.slice(1))?.scrollIntoView();
-  else if (state.q || state.show.size) $("tests").scrollIntoView();
+  const id = location.hash.includes("=") ? (state.q || state.show.size) && "tests" : location.hash.slice(1);
+  const part = id ? $(id) : null;
+  bring(part);
+  const at = scrollY;
+  // The first traceback comes later and moves all below it; not every browser keeps in place what is seen.
+  if (part && run.causes.length) details.then(() => requestAnimationFrame(() => scrollY === at && bring(part)), () => {});
   await showTest();
 }
 
