@@ -205,6 +205,11 @@ def keyboard(tried: Tried) -> str:
         tab.keyboard.press("/")
         tab.keyboard.press("Escape")
         assert tab.input_value("#search") == ""
+        assert focused(tab) == "search"
+        tab.keyboard.press("Escape")
+        tab.keyboard.press("j")
+        assert focused(tab).startswith("#test="), focused(tab)
+        assert tab.input_value("#search") == ""
         tab.focus("#lanes")
         first = tab.locator("#pointed").inner_text()
         tab.keyboard.press("ArrowRight")
@@ -214,6 +219,10 @@ def keyboard(tried: Tried) -> str:
         tab.keyboard.press("Enter")
         tab.wait_for_selector("dialog[open]")
         assert tab.locator("#test-name").inner_text() in tab.locator("#pointed").text_content()
+    with tried.browser.page(tried.pages["red"], f"#test={RED}&q=basket") as tab:
+        tab.wait_for_selector("dialog[open]")
+        tab.keyboard.press("j")
+        assert tab.locator("#test-name").inner_text() == RED, "it is not in the list, so nothing comes after it"
     return f"{len(set(seen))} places by Tab"
 
 

@@ -73,7 +73,8 @@ function keys() {
       bring($("tests"));
     } else if (event.key === "Escape" && target === $("search")) {
       event.preventDefault();
-      look({ q: "" });
+      if (state.q) look({ q: "" });
+      else target.blur();
     } else if (event.key === "ArrowDown" && target === $("search")) {
       event.preventDefault();
       step(0);

@@ -111,8 +111,9 @@ async function showTest() {
 }
 
 function neighbour(by) {
-  const next = found[found.indexOf(tests.find(state.test)) + by];
-  if (next !== undefined) {
+  const place = found.indexOf(tests.find(state.test));
+  const next = found[place + by];
+  if (place >= 0 && next !== undefined) {
     state.test = tests.name(next);
     history.replaceState(null, "", address({}));
     showTest();
