@@ -390,7 +390,7 @@ def _violations(tab: Tab) -> list[str]:
 
 
 def colours(tried: Tried) -> str:
-    """As the system has it, or as is chosen."""
+    """As the system has it, or as is chosen; on paper always light, and without what can only be pressed."""
     with tried.browser.page(tried.pages["green"], colours="dark") as tab:
         back = "getComputedStyle(document.body).backgroundColor"
         dark = tab.evaluate(back)
@@ -399,6 +399,12 @@ def colours(tried: Tried) -> str:
         tab.emulate_media(color_scheme="light")
         tab.select_option("#theme", "dark")
         assert tab.evaluate(back) == dark != light
+        tab.emulate_media(media="print")
+        assert tab.evaluate(back) == light
+        assert tab.locator("h1").is_visible()
+        shown = [element for element in tab.locator("button, input, select").all() if element.is_visible()]
+        assert not shown, shown
+        tab.emulate_media(media="screen")
         tab.select_option("#theme", "")
         assert tab.evaluate(back) == light
         return f"{light} and {dark}"

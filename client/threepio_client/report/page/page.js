@@ -133,7 +133,7 @@ function colours() {
       // As above: the choice holds as long as the page is open.
     }
   });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => timeline?.draw());
+  for (const media of ["(prefers-color-scheme: dark)", "print"]) matchMedia(media).addEventListener("change", () => timeline?.draw());
 }
 
 async function start() {
