@@ -91,16 +91,15 @@ class Housekeeping:
             mine = files.get(run.run_id, {})
             age = now - max(run.ended, await trio.to_thread.run_sync(self._changed, run.run_id, mine))
             is_plain = any(path.suffix != COMPRESSED for path in mine.values())
-            is_removed = not run.ended and not mine  # by somebody who asked, and was cut short
-            is_old = age > self._keep_s or is_removed
-            if self._daemon.works_on(run.run_id) or not (is_old or (is_plain and age > PACK_AFTER_S)):
+            is_to_go = age > self._keep_s or run.is_being_removed  # somebody asked for the latter, and it was cut short
+            if self._daemon.works_on(run.run_id) or not (is_to_go or (is_plain and age > PACK_AFTER_S)):
                 continue
             try:
                 if not await trio.to_thread.run_sync(_all_stored, run, mine):
                     log.debug("run %s is left alone: not all of its journal is stored", run.run_id)
-                elif is_old:
+                elif is_to_go:
                     late = f"it was over for longer than {self._keep_s / 86_400:g} days"
-                    await self._remove(run, mine, "as was begun" if is_removed else late)
+                    await self._remove(run, mine, "as was begun" if run.is_being_removed else late)
                 else:
                     if is_durable is None:
                         is_durable = await self._committer.call(Store.checkpoint)

@@ -219,12 +219,9 @@ class Store:
             ) from error
 
     def begin_removal(self, key: int) -> None:
-        """Note that run number `key` is being removed: it ended at no time (`OverRun.ended`), so that this is finished."""
-        self._do(
-            lambda: self._db.execute(
-                "UPDATE runs SET snapshot = json_set(snapshot, '$.updated', 0.0, '$.gone', NULL) WHERE id = ?", (key,)
-            )
-        )
+        """Note that run number `key` is being removed (`OverRun.is_being_removed`), so that this is finished."""
+        mark = "UPDATE runs SET snapshot = json_set(snapshot, '$.isBeingRemoved', 1) WHERE id = ?"
+        self._do(lambda: self._db.execute(mark, (key,)))
 
     def remove_rows(self, key: int, count: int) -> bool:
         """Remove up to `count` rows of run number `key`, with tests that no run has any more; return whether it is gone.

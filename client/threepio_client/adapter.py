@@ -23,7 +23,7 @@ from threepio_client.journal import JournalError, JournalWriter
 from threepio_client.line import encode_payload, plain_text, seal
 from threepio_client.link import Budget, Link
 from threepio_client.nowpage import NowPage
-from threepio_client.paths import COMPRESSED, ID_TRIES, SPARE_FROM, make_private_dir, new_run_id, numbered
+from threepio_client.paths import COMPRESSED, SPARE_FROM, ids_like, make_private_dir, new_run_id
 from threepio_client.settings import Mode, Settings, SyncPolicy, check_socket_path
 
 if TYPE_CHECKING:
@@ -290,8 +290,7 @@ class Adapter:
 
     def _make_journal(self, wanted: str) -> tuple[str, JournalWriter, str]:
         """Return the run's id, its journal, and why that is not where it should be (empty if it is)."""
-        for number in range(1, ID_TRIES):
-            run_id = numbered(wanted, number)
+        for run_id in ids_like(wanted):
             path = self._state_dir.journal(run_id)
             if path.with_name(path.name + COMPRESSED).exists() or self._has_spare(run_id):  # a run that is over
                 continue
@@ -302,9 +301,7 @@ class Adapter:
             except JournalError as error:
                 journal = self._make_spare_journal(run_id, error)
                 return run_id, journal, f"{error}: this run's journal is {journal.path}"
-        raise SettingsError(
-            f"the run id {wanted} and {ID_TRIES} ids after it are taken: choose another THREEPIO_RUN_ID"
-        )
+        raise AssertionError  # ids_like says that all are taken
 
     def _has_spare(self, run_id: str) -> bool:
         spare = self._state_dir.spare

@@ -95,8 +95,8 @@ class OverRun(NamedTuple):
 
     Attributes:
         key, run_id, seq, offsets: as in `StoredRun`.
-        ended: time of its last event, or when its process was gone if that is later, seconds since the epoch; 0 of one whose
-            removal was begun.
+        ended: time of its last event, or when its process was gone if that is later, seconds since the epoch.
+        is_being_removed: whether that was begun; it may have been cut short.
     """
 
     key: int
@@ -104,6 +104,7 @@ class OverRun(NamedTuple):
     seq: int
     offsets: dict[int, int]
     ended: float
+    is_being_removed: bool
 
 
 @dataclass(kw_only=True, slots=True)
@@ -202,12 +203,13 @@ class Archive:
             if store is None:
                 return []
             rows = store.execute(
-                "SELECT id, run_id, seq, offsets, json_extract(snapshot, '$.updated'), json_extract(snapshot, '$.gone') "
+                "SELECT id, run_id, seq, offsets, json_extract(snapshot, '$.updated'), json_extract(snapshot, '$.gone'), "
+                "json_extract(snapshot, '$.isBeingRemoved') "
                 "FROM runs WHERE final ORDER BY id"
             )
             return [
-                OverRun(key, run_id, seq, offsets_of(offsets), max(updated or 0.0, gone or 0.0))
-                for key, run_id, seq, offsets, updated, gone in rows
+                OverRun(key, run_id, seq, offsets_of(offsets), max(updated or 0.0, gone or 0.0), bool(removed))
+                for key, run_id, seq, offsets, updated, gone, removed in rows
             ]
 
     def beginning(self, run_id: str) -> RunState:

@@ -25,8 +25,8 @@ from threepio_client.runstate import RunState
 
 _BY_WHAT_WAS: Final = ("--lf", "--last-failed", "--sw", "--stepwise")
 """Options of pytest with which the same arguments mean other tests the next time."""
-_SELECTING: Final = (*_BY_WHAT_WAS, "-k", "-m", "--deselect", "::")
-"""Options with which not all tests of a file are run; and a test that is named."""
+_SELECTING: Final = (*_BY_WHAT_WAS, "-k", "-m", "--deselect")
+"""Options with which not all tests of a file are run."""
 SLOWER_FACTOR: Final = 2.0
 SLOWER_MS: Final = 100.0
 """A test is much slower if it takes twice as long and at least that much more: what is shorter is noise."""
@@ -99,10 +99,13 @@ def _tell_apart(
     earlier, later = (archive.run(run_id).state for run_id in (before, after))
     names = frozenset(collected(archive, after))
     files = frozenset(_file_of(nodeid) for nodeid in names)
-    is_same = all(earlier.start.get(key) == later.start.get(key) for key in ("argv", "cwd", "rerunOf"))
-    is_all = is_same and not later.start.get("rerunOf") and not _has_option(later, _BY_WHAT_WAS)
-    # With workers nobody tells the controller what they deselect.
-    is_all_of_files = not (later.counts["deselected"] or later.start.get("rerunOf") or _has_option(later, _SELECTING))
+    argv = _arguments_of(later)
+    is_rerun = bool(later.start.get("rerunOf"))
+    is_same = all(earlier.start.get(key) == later.start.get(key) for key in ("argv", "cwd"))
+    is_all = is_same and not is_rerun and not any(argument.startswith(_BY_WHAT_WAS) for argument in argv)
+    # What workers deselect nobody tells the controller, and a test that is named deselects nothing.
+    is_selected = any(argument.startswith(_SELECTING) or "::" in argument for argument in argv)
+    is_all_of_files = not (later.counts["deselected"] or is_rerun or is_selected)
     for nodeid in missing:
         if nodeid in was and nodeid in files:
             found.fixed.append(nodeid)  # a file that could not be collected
@@ -116,10 +119,9 @@ def _tell_apart(
             found.left_out.append(nodeid)
 
 
-def _has_option(state: RunState, options: tuple[str, ...]) -> bool:
+def _arguments_of(state: RunState) -> list[str]:
     argv = state.start.get("argv")
-    given = [str(argument) for argument in argv] if isinstance(argv, list) else []
-    return any(argument.startswith(options) or ("::" in argument and "::" in options) for argument in given)
+    return [str(argument) for argument in argv] if isinstance(argv, list) else []
 
 
 def _file_of(nodeid: str) -> str:

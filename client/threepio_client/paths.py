@@ -2,12 +2,13 @@
 
 import os
 import stat
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from random import SystemRandom
 from typing import Final, NamedTuple
 
-from threepio_client.errors import NoPlace
+from threepio_client.errors import NoPlace, SettingsError
 from threepio_client.journal import sync_directory
 
 _ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
@@ -98,6 +99,17 @@ def numbered(run_id: str, number: int) -> str:
     """Return the id of the `number`th run that is to have this id: the id itself, then with `-2`, `-3` ... at its end."""
     suffix = f"-{number}" if number > 1 else ""
     return run_id[: RUN_ID_LIMIT - len(suffix)] + suffix
+
+
+def ids_like(wanted: str) -> Iterator[str]:
+    """Yield the ids that a run may have which is to have this one, for its maker to take the first that is free.
+
+    Raises:
+        SettingsError: none was taken.
+    """
+    for number in range(1, ID_TRIES):
+        yield numbered(wanted, number)
+    raise SettingsError(f"the run id {wanted} and {ID_TRIES} ids after it are taken: choose another THREEPIO_RUN_ID")
 
 
 def make_private_dir(path: Path, setting: str = "THREEPIO_STATE_DIR") -> None:

@@ -205,7 +205,10 @@ class Reporter:
         code: int | None = int(self._session.exitstatus)
         if not is_through and self._stopped is None and not code:
             code = None  # what the process will end with, nobody here knows
-            self._stopped = {"kind": "internal-error", "text": "a hook of the session's end did not return"}
+            self._stopped = {
+                "kind": "internal-error",
+                "text": "a hook of the session's end did not return, see pytest's own output",
+            }
         self._groups.close()
         stopped = self._stopped
         if stopped is None:

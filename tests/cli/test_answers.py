@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -312,16 +313,21 @@ def test_what_has_no_outcome_yet_is_not_said_to_be_lost(place: Place, call: Call
     assert "1 without an outcome yet" in result.stdout
 
 
-def test_the_history_of_a_test_is_that_of_one_project(place: Place, call: Call) -> None:
+def test_the_history_of_a_test_is_that_of_one_project(
+    place: Place, call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     nodeid = "test_it.py::test_x"
     write_run(place, "here", 1, [(nodeid, "PASS", {})], rootdir=str(place.path))
     write_run(place, "there", 2, [(nodeid, "FAIL", {})], rootdir="/elsewhere")
 
     shown = json.loads(call(place, "show", nodeid, "there", "--json").stdout)
-    newest = json.loads(call(place, "history", nodeid, "--json").stdout)
+    found = []
+    for directory in (place.path, tmp_path):
+        monkeypatch.chdir(directory)
+        found.append(json.loads(call(place, "history", nodeid, "--json").stdout)["runs"])
 
     assert shown["history"] == []
-    assert [row["run_id"] for row in newest["runs"]] == ["there"]
+    assert [[row["run_id"] for row in rows] for rows in found] == [["here"], ["there"]]
 
 
 def test_what_only_collects_leaves_all_tests_out(place: Place, call: Call) -> None:

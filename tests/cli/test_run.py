@@ -263,13 +263,13 @@ def test_a_command_never_writes_to_a_file_for_which_there_is_no_room(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     state_dir = made_state_dir(tmp_path / "state")
-    file = run_command._open_output(state_dir.output("one"))
+    _, file = run_command._reserve(state_dir, "one")
     assert file is not None
     assert os.fstat(file).st_size == 0
     os.close(file)
     monkeypatch.setattr(os, "posix_fallocate", fails)
 
-    assert run_command._open_output(state_dir.output("two")) is None
+    assert run_command._reserve(state_dir, "two") == ("two", None)
     assert capsys.readouterr().err == (
         f"threepio: the command's output comes here, not into a file: cannot write {state_dir.output('two')}: "
         "No space left on device\n"

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -228,6 +229,21 @@ def test_latest_is_the_one_that_began_last(place: Place, call: Call) -> None:
 # runs
 
 
+@pytest.mark.parametrize("command", [["runs", "--project", "."], ["doctor"]], ids=" ".join)
+def test_in_a_directory_that_is_gone_it_is_said(
+    place: Place, call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: list[str]
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+
+    result = call(place, *command)
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "No such file or directory. " in result.stderr
+
+
 def test_runs_lists_the_latest_and_no_more_than_asked_for(place: Place, call: Call) -> None:
     for number in range(5):
         write_journal(place.state_dir, f"run-{number}", run_lines(f"run-{number}", number))
@@ -239,7 +255,7 @@ def test_runs_lists_the_latest_and_no_more_than_asked_for(place: Place, call: Ca
     assert [line.split()[0] for line in as_text.stdout.splitlines()] == ["run-4", "run-3", "run-2"]
     assert "4 passed" in as_text.stdout
     assert as_json["schema_version"] == 3
-    assert as_text.stderr == "there are more: --limit shows over 3\n"
+    assert as_text.stderr == "there are more runs than these 3: --limit shows them\n"
     assert call(place, "runs", "-n", "5").stderr == ""
     assert len(as_json["runs"]) == 5
     assert {"run_id", "state", "exit_code", "started", "duration_s", "counts"} <= as_json["runs"][0].keys()

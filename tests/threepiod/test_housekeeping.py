@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -316,6 +317,19 @@ async def test_a_run_is_removed_with_everything(bench: Bench) -> None:
     assert (bench.rows("runs"), bench.rows("results"), bench.rows("tests"), bench.rows("events")) == (1, 2, 2, 3)
     assert verify_run(bench.archive, "young")["whole"]
     assert bench.daemon.forgotten == ["old"]
+
+
+@in_trio
+async def test_a_clock_that_was_ahead_at_the_start_and_is_set_right_removes_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.add("young")
+    bench.fill_store()
+    monkeypatch.setattr("threepiod.housekeeping.clock.wall", lambda: time.time() + 100 * DAY)
+
+    await bench.round()
+
+    assert bench.archive.run_ids() == ["young"]
 
 
 @in_trio

@@ -14,7 +14,7 @@ from typing import Final, TextIO
 from threepio_client.errors import NotSaid, ThreepioError
 from threepio_client.line import clip
 
-LEFT: Final = 128 + signal.SIGPIPE
+READER_LEFT: Final = 128 + signal.SIGPIPE
 """Exit code where the reader of the output has left, as of programs that SIGPIPE ends: what could not be said is no 0."""
 LINE_SHOWN: Final = 1000
 """Characters of a line of text: a name that is longer is whole in the JSON."""
@@ -29,7 +29,7 @@ def complain(program: str, error: ThreepioError | BrokenPipeError) -> int:
         for line in (f"{program}: {error}", *error.lines):
             say(line, to_stderr=True)
         return error.exit_code
-    return LEFT  # the reader of our output (head, a pager): nothing more to say
+    return READER_LEFT  # the reader of our output (head, a pager): nothing more to say
 
 
 def say_json(answer: Mapping[str, object]) -> None:

@@ -24,10 +24,10 @@ from threepio_client.cli.output import complain, flush, one_line, say
 from threepio_client.cli.place import load_settings
 from threepio_client.cli.source import PATIENCE_S, Source, open_source
 from threepio_client.cli.text import status_lines
-from threepio_client.errors import NoDaemon, NoPlace, NotSaid, SettingsError, ThreepioError
+from threepio_client.errors import NoDaemon, NoPlace, NotSaid, ThreepioError
 from threepio_client.events import ObservationType
 from threepio_client.files import open_own
-from threepio_client.paths import ID_TRIES, StateDir, make_private_dir, new_run_id, numbered
+from threepio_client.paths import ID_TRIES, StateDir, ids_like, make_private_dir, new_run_id, numbered
 from threepio_client.query import QueryClient
 from threepio_client.runfiles import journal_files, runs_of
 from threepio_client.runstate import LIVE_STATES, State
@@ -183,51 +183,55 @@ def _reserve(state_dir: StateDir, wanted: str) -> tuple[str, int | None]:
     Raises:
         SettingsError: too many runs have this id.
     """
-    for number in range(1, ID_TRIES):
-        run_id = numbered(wanted, number)
+    for run_id in ids_like(wanted):
         if journal_files(state_dir, run_id):
             continue
-        output = _open_output(state_dir.output(run_id))
-        if output is None or _is_locked(output):
+        path = state_dir.output(run_id)
+        try:
+            output = _locked_output(path)
+        except BlockingIOError:  # another command writes to it
+            continue
+        except (OSError, NoPlace) as error:
+            why = str(error) if isinstance(error, NoPlace) else f"cannot write {path}: {error.strerror}"
+            # A place that cannot be written is no reason to keep the tests from running.
+            say(f"threepio: the command's output comes here, not into a file: {why}", to_stderr=True)
+            return run_id, None
+        if not journal_files(state_dir, run_id):  # nor was another command quicker, and is over
+            os.ftruncate(output, 0)  # of a command that began no run
             return run_id, output
         os.close(output)
-    raise SettingsError(f"the run id {wanted} and {ID_TRIES} ids after it are taken: choose another THREEPIO_RUN_ID")
+    raise AssertionError  # ids_like says that all are taken
 
 
-def _is_locked(output: int) -> bool:
-    """Lock a file; return False if somebody else has it."""
+def _locked_output(path: Path) -> int:
+    """Return a descriptor of the file for a command's output, locked.
+
+    Raises:
+        BlockingIOError: another command has it.
+        OSError, NoPlace: it cannot be made, or there is no room for what is to be written.
+    """
+    make_private_dir(path.parent.parent)
+    make_private_dir(path.parent)
+    file = open_own(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     try:
-        fcntl.flock(output, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(file)
+        size = os.fstat(file).st_size
+        os.posix_fallocate(file, size, FREE_BYTES)  # the command itself writes to it: its tests would be what fails
+        os.ftruncate(file, size)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EAGAIN):
+            os.close(file)
+            raise
+    return file
+
+
+def _lock(file: int) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return False
+        raise
     except OSError:  # a file system without locks
         pass
-    os.ftruncate(output, 0)  # of a command by which no run was begun
-    return True
-
-
-def _open_output(path: Path) -> int | None:
-    """Return a descriptor of the file for the command's output, or None, after saying why, if it cannot be made."""
-    try:
-        make_private_dir(path.parent.parent)
-        make_private_dir(path.parent)
-        file = open_own(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        size = os.fstat(file).st_size
-        try:
-            os.posix_fallocate(file, size, FREE_BYTES)  # the command itself writes to it: its tests would be what fails
-            os.ftruncate(file, size)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                os.close(file)
-                raise
-        return file
-    except OSError as error:
-        why = f"cannot write {path}: {error.strerror}"
-    except NoPlace as error:
-        why = str(error)
-    # A place that cannot be written is no reason to keep the tests from running.
-    say(f"threepio: the command's output comes here, not into a file: {why}", to_stderr=True)
-    return None
 
 
 def _mask_output(found: settings.Settings, path: Path) -> None:

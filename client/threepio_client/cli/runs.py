@@ -59,7 +59,7 @@ def runs(
         )
         say(one_line(line))
     if has_more:
-        say(f"there are more: --limit shows over {limit}", to_stderr=True)
+        say(f"there are more runs than these {limit}: --limit shows them", to_stderr=True)
 
 
 def _real(path: str) -> str:

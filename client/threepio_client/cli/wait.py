@@ -58,7 +58,8 @@ def wait(
                     say(f"threepio: {error}; waiting for one to begin that is named so", to_stderr=True)
                 view, is_told = None, True
             if view is not None:
-                if run == "latest" and (where := elsewhere(view["rootdir"], view["started"])):
+                where = elsewhere(view["rootdir"], view["started"]) if run == "latest" else ""
+                if where and view["state"] in LIVE_STATES:  # the answer says it, too, when there is one
                     say(f"threepio: run {view['run_id']} is {where}", to_stderr=True)
                 run = view["run_id"]  # a run that begins meanwhile is another one
             if view is not None and (
