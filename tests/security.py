@@ -282,7 +282,7 @@ CHECKS: Final = (
     ),
     Check(
         "no text acts on a terminal",
-        "client/threepio_client/cli/output.py",
+        "client/threepio_client/printable.py",
         "if text.isascii() and text.isprintable():",
         "if True:",
         "tests/cli/test_hostile_names.py::test_what_goes_into_a_pipe",

@@ -14,9 +14,9 @@ from threepio_client import __version__, answers, settings
 from threepio_client.cli.output import say, say_json
 from threepio_client.cli.place import load_settings
 from threepio_client.cli.program import Commands, guarded
-from threepio_client.cli.text import clock_time
 from threepio_client.errors import NoDaemon
 from threepio_client.views import VIEW_VERSION
+from threepio_client.wording import clock_time
 from threepiod import lifecycle, units
 from threepiod.listener import AlreadyRunning
 from threepiod.metrics import openmetrics

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from tests.browser.browser import DESKTOP, PHONE, READY, Browser, Tab, open_page, wait_for
 from tests.browser.pages import HOSTILE
-from threepio_client.cli.output import inert
+from threepio_client.printable import inert
 
 PAGE_LIMIT: Final = 5 * 1024 * 1024
 OPEN_LIMIT_MS: Final = 2000

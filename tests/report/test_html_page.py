@@ -22,8 +22,8 @@ from tests.place import Place
 from tests.scripted import STARTED, case, event, run_lines, write_journal
 from tests.two_runs import BREAKS, ERROR, FIXED, write_run, write_two_runs
 from threepio_client.archive import Archive
-from threepio_client.cli.output import inert
 from threepio_client.events import EventType, Phase, Status
+from threepio_client.printable import inert
 from threepio_client.report import html
 from threepio_client.report.formats import FORMATS
 from threepio_client.report.model import NEVER_RAN, Case, Report, read

@@ -10,11 +10,12 @@ from threepio_client import answers
 from threepio_client.archive import Archive
 from threepio_client.cli.completion import run_references
 from threepio_client.cli.options import AsJson
-from threepio_client.cli.output import one_line, say, say_json
+from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import open_source
 from threepio_client.comparing import Difference, compare
 from threepio_client.errors import NoSuchRun
 from threepio_client.line import plain_text
+from threepio_client.printable import one_line
 from threepio_client.runstate import LIVE_STATES
 from threepio_client.views import VIEW_VERSION
 

@@ -9,8 +9,9 @@ from typing import Annotated, Final
 import typer
 
 from threepio_client.cli.options import RunReference
-from threepio_client.cli.output import flush, json_text, say
+from threepio_client.cli.output import flush, say
 from threepio_client.cli.source import open_source
+from threepio_client.printable import json_text
 from threepio_client.runjournal import RunJournal
 from threepio_client.runstate import LIVE_STATES
 

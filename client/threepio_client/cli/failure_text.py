@@ -12,8 +12,9 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from threepio_client.causes import Cause, message_of, shape
-from threepio_client.cli.output import one_line
 from threepio_client.events import split_nodeid
+from threepio_client.printable import one_line
+from threepio_client.wording import relative
 
 BYTES_PER_TOKEN: Final = 4
 """The estimate of `--budget`: tokenizers make a token of three to five bytes of such text."""
@@ -197,11 +198,6 @@ def _at(told: _Told) -> str:
 
 def _file(told: _Told) -> str:
     return f" {PurePath(told.place).name}" if told.place else ""
-
-
-def relative(place: str, rootdir: str) -> str:
-    """Return a place relative to the rootdir if it is below it."""
-    return place.removeprefix(rootdir.rstrip("/") + "/") if rootdir else place
 
 
 def assertion_of(error: dict[str, Any]) -> list[str]:

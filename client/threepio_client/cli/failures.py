@@ -14,10 +14,10 @@ from threepio_client.cli.failure_text import BYTES_PER_TOKEN, cause_lines
 from threepio_client.cli.options import AsJson, RunReference
 from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import Source, open_source
-from threepio_client.cli.text import failure_lines
 from threepio_client.line import plain_text
 from threepio_client.runstate import LIVE_STATES, State
 from threepio_client.views import VIEW_VERSION
+from threepio_client.wording import failure_lines
 
 EXAMPLE = "Example: threepio failures latest --budget 2000"
 FAILURES_SHOWN: Final = 20

@@ -12,13 +12,14 @@ from threepio_client import clock
 from threepio_client.archive import Archive
 from threepio_client.causes import group
 from threepio_client.cli.failure_text import cause_lines
-from threepio_client.cli.output import fitting, one_line, say
+from threepio_client.cli.output import say
 from threepio_client.cli.source import Source, open_source
-from threepio_client.cli.text import MESSAGE_SHOWN, duration, status_lines
 from threepio_client.errors import NoSuchRun, ThreepioError
+from threepio_client.printable import fitting, one_line
 from threepio_client.results import results
 from threepio_client.runstate import LIVE_STATES
 from threepio_client.views import has_failures
+from threepio_client.wording import MESSAGE_SHOWN, duration, status_lines
 
 BUDGET: Final = 2_000
 """Tokens that the causes of failures may take at the end of a run."""

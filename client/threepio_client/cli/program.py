@@ -10,9 +10,10 @@ from typing import Any, Final, ParamSpec, TypeVar
 import typer
 from typer.core import TyperGroup
 
-from threepio_client.cli.output import complain, flush, inert
+from threepio_client.cli.output import complain, flush
 from threepio_client.errors import ThreepioError
 from threepio_client.line import clip
+from threepio_client.printable import inert
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from threepio_client.cli.options import RunReference
-from threepio_client.cli.output import one_line, say
+from threepio_client.cli.output import say
 from threepio_client.cli.run_command import run_and_report
 from threepio_client.cli.source import open_source
 from threepio_client.errors import ThreepioError
+from threepio_client.printable import one_line
 
 EXAMPLE = "Example: threepio rerun latest -- -x"
 OPTION = "--threepio-rerun"

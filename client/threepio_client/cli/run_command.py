@@ -20,17 +20,18 @@ from threepio_client import clock, faulttrace, settings
 from threepio_client.autostart import start_daemon
 from threepio_client.cgroup import OomKills
 from threepio_client.cli.live import LOOK_EVERY_S, Following, say_result
-from threepio_client.cli.output import complain, flush, one_line, say
+from threepio_client.cli.output import complain, flush, say
 from threepio_client.cli.place import load_settings
 from threepio_client.cli.source import PATIENCE_S, Source, open_source
-from threepio_client.cli.text import status_lines
 from threepio_client.errors import NoDaemon, NoPlace, NotSaid, ThreepioError
 from threepio_client.events import ObservationType
 from threepio_client.files import open_own
 from threepio_client.paths import ID_TRIES, StateDir, ids_like, make_private_dir, new_run_id, numbered
+from threepio_client.printable import one_line
 from threepio_client.query import QueryClient
 from threepio_client.runfiles import journal_files, runs_of
 from threepio_client.runstate import LIVE_STATES, State
+from threepio_client.wording import status_lines
 
 EXAMPLE = "Example: threepio run -- pytest -x tests"
 NOT_PASSED: Final = 70

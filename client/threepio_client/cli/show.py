@@ -9,10 +9,11 @@ import typer
 from threepio_client import answers
 from threepio_client.cli.finding import find_test
 from threepio_client.cli.options import AsJson, NodeId, RunReference
-from threepio_client.cli.output import one_line, say, say_json
+from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import open_source
 from threepio_client.cli.without_outcome import without_outcome, words_of
 from threepio_client.events import BAD, Phase
+from threepio_client.printable import one_line
 from threepio_client.results import (
     Details,
     Entry,

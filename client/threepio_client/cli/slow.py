@@ -8,8 +8,9 @@ import typer
 
 from threepio_client import answers
 from threepio_client.cli.options import AsJson, RunReference
-from threepio_client.cli.output import one_line, say, say_json
+from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import open_source
+from threepio_client.printable import one_line
 from threepio_client.results import times_of
 from threepio_client.views import VIEW_VERSION
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from threepio_client.cli.output import say
 from threepio_client.cli.place import load_settings
-from threepio_client.cli.text import elsewhere
 from threepio_client.errors import NoDaemon, Refused, SettingsError
 from threepio_client.query import QueryClient
 from threepio_client.settings import Settings
 from threepio_client.views import VIEW_VERSION
+from threepio_client.wording import elsewhere
 
 if TYPE_CHECKING:
     from threepio_client.archive import Archive

@@ -10,14 +10,15 @@ import typer
 from threepio_client import answers
 from threepio_client import stacks as stacks_of
 from threepio_client.cli.options import AsJson, RunReference
-from threepio_client.cli.output import one_line, say, say_json
+from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import Source, open_source
-from threepio_client.cli.text import duration
 from threepio_client.errors import ThreepioError
+from threepio_client.printable import one_line
 from threepio_client.process import ProcessIdentity
 from threepio_client.runstate import LIVE_STATES
 from threepio_client.stacks import CannotTell, Stack
 from threepio_client.views import VIEW_VERSION
+from threepio_client.wording import duration
 
 EXAMPLE = "Example: threepio stacks latest"
 PLUMBING = ("/_pytest/", "/pluggy/", "/execnet/", "/xdist/")

@@ -6,8 +6,8 @@ from typing import Any
 
 from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import open_source
-from threepio_client.cli.text import elsewhere, status_lines
 from threepio_client.views import is_good
+from threepio_client.wording import elsewhere, status_lines
 
 
 def print_status(reference: str, as_json: bool) -> bool:

@@ -12,10 +12,10 @@ from threepio_client.cli.options import AsJson, RunReference, length_of_time
 from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import open_source
 from threepio_client.cli.status_answer import answer_lines
-from threepio_client.cli.text import elsewhere
 from threepio_client.errors import NoSuchRun
 from threepio_client.runstate import LIVE_STATES
 from threepio_client.views import has_failures, is_good
+from threepio_client.wording import elsewhere
 
 EXAMPLE = "Example: threepio wait --until first-failure --max 1m"
 STILL_RUNNING: Final = 3

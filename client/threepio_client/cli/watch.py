@@ -12,12 +12,13 @@ from rich.live import Live
 from rich.text import Text
 
 from threepio_client.cli.live import TimeLeft, line_of, time_left
-from threepio_client.cli.output import one_line, say
+from threepio_client.cli.output import say
 from threepio_client.cli.source import Source
-from threepio_client.cli.text import counts_text, duration, status_lines
+from threepio_client.printable import one_line
 from threepio_client.results import outcomes, results
 from threepio_client.runstate import LIVE_STATES
 from threepio_client.views import has_failures
+from threepio_client.wording import counts_text, duration, status_lines
 
 EVERY_S: Final = 0.5
 PLAIN_EVERY_S: Final = 10.0

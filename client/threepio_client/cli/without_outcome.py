@@ -6,10 +6,10 @@ from typing import Any
 
 from threepio_client import answers
 from threepio_client.archive import Archive
-from threepio_client.cli.text import duration
 from threepio_client.nowpage import TEXT_LIMIT
 from threepio_client.results import collected
 from threepio_client.runstate import LIVE_STATES, manner_of_death
+from threepio_client.wording import duration
 
 
 def without_outcome(archive: Archive, view: dict[str, Any], nodeid: str) -> answers.WithoutOutcome | None:

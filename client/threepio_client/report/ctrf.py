@@ -9,7 +9,7 @@ import json
 from typing import Any, Final, TextIO
 
 from threepio_client import __version__
-from threepio_client.cli.output import json_text
+from threepio_client.printable import json_text
 from threepio_client.report.entries import Entries, Entry, Kind, is_flaky, sums, verdict_text
 from threepio_client.report.model import Case, Report
 from threepio_client.report.texts import iso_time

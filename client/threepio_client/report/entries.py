@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
-from threepio_client.cli.text import IN_FLIGHT_SHOWN, status_lines
 from threepio_client.events import Phase, Status
 from threepio_client.report.model import IN_FLIGHT, NEVER_RAN, Case, Report
 from threepio_client.results import Result
+from threepio_client.wording import IN_FLIGHT_SHOWN, status_lines
 
 
 class Kind(StrEnum):

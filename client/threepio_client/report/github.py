@@ -12,12 +12,12 @@ from pathlib import PurePosixPath
 from typing import Any, Final, TextIO
 
 from threepio_client.causes import Cause, message_of
-from threepio_client.cli.output import inert, one_line
-from threepio_client.cli.text import counts_text, duration, status_lines
+from threepio_client.printable import inert, one_line
 from threepio_client.report.entries import Entries
 from threepio_client.report.model import NEVER_RAN, Report
 from threepio_client.report.texts import code, fenced, inert_lines
 from threepio_client.runstate import COUNTS
+from threepio_client.wording import counts_text, duration, status_lines
 
 SUMMARY_LIMIT: Final = 1024 * 1024
 """Bytes that GitHub takes of the summary of a step."""

@@ -18,12 +18,12 @@ from string import Template
 from typing import Any, Final, TextIO
 
 from threepio_client.causes import Cause, message_of
-from threepio_client.cli.failure_text import relative
-from threepio_client.cli.output import inert
 from threepio_client.events import Status
 from threepio_client.line import clip
+from threepio_client.printable import inert
 from threepio_client.report.model import IN_FLIGHT, NEVER_RAN, Case, Report
 from threepio_client.results import Result
+from threepio_client.wording import relative
 
 UNITS_PER_S: Final = 100_000
 """Times in the page are whole numbers of 10 µs: a test that does nothing takes some tens of that."""

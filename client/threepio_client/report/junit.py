@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple, TextIO
 from xml.sax.saxutils import escape
 
-from threepio_client.cli.output import inert
 from threepio_client.line import clip
+from threepio_client.printable import inert
 from threepio_client.report.entries import PASSED, Entries, Entry, Kind, sums, verdict_text
 from threepio_client.report.model import Case, Report
 from threepio_client.report.texts import inert_lines, iso_time

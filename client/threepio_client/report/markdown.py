@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, TextIO, TypeVar
 
 from threepio_client.causes import Cause, message_of
-from threepio_client.cli.failure_text import relative
-from threepio_client.cli.output import inert
-from threepio_client.cli.text import counts_text, duration
 from threepio_client.events import BAD, Phase, Status
+from threepio_client.printable import inert
 from threepio_client.report.model import IN_FLIGHT, NEVER_RAN, Case, Report
 from threepio_client.report.texts import code, fenced
 from threepio_client.results import Result
 from threepio_client.runstate import COUNTS
+from threepio_client.wording import counts_text, duration, relative
 
 OTHER: Final = "OTHER"
 """Standing of a test whose status this version does not know."""

@@ -10,7 +10,7 @@ import datetime
 import re
 from typing import Final
 
-from threepio_client.cli.output import inert
+from threepio_client.printable import inert
 
 _PRINTABLE: Final = bytes(range(0x20, 0x7F)) + b"\n\t"
 _COMMAND: Final = re.compile(r"^([^\S\n]*)(?=::)|(?<=#)(?=#\[)", re.M)

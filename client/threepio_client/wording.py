@@ -6,8 +6,8 @@ import os
 import time
 from typing import Any, Final
 
-from threepio_client.cli.output import one_line
 from threepio_client.faulttrace import deepest
+from threepio_client.printable import one_line
 from threepio_client.runstate import COUNTS, LIVE_STATES, manner_of_death, place_of_death
 
 IN_FLIGHT_SHOWN: Final = 3
@@ -153,3 +153,8 @@ def first_line(text: str) -> str:
     """Return the first line that says something, cut to MESSAGE_SHOWN characters."""
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")
     return line if len(line) <= MESSAGE_SHOWN else line[: MESSAGE_SHOWN - 3] + "..."
+
+
+def relative(place: str, rootdir: str) -> str:
+    """Return a place relative to the rootdir if it is below it."""
+    return place.removeprefix(rootdir.rstrip("/") + "/") if rootdir else place
