@@ -42,7 +42,7 @@ def main() -> None:
 
         vars_of_store: Any = store.Store
         vars_of_store.write = slow_write
-    run_daemon(load(), lambda: print("ready", flush=True), to_stderr=False)
+    run_daemon(load(), lambda: print("ready", flush=True), lambda: None, to_stderr=False)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ class Served:
         path, trouble = self.state_dir.store, ""
         self.store: Store
         if store_type is Store:
-            self.store, trouble = open_store(path)
+            self.store, trouble = open_store(path, lambda: None)
         else:
             self.store = store_type(path)
         self.daemon = Daemon(place.settings, self.store, trouble, limits)

@@ -125,7 +125,7 @@ class Place:
     def start_daemon(self) -> int:
         """Start the daemon, unless it runs, and return its pid; as `threepiod start` does, without a process for that."""
         with patch.dict(os.environ, self.environ, clear=True), suppress(AlreadyRunning):
-            lifecycle.start_background(self.settings)
+            lifecycle.start_background(self.settings, print)
         return self.daemon_pid()
 
     def daemon_pid(self) -> int:

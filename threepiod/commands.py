@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 from typing import Annotated, Final
 
 import typer
@@ -253,7 +254,7 @@ def _start(found: settings.Settings) -> None:
         say(f"threepiod runs already: pid {status['pid']}, socket {status['socket']}")
         return
     try:
-        status = lifecycle.start_background(found)
+        status = lifecycle.start_background(found, partial(say, to_stderr=True))
     except AlreadyRunning as error:
         _say_running(found, error)
     else:

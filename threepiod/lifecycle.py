@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from threepiod.store import Store
 
 START_TIMEOUT_S: Final = 30.0
+MIGRATION_TIMEOUT_S: Final = 600.0
+"""How long to wait for a daemon that brings a large store to the form of its version: as long as systemd does."""
 _END_TIMEOUT_S: Final = 1.0
 """How long a daemon that will not be ready may take to say why and to end."""
 _MANAGERS: Final = ("NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_")
@@ -52,18 +55,21 @@ LARGE_BLOCK: Final = 128 * 1024
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 _M_ARENA_MAX: Final = -8
+_MIGRATING: Final = b"migrating\n"
 _READY: Final = b"ready\n"
-
 
 log = logging.getLogger("threepiod")
 
 
-def run_daemon(settings: Settings, ready: Callable[[], None], *, to_stderr: bool) -> None:
+def run_daemon(
+    settings: Settings, ready: Callable[[], None], migrating: Callable[[], None], *, to_stderr: bool
+) -> None:
     """Be the daemon until a stop is asked for.
 
     Args:
         settings: where state and socket are.
         ready: called once the daemon is locked, migrated and listening.
+        migrating: called before the store is brought to the form of this version, if it has another.
         to_stderr: log to standard error as well as to the log file.
 
     Raises:
@@ -100,7 +106,12 @@ def run_daemon(settings: Settings, ready: Callable[[], None], *, to_stderr: bool
     _log_to(state_dir.daemon_log, to_stderr=to_stderr)
     for problem in settings_module.explain()[1]:
         log.warning("passed over: %s", problem.text)
-    store, trouble = open_store(state_dir.store)
+
+    def begin_migration() -> None:
+        log.info("the store %s is being brought to the form of this version", state_dir.store)
+        migrating()
+
+    store, trouble = open_store(state_dir.store, begin_migration)
     if store.kept is not None:
         log.info("the store was brought to the form of this version; as it was it is kept as %s", store.kept)
 
@@ -121,8 +132,12 @@ def run_daemon(settings: Settings, ready: Callable[[], None], *, to_stderr: bool
         log.info("stopped")
 
 
-def open_store(path: Path) -> tuple[Store, str]:
+def open_store(path: Path, migrating: Callable[[], None]) -> tuple[Store, str]:
     """Return the store, and what was wrong with it: one that is damaged is put aside, and the journals fill a new one.
+
+    Args:
+        path: its file.
+        migrating: see `Store`.
 
     Raises:
         StoreError: it cannot be opened, or was made by a newer version.
@@ -131,16 +146,21 @@ def open_store(path: Path) -> tuple[Store, str]:
     from threepiod.store import DamagedStore, Store
 
     try:
-        return Store(path), ""
+        return Store(path, migrating), ""
     except DamagedStore as error:
         kept = put_aside(path)
         return Store(path), f"{error}. It is kept as {kept}, and the journals fill a new one"
 
 
-def start_background(settings: Settings) -> dict[str, Any]:
+def start_background(settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
     """Start a daemon in the background unless one runs; return its status once it is ready.
 
+    Args:
+        settings: where state and socket are.
+        say: is told what takes long.
+
     Raises:
+        WaitedTooLong: it was not ready in time, and is ended; one that migrates its store goes on with that.
         ThreepioError: it did not start; the text is the daemon's own.
     """
     read_end, write_end = os.pipe()
@@ -162,11 +182,11 @@ def start_background(settings: Settings) -> dict[str, Any]:
     finally:
         os.close(write_end)
     try:
-        is_ready = bool(select.select([read_end], [], [], START_TIMEOUT_S)[0]) and os.read(read_end, 64) == _READY
+        last = _last_word(read_end, settings, say)
     finally:
         os.close(read_end)
     assert process.stderr is not None
-    if is_ready:
+    if last == _READY:
         process.stderr.close()
         process.returncode = 0  # it lives on by itself: nobody waits for it
         return daemon_status(settings)
@@ -174,15 +194,36 @@ def start_background(settings: Settings) -> dict[str, Any]:
         try:
             process.wait(_END_TIMEOUT_S)
         except subprocess.TimeoutExpired:
+            process.stderr.close()
+            if last == _MIGRATING:
+                process.returncode = 0  # as above
+                raise WaitedTooLong(
+                    f"threepiod (pid {process.pid}) still brings the store to the form of this version, and goes on with "
+                    f"that; {settings.places.daemon_log} says when it is ready"
+                ) from None
             process.kill()
             process.wait()
-            process.stderr.close()
             raise WaitedTooLong(f"threepiod was not ready within {START_TIMEOUT_S:g} s; see its log") from None
     text = process.stderr.read().decode(errors="replace").strip()
     process.stderr.close()
     if process.returncode == AlreadyRunning.exit_code:
         raise AlreadyRunning(text.removeprefix("threepiod: "))
     raise _error_of(process.returncode, text.removeprefix("threepiod: "))
+
+
+def _last_word(read_end: int, settings: Settings, say: Callable[[str], None]) -> bytes:
+    """Return the last that a daemon that starts has said of itself: nothing, `_MIGRATING` or `_READY`."""
+    last, deadline = b"", time.monotonic() + START_TIMEOUT_S
+    while select.select([read_end], [], [], max(deadline - time.monotonic(), 0.0))[0]:
+        said = os.read(read_end, 64)
+        if not said:  # it has ended
+            break
+        if said.endswith(_READY):
+            return _READY
+        last, deadline = said, time.monotonic() + MIGRATION_TIMEOUT_S
+        size = settings.places.store.stat().st_size / 2**20
+        say(f"threepiod: the store ({size:.0f} MiB) is brought to the form of this version; a large one takes minutes")
+    return last
 
 
 def daemon_status(settings: Settings, timeout_s: float = 5.0) -> dict[str, Any]:
@@ -294,26 +335,31 @@ def become_foreground() -> NoReturn:
 
 def main() -> None:
     """Be the daemon: in the background where argv[1] is the descriptor that waits for "ready", else in the foreground."""
-    ready = _background(int(sys.argv[1])) if len(sys.argv) > 1 else None
+    starter = int(sys.argv[1]) if len(sys.argv) > 1 else None
+    ready, migrating = (lambda: None, lambda: None) if starter is None else _background(starter)
     try:
-        run_daemon(settings_module.load(), ready or (lambda: None), to_stderr=ready is None)
+        run_daemon(settings_module.load(), ready, migrating, to_stderr=starter is None)
     except ThreepioError as error:
         print(f"threepiod: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
 
 
-def _background(ready_fd: int) -> Callable[[], None]:
-    """Return what tells the starter that the daemon is ready, and lets go of the starter's standard error."""
+def _background(starter: int) -> tuple[Callable[[], None], Callable[[], None]]:
+    """Return what tells the starter that the daemon is ready, and that it migrates; the first lets go of the starter."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
+    def tell(word: bytes) -> None:
+        with contextlib.suppress(BrokenPipeError):  # whoever waited for it has ended
+            os.write(starter, word)
+
     def ready() -> None:
-        os.write(ready_fd, _READY)
-        os.close(ready_fd)
+        tell(_READY)
+        os.close(starter)
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 2)
         os.close(null)
 
-    return ready
+    return ready, partial(tell, _MIGRATING)
 
 
 if __name__ == "__main__":

@@ -106,8 +106,12 @@ class Store:
         kept: the store as it was before its schema was brought up to date, if it was; else None.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, migrating: Callable[[], None] = lambda: None) -> None:
         """Open or make the store and bring its schema up to date, after making a copy of it.
+
+        Args:
+            path: the store's file.
+            migrating: called before its schema is brought up to date, which takes minutes for a large store.
 
         Raises:
             DamagedStore: it is damaged, or is no store.
@@ -132,7 +136,7 @@ class Store:
             # The journal is synced before each commit, so an ack survives a power cut without a sync here.
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-            self._migrate()
+            self._migrate(migrating)
         except BaseException as error:
             self._db.close()  # rolls back a step that broke, and frees its lock
             # OSError: of its copy. UnicodeError: a message that quotes damaged text.
@@ -348,7 +352,7 @@ class Store:
         sync_directory(self._path.parent)
         return bool(copied == pages >= 0)
 
-    def _migrate(self) -> None:
+    def _migrate(self, migrating: Callable[[], None]) -> None:
         db = self._db
         db.execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, applied TEXT NOT NULL)")
         done = {name for (name,) in db.execute("SELECT name FROM migrations")}
@@ -360,6 +364,7 @@ class Store:
             )
         missing = [migration.name for migration in MIGRATIONS if migration.name not in done]
         if done and missing:
+            migrating()
             self.kept = self._copy(missing[0])
         for migration in MIGRATIONS:
             if migration.name not in done:

@@ -20,7 +20,7 @@ from tests.place import Place, is_running, wait_until
 from tests.scripted import living, run_lines, write_journal
 from threepio_client import __version__
 from threepio_client.archive import Archive
-from threepio_client.errors import NoDaemon
+from threepio_client.errors import NoDaemon, WaitedTooLong
 from threepiod import lifecycle
 
 
@@ -190,6 +190,49 @@ def test_a_store_of_a_newer_version_is_said_and_kept(place: Place) -> None:
     assert len(done.stderr.splitlines()) == 1
     assert place.state_dir.store.read_bytes() == before
     assert place.threepio("runs").returncode == 0
+
+
+def an_older_store(place: Place) -> sqlite3.Connection:
+    """Make a store that is to be migrated; return the connection whose lock its migration waits for."""
+    place.start_daemon()
+    place.stop_daemon()
+    db = sqlite3.connect(place.state_dir.store, isolation_level=None)
+    db.execute("DELETE FROM migrations WHERE name = '0003-runs-listed-from-an-index'")
+    db.execute("BEGIN IMMEDIATE")
+    return db
+
+
+def test_a_migration_that_takes_long_is_said_and_waited_for(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifecycle, "START_TIMEOUT_S", 5.0)
+    said: list[str] = []
+    with closing(an_older_store(place)) as db:
+
+        def say(text: str) -> None:
+            said.append(text)
+            monkeypatch.setattr(lifecycle, "START_TIMEOUT_S", 0.0)  # it is not this that is waited for any more
+            db.execute("COMMIT")
+
+        status = lifecycle.start_background(place.settings, say)
+
+    assert said == ["threepiod: the store (0 MiB) is brought to the form of this version; a large one takes minutes"]
+    assert status["pid"] == place.daemon_pid()
+
+
+def test_a_daemon_that_migrates_is_not_killed_by_who_no_longer_waits(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle, "MIGRATION_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(lifecycle, "_END_TIMEOUT_S", 0.0)
+    with closing(an_older_store(place)) as db:
+        with pytest.raises(
+            WaitedTooLong, match="still brings the store to the form of this version, and goes on"
+        ) as told:
+            lifecycle.start_background(place.settings, print)
+        db.execute("COMMIT")
+
+    status = lifecycle.other_status(place.settings, 20)
+    assert f"(pid {status['pid']})" in str(told.value)
+    assert place.threepiod("start").stdout.startswith("threepiod runs already")
 
 
 def test_a_socket_of_a_daemon_of_another_state_directory_is_not_taken_for_ours(shared: Place) -> None:
