@@ -29,7 +29,7 @@ from threepio_client.events import ObservationType
 from threepio_client.journal import append_observation
 from threepio_client.paths import COMPRESSED
 from threepio_client.protocol import Hello
-from threepio_client.runfiles import producer_of, runs_of, size_of
+from threepio_client.runfiles import ABANDONED_S, last_change, producer_of, runs_of, size_of, was_abandoned
 from threepio_client.settings import KEEP_ALL, RUN_ID, DaemonSettings, Settings
 from threepio_client.views import VIEW_VERSION
 from threepiod.admission import Admission
@@ -52,7 +52,7 @@ STATISTICS_S: Final = 600.0
 """How often a line of statistics goes to the log, if anything came."""
 FIRST_LINE_S: Final = 10.0
 """An adapter writes its first line at once: a journal that is empty after this long is looked at again only when the
-directory changes."""
+directory changes, or when its writer is taken to have died (`runfiles.was_abandoned`)."""
 BUSY_EVENTS_PER_S: Final = 200.0
 """At this rate compressing waits: it takes half a processor."""
 LIMIT_EVENTS_PER_S: Final = 20_000.0
@@ -110,6 +110,7 @@ class Daemon:
         self._is_at_limit = False  # asked for each batch
         self._ended: Counter[str] = Counter()
         self._scanned_at: tuple[int, int] | None = None
+        self._abandoned_at = math.inf
         self._blind = ""
         self._ignored: set[str] = set()
         self._unreadable: set[str] = set()
@@ -136,7 +137,7 @@ class Daemon:
                 front.start_soon(self._housekeeping.serve)
                 front.start_soon(self._log_now_and_then)
                 front.start_soon(self._feed_watchdog)
-                await self._stop_asked.wait()
+                await self.stopped()
                 log.info("stopping")
                 self._service.stopping()
                 front.cancel_scope.cancel()
@@ -153,6 +154,10 @@ class Daemon:
         """Begin to stop."""
         self._stop_asked.set()
 
+    async def stopped(self) -> None:
+        """Return when a stop was asked for."""
+        await self._stop_asked.wait()
+
     @property
     def is_busy(self) -> bool:
         """Whether runs need the machine now: what can wait, waits."""
@@ -166,6 +171,17 @@ class Daemon:
     def works_on(self, run_id: str) -> bool:
         """Return whether a run is not over, or was found to have more."""
         return run_id in self.runs
+
+    def unseen(self) -> list[str]:
+        """Return the runs that are not over and of which nothing can be seen: no adapter, and no process."""
+        return [run_id for run_id, run in self.runs.items() if run.is_unseen]
+
+    async def give_up(self, run_id: str) -> None:
+        """Take a run for over of which nothing can be seen; return when it is, or soon."""
+        run = self.runs[run_id]
+        run.give_up()
+        with trio.move_on_after(PRONOUNCE_S):
+            await run.over.wait()
 
     async def remove_report(self, run_id: str) -> None:
         """Remove the report tree of a run.
@@ -236,7 +252,7 @@ class Daemon:
         self._scanned_at = None  # the next tick takes it in
 
     async def remove(self, run_id: str) -> None:
-        """Remove a run that is over: journal, rows and output together.
+        """Remove a run that is over, or of which nothing can be seen any more: journal, rows and output together.
 
         Raises:
             ThreepioError: it is not over, or cannot be removed.
@@ -260,18 +276,19 @@ class Daemon:
             raise RemoteProtocolError("run-id-taken", f"the store has another run {run_id}")
         return run
 
-    async def _run_of(self, run_id: str, producer_id: str) -> Run:
+    async def _run_of(self, run_id: str, producer_id: str | None) -> Run:
+        """Return a run, at work if it is this producer's: where none is named, that of the store."""
         async with self._opening:  # tick and HELLO must not open the same run twice
             run = self.runs.get(run_id)
             if run is not None:
                 return run
             try:
-                found = await self._committer.call(lambda store: store.open_run(run_id, producer_id))
+                found = await self._committer.call(lambda store: store.open_run(run_id, producer_id or ""))
             except StoreError as error:
                 self._note_error(str(error))
                 raise RemoteProtocolError("store-trouble", str(error)) from error
             run = Run(found, self._state_dir, self._committer, self._note_error, self._reports.take)
-            return self._begin(run) if run.producer_id == producer_id else run
+            return self._begin(run) if producer_id in (None, run.producer_id) else run
 
     def _begin(self, run: Run) -> Run:
         assert self._work is not None
@@ -359,7 +376,7 @@ class Daemon:
         return now - min(self._ticked_at, self._progressed_at) < patience_s
 
     def _stop_if_idle(self, now: float) -> None:
-        if self.runs:
+        if any(not run.is_unseen for run in self.runs.values()) or self._rates[-1]:
             self._busy_at = now
         self._busy_at = max(self._busy_at, self._admission.busy_at)
         if now - self._busy_at >= self._idle_exit_s:
@@ -370,7 +387,7 @@ class Daemon:
         """Open every run of which there is more than the store has: at start, and when a directory changed."""
         try:
             changed = changed_at(self._state_dir)
-            if changed == self._scanned_at:
+            if changed == self._scanned_at and clock.wall() < self._abandoned_at:
                 return
             found = await trio.to_thread.run_sync(runs_of, self._state_dir)
             self._blind = ""
@@ -384,38 +401,45 @@ class Daemon:
         except StoreError as error:
             self._note_error(str(error))
             return
-        complete = True
-        for run_id, files in found.items():
-            if run_id in self.runs or run_id in self._ignored:
-                continue
-            stored = known.get(run_id)
-            if stored is not None and stored.final and not self._has_grown(run_id, files, stored):
-                continue
-            try:
-                producer_id = await trio.to_thread.run_sync(producer_of, files)
-            except OSError as error:
-                if run_id not in self._unreadable:  # said once, looked at again when the directory has changed
-                    self._unreadable.add(run_id)
-                    self._note_error(f"cannot read the journal {files[min(files)]}: {error.strerror}")
-                if error.errno in (errno.EMFILE, errno.ENFILE):
-                    complete = False  # no descriptor is left: look again at the next tick
-                continue
-            if producer_id is None:
-                # Its first line is not there yet: look again at the next tick, unless its writer must be dead.
-                complete = complete and _is_old(files[min(files)])
-                continue
-            try:
-                run = await self._run_of(run_id, producer_id)
-            except RemoteProtocolError:
-                complete = False
-                continue
-            if run.producer_id != producer_id:
-                self._ignored.add(run_id)
-                self._note_error(
-                    f"the journal {files[min(files)]} is of another run than the one that is stored as {run_id}"
-                )
-        if complete:
+        is_complete = True
+        self._abandoned_at = math.inf
+        # Of a run that is not over somebody may have removed the journal.
+        for run_id in found.keys() | {run_id for run_id, stored in known.items() if not stored.final}:
+            if run_id not in self.runs and run_id not in self._ignored:
+                is_complete &= await self._look_at(run_id, found.get(run_id, {}), known.get(run_id))
+        if is_complete:
             self._scanned_at = changed
+
+    async def _look_at(self, run_id: str, files: dict[int, Path], stored: KnownFiles | None) -> bool:
+        """Open a run if there is more of it than the store has; return False if the next tick is to look again."""
+        if stored is not None and stored.final and not self._has_grown(run_id, files, stored):
+            return True
+        try:
+            producer_id = await trio.to_thread.run_sync(producer_of, files)
+        except OSError as error:
+            if run_id not in self._unreadable:  # said once, looked at again when the directory has changed
+                self._unreadable.add(run_id)
+                self._note_error(f"cannot read the journal {files[min(files)]}: {error.strerror}")
+            # Where no descriptor is left, another may be soon.
+            return error.errno not in (errno.EMFILE, errno.ENFILE)
+        is_abandoned = producer_id is None and was_abandoned(files)
+        if producer_id is None and not is_abandoned:
+            # Its first line is not there yet: the next tick looks again, unless its writer is slow or dead.
+            changed = last_change(files.values())
+            self._abandoned_at = min(self._abandoned_at, changed + ABANDONED_S)
+            return clock.wall() - changed > FIRST_LINE_S
+        try:
+            run = await self._run_of(run_id, producer_id)
+        except RemoteProtocolError:
+            return False
+        if producer_id is not None and run.producer_id != producer_id:
+            self._ignored.add(run_id)
+            self._note_error(
+                f"the journal {files[min(files)]} is of another run than the one that is stored as {run_id}"
+            )
+        elif is_abandoned and not run.state.start:
+            run.give_up()
+        return True
 
     def _has_grown(self, run_id: str, files: dict[int, Path], stored: KnownFiles) -> bool:
         """Whether there is more of a run that was over; what is compressed does not grow."""
@@ -450,13 +474,6 @@ class Daemon:
         self._errors += 1
         self._last_error = {"time": round(time.time(), 3), "text": text}
         log.error("%s", text)
-
-
-def _is_old(journal: Path) -> bool:
-    try:
-        return clock.wall() - journal.stat().st_mtime > FIRST_LINE_S
-    except OSError:
-        return True
 
 
 def _rss_bytes() -> int:

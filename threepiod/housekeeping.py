@@ -20,7 +20,7 @@ from threepio_client.archive import Archive, OverRun
 from threepio_client.errors import ThreepioError
 from threepio_client.journal import sync_directory
 from threepio_client.paths import COMPRESSED, StateDir
-from threepio_client.runfiles import runs_of
+from threepio_client.runfiles import journal_files, last_change, runs_of
 from threepiod.committer import Committer
 from threepiod.packing import is_stored, pack, remove_parts
 from threepiod.store import Store
@@ -35,6 +35,8 @@ STEP_S: Final = 0.020
 STEP_ROWS: Final = 1_000
 """Rows of a step at most."""
 BUSY_POLL_S: Final = 0.5
+FORSAKEN_S: Final = 3600.0
+"""Whoever asks for the removal of a run of which nothing can be seen knows that it is over, if nothing came for so long."""
 
 log = logging.getLogger("threepiod.housekeeping")
 
@@ -48,6 +50,12 @@ class Daemon(Protocol):
 
     def works_on(self, run_id: str) -> bool:
         """Return whether a run is being worked on."""
+
+    def unseen(self) -> list[str]:
+        """Return the runs that are not over and of which nothing can be seen."""
+
+    async def give_up(self, run_id: str) -> None:
+        """Take such a run for over."""
 
     async def remove_report(self, run_id: str) -> None:
         """Remove the report tree of a run."""
@@ -86,6 +94,13 @@ class Housekeeping:
             return
         # Ours goes on from the time at our start, which may have been set right since: the earlier one removes less.
         now = min(clock.wall(), time.time())
+        late = f"it was over for longer than {self._keep_s / 86_400:g} days"
+        for run_id in self._daemon.unseen():
+            if now - await trio.to_thread.run_sync(self._changed, run_id, files.get(run_id, {})) > self._keep_s:
+                try:
+                    await self.remove(run_id, late)
+                except ThreepioError as error:
+                    self._say(f"run {run_id}: housekeeping: {error}")
         is_durable: bool | None = None
         for run in over:
             mine = files.get(run.run_id, {})
@@ -98,7 +113,6 @@ class Housekeeping:
                 if not await trio.to_thread.run_sync(_all_stored, run, mine):
                     log.debug("run %s is left alone: not all of its journal is stored", run.run_id)
                 elif is_to_go:
-                    late = f"it was over for longer than {self._keep_s / 86_400:g} days"
                     await self._remove(run, mine, "as was begun" if run.is_being_removed else late)
                 else:
                     if is_durable is None:
@@ -108,12 +122,14 @@ class Housekeeping:
             except (OSError, ThreepioError) as error:
                 self._say(f"run {run.run_id}: housekeeping: {error}")
 
-    async def remove(self, run_id: str) -> None:
-        """Remove a run that is over now.
+    async def remove(self, run_id: str, why: str = "asked to") -> None:
+        """Remove a run that is over, or of which nothing was seen for FORSAKEN_S, now.
 
         Raises:
             ThreepioError: it is not over, or not all of its journal is stored.
         """
+        if run_id in self._daemon.unseen():
+            await self._give_up(run_id)
         over = await trio.to_thread.run_sync(self._archive.runs_over)
         run = next((run for run in over if run.run_id == run_id), None)
         if run is None or self._daemon.works_on(run_id):
@@ -122,9 +138,19 @@ class Housekeeping:
             files = (await trio.to_thread.run_sync(runs_of, self._state_dir)).get(run_id, {})
             if not await trio.to_thread.run_sync(_all_stored, run, files):
                 raise ThreepioError(f"not all of the journal of run {run_id} is stored: see threepio verify {run_id}")
-            await self._remove(run, files, "asked to")
+            await self._remove(run, files, why)
         except OSError as error:
             raise ThreepioError(f"cannot remove the run {run_id}: {error.strerror}") from error
+
+    async def _give_up(self, run_id: str) -> None:
+        files = await trio.to_thread.run_sync(journal_files, self._state_dir, run_id)
+        age = time.time() - await trio.to_thread.run_sync(self._changed, run_id, files)
+        if age <= FORSAKEN_S:
+            raise ThreepioError(
+                f"whether the run {run_id} is over cannot be seen from here, and its journal changed {age / 60:.0f} minutes "
+                f"ago: it can be removed when nothing came for {FORSAKEN_S / 60:.0f}"
+            )
+        await self._daemon.give_up(run_id)
 
     async def _pack(self, run: OverRun, files: dict[int, Path]) -> None:
         for path in files.values():
@@ -164,13 +190,7 @@ class Housekeeping:
 
     def _changed(self, run_id: str, files: dict[int, Path]) -> float:
         """Return when a file of the run was changed last, 0 if there is none: a clock may have been wrong at its end."""
-        times = [0.0]
-        for path in (*files.values(), self._state_dir.observed(run_id)):
-            try:
-                times.append(path.stat().st_mtime)
-            except OSError:
-                continue
-        return max(times)
+        return last_change((*files.values(), self._state_dir.observed(run_id)))
 
     def _directories(self) -> list[Path]:
         spare = self._state_dir.spare

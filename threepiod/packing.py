@@ -69,8 +69,8 @@ def remove_parts(directory: Path) -> None:
 def is_stored(path: Path, offset: int, seq: int) -> bool:
     """Return whether everything in a plain journal file is stored: up to byte `offset`, its last line at most `seq`.
 
-    A last line that was begun and never finished, by a writer that is gone, is nothing that could be stored. Where the
-    last whole line is bad, it is not known: such a file is left alone.
+    A last line that was begun and never finished, by a writer that is gone, is nothing that could be stored; nor is a bad
+    one, as a power cut leaves it: up to `offset` the store has counted it as unreadable.
 
     Raises:
         OSError: it cannot be read.
@@ -83,7 +83,7 @@ def is_stored(path: Path, offset: int, seq: int) -> bool:
         for last in whole_lines(fd, max(offset - LINE_LIMIT - 1, 0)):  # noqa: B007 - the last one is wanted
             pass
         event = parse(*last).event if last is not None else None
-        return event is not None and event.seq <= seq
+        return event is None or event.seq <= seq
 
 
 def _read_back(file: gzip.GzipFile, pause: Callable[[], None]) -> tuple[int, int] | None:

@@ -261,6 +261,16 @@ class Run:
         """Whether the run's process was alive when it was last looked at."""
         return self._watch.liveness if self._watch is not None else Liveness.UNKNOWN
 
+    @property
+    def is_unseen(self) -> bool:
+        """Whether nothing can be seen of it: no adapter is connected, and whether its process lives is not known."""
+        return not self.is_connected and self.liveness is Liveness.UNKNOWN and not self._gone
+
+    def give_up(self) -> None:
+        """Take a process of which nothing can be seen for gone: the journal is read to its end, and the run is over."""
+        self._gone = True
+        self.read_journal()
+
     async def observe(self, event_type: str, payload: dict[str, object]) -> None:
         """Write an observation, fold it in and store the new state.
 
@@ -599,7 +609,6 @@ class Run:
             self._wake.set()
             return
         if self.state.complete is None and not self.state.process_gone:
-            assert self._watch is not None
             log.warning(
                 "run %s: process %d is gone before its run was over; stored up to %d, %d bytes of a line that was begun",
                 self.run_id,
@@ -609,10 +618,11 @@ class Run:
             )
             slots = last_seen(self._state_dir, self.state, self.run_id)
             # A process that was gone when first looked at ended some time after its last line.
-            when = self._watch.ended_at or self.state.updated
+            ended_at, end = (self._watch.ended_at, self._watch.end) if self._watch is not None else (None, {})
+            when = ended_at or self.state.updated
             try:
-                if self._watch.end:
-                    await self._append_observation(ObservationType.EXIT_STATUS, self._watch.end, when)
+                if end:
+                    await self._append_observation(ObservationType.EXIT_STATUS, end, when)
                 await self._append_observation(ObservationType.PROCESS_GONE, gone_payload(self.state, slots), when)
             except OSError as error:
                 self._note(f"cannot write that its process is gone: {error.strerror}; trying again")

@@ -22,7 +22,7 @@ from threepio_client.line import Event, Passed
 from threepio_client.observed import gone_payload, last_seen, now_page, observations
 from threepio_client.paths import StateDir
 from threepio_client.process import Liveness, ProcessIdentity
-from threepio_client.runfiles import find_run, runs_of, started_by
+from threepio_client.runfiles import find_run, journal_files, runs_of, started_by, was_abandoned
 from threepio_client.runjournal import RunJournal, Step
 from threepio_client.runstate import RunState
 from threepio_client.selection import Selection, Selector
@@ -358,7 +358,12 @@ class Archive:
     def _look_at_process(self, known: KnownRun) -> None:
         state = known.state
         identity = ProcessIdentity.from_payload(state.start.get("process"))
-        known.liveness = identity.liveness() if identity is not None else Liveness.UNKNOWN
+        if identity is not None:
+            known.liveness = identity.liveness()
+        elif not state.start and was_abandoned(journal_files(self.state_dir, known.run_id)):
+            known.liveness = Liveness.GONE
+        else:
+            known.liveness = Liveness.UNKNOWN
         known.in_flight = now_page(self.state_dir, known.run_id).slots
         if known.liveness is Liveness.GONE or state.gone is not None:  # or its parent told how it ended
             known.torn = self.torn(known.run_id)

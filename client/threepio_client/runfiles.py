@@ -10,11 +10,13 @@ import os
 import re
 import shutil
 import tempfile
+import time
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+from threepio_client import clock
 from threepio_client.errors import NoSuchRun
 from threepio_client.events import LINE_LIMIT, EventType
 from threepio_client.files import open_own
@@ -23,6 +25,9 @@ from threepio_client.paths import COMPRESSED, FILES_LIMIT, SPARE_FROM, StateDir
 
 NO_RUNS: Final = "there are no runs yet: run your tests with the plugin installed, or with: threepio run -- pytest"
 PLAIN: Final = ".jsonl"
+ABANDONED_S: Final = 600.0
+"""A journal that has no first line after so long has a writer that died before it wrote one: an adapter waits for a daemon
+in between, but not for minutes."""
 _OF_A_RUN: Final = (PLAIN, PLAIN + COMPRESSED, ".observed" + PLAIN)
 """Endings of a run's first file, compressed or not, and of its observations."""
 _NUMBERED: Final = re.compile(r"(?P<base>.+)\.(?P<number>[1-9][0-9]{0,3})")
@@ -168,6 +173,23 @@ def producer_of(files: dict[int, Path]) -> str | None:
             return str(first.event.payload.get("producerId", ""))
         return f"file-{path.stat().st_ino}"
     return None
+
+
+def was_abandoned(files: dict[int, Path]) -> bool:
+    """Return whether a journal whose first line is not there, by number of its files, is so old that none will come."""
+    # Ours goes on from the time at our start, which may have been set right since: the earlier one gives up less.
+    return min(clock.wall(), time.time()) - last_change(files.values()) > ABANDONED_S
+
+
+def last_change(paths: Iterable[Path]) -> float:
+    """Return when the last of these files was changed, in seconds since the epoch; 0 if there is none."""
+    times = [0.0]
+    for path in paths:
+        try:
+            times.append(path.stat().st_mtime)
+        except OSError:
+            continue
+    return max(times)
 
 
 def first_record(path: Path) -> Record | None:

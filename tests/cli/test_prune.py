@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import time
+
 import pytest
 
 from tests.commands import Call
 from tests.place import Place, wait_until
 from tests.scripted import living, run_lines, write_journal
 from tests.two_runs import restamped
-from threepio_client.archive import Archive
 
 
 @pytest.fixture
@@ -80,25 +82,26 @@ def test_without_a_daemon_one_that_lives_is_said_to_live(place: Place, call: Cal
     assert result.stderr == "threepio: run live is not over: wait for it, or stop it\n"
 
 
-def test_one_of_which_not_all_of_the_journal_is_stored_is_not_removed_and_that_is_said(
-    three: Place, call: Call
+@pytest.mark.parametrize("age_s", [0.0, 2 * 3600.0])
+def test_one_of_which_nothing_can_be_seen_is_removed_if_nothing_came_for_an_hour(
+    place: Place, call: Call, age_s: float
 ) -> None:
-    lines = [*run_lines("spoiled", 2), b"nonsense\n"]  # nobody knows what its last line was
-    write_journal(three.state_dir, "spoiled", lines)
-    wait_until(lambda: any(run.run_id == "spoiled" for run in Archive(three.state_dir).runs_over()))
-    results = []
+    elsewhere = living()._replace(pid_namespace="pid:[1]")
+    journal = write_journal(place.state_dir, "elsewhere", run_lines("elsewhere", 1, exit_code=None, identity=elsewhere))
+    os.utime(journal, (time.time() - age_s, time.time() - age_s))
+    place.start_daemon()
+    wait_until(lambda: place.status("elsewhere")["events"]["stored"] == 3)
 
-    def is_let_go_of() -> bool:
-        """Whether the daemon's work on the run has ended: until then it is not over yet."""
-        results.append(call(three, "prune", "spoiled"))
-        return "is not over yet" not in results[-1].stderr
+    everything = call(place, "prune", "--older-than", "1s")
+    result = call(place, "prune", "elsewhere")
 
-    wait_until(is_let_go_of)
-
-    said = "threepio: not all of the journal of run spoiled is stored: see threepio verify spoiled\n"
-    assert (results[-1].exit_code, results[-1].stdout, results[-1].stderr) == (1, "", said)
-    assert "spoiled" in known(three, call)
-    assert three.state_dir.journal("spoiled").read_bytes() == b"".join(lines)
+    assert everything.stdout == "no run is to be removed\n"
+    if age_s:
+        assert (result.exit_code, known(place, call)) == (0, set()), result.stderr
+        assert not journal.exists()
+    else:
+        assert (result.exit_code, known(place, call)) == (1, {"elsewhere"})
+        assert "its journal changed 0 minutes ago: it can be removed when nothing came for 60" in result.stderr
 
 
 def test_it_must_be_said_which(three: Place, call: Call) -> None:

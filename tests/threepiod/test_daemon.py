@@ -13,12 +13,15 @@ import trio
 
 from tests.daemon_here import Client, Served, serving
 from tests.place import Place
-from tests.scripted import frame_of, in_trio, living, run_lines, sleeper, until, write_journal
+from tests.scripted import case, frame_of, in_trio, living, run_lines, sleeper, until, write_journal
+from threepio_client import runfiles
 from threepio_client.archive import Archive
+from threepio_client.errors import ThreepioError
 from threepio_client.protocol import Ack, Unjournaled
 from threepio_client.runjournal import RunJournal
+from threepio_client.settings import KEEP_ALL
 from threepio_client.verification import verify_run
-from threepiod import daemon
+from threepiod import daemon, housekeeping
 from threepiod.batch import Batch
 from threepiod.queries import live_view
 from threepiod.run import Run
@@ -103,6 +106,112 @@ async def test_what_is_no_journal_disturbs_nobody(place: Place, caplog: pytest.L
 
     told = [record.getMessage() for record in caplog.records if "directory.jsonl" in record.getMessage()]
     assert len(told) == 1, told
+
+
+@in_trio
+async def test_a_run_that_ended_before_its_first_line_is_over_and_can_be_removed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon, "FIRST_LINE_S", 0.0)
+    monkeypatch.setattr(runfiles, "ABANDONED_S", 0.5)
+    monkeypatch.setattr(daemon, "ABANDONED_S", 0.5)
+    journal = write_journal(place.state_dir, "headless", [b'{"seq":1,"eventTy'])
+
+    async with serving(place) as served:
+        await until(lambda: [run.run_id for run in Archive(place.state_dir).runs_over()] == ["headless"])
+        verdict = Archive(place.state_dir).view("headless")["verdict"]
+        await until(lambda: not served.daemon.works_on("headless"))
+        await served.daemon.remove("headless")
+
+    assert verdict == {"kind": "gone", "text": "the process is gone, and was so before its first event"}
+    assert not journal.exists()
+    assert Archive(place.state_dir).run_ids() == []
+
+
+@in_trio
+async def test_a_run_whose_first_line_may_still_come_is_not_given_up(place: Place) -> None:
+    write_journal(place.state_dir, "late", [])
+
+    async with serving(place):
+        await trio.sleep(2.5 * daemon.TICK_S)
+        write_journal(place.state_dir, "late", run_lines("late", 1))
+        write_journal(place.state_dir, "other", run_lines("other", 1))
+        await until(lambda: is_whole(place, "late"))
+
+
+@in_trio
+async def test_a_run_whose_journal_somebody_removed_is_over_when_its_process_is_gone(place: Place) -> None:
+    with sleeper() as (identity, kill):
+        journal = write_journal(place.state_dir, "run", run_lines("run", 2, identity=identity, exit_code=None))
+        async with serving(place):
+            await until(lambda: len(Archive(place.state_dir).stored_lines("run")) == 4)
+        journal.unlink()
+        kill()
+
+    async with serving(place) as served:
+        await until(lambda: [run.run_id for run in Archive(place.state_dir).runs_over()] == ["run"])
+        await until(lambda: not served.daemon.works_on("run"))
+        await served.daemon.remove("run")
+
+    assert Archive(place.state_dir).run_ids() == []
+
+
+@in_trio
+async def test_a_run_of_which_not_all_is_stored_is_not_removed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = write_journal(place.state_dir, "run", run_lines("run", 2))
+    async with serving(place) as served:
+        await until(lambda: is_whole(place, "run"))
+    monkeypatch.setattr(daemon.Daemon, "_has_grown", lambda *_: False)
+    write_journal(place.state_dir, "run", [case(6, "test_it.py::test_late")])
+
+    async with serving(place) as served:
+        with pytest.raises(ThreepioError, match="not all of the journal of run run is stored: see threepio verify run"):
+            await served.daemon.remove("run")
+
+    assert len(journal.read_bytes().splitlines()) == 6
+
+
+@in_trio
+async def test_a_run_of_which_nothing_can_be_seen_keeps_no_idle_daemon(place: Place) -> None:
+    elsewhere = living()._replace(pid_namespace="pid:[1]")
+    write_journal(place.state_dir, "run", run_lines("run", 2, exit_code=None, identity=elsewhere))
+
+    async with serving(place, limits=KEEP_ALL._replace(idle_exit_s=1.0)) as served:
+        await until(lambda: len(Archive(place.state_dir).stored_lines("run")) == 4)
+        assert served.daemon.works_on("run")
+        await served.daemon.stopped()
+
+    assert not Archive(place.state_dir).runs_over()
+
+
+@in_trio
+async def test_a_run_that_lives_keeps_an_idle_daemon(place: Place) -> None:
+    with sleeper() as (identity, kill):
+        write_journal(place.state_dir, "run", run_lines("run", 2, exit_code=None, identity=identity))
+
+        async with serving(place, limits=KEEP_ALL._replace(idle_exit_s=0.5)) as served:
+            await until(lambda: len(Archive(place.state_dir).stored_lines("run")) == 4)
+            with trio.move_on_after(1.5):
+                await served.daemon.stopped()
+                raise AssertionError
+            kill()
+            await served.daemon.stopped()
+
+
+@in_trio
+async def test_an_old_run_of_which_nothing_can_be_seen_is_removed_in_time(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "FIRST_S", 0.0)
+    monkeypatch.setattr(housekeeping, "EVERY_S", 0.1)
+    elsewhere = living()._replace(pid_namespace="pid:[1]")
+    for run_id, age_s in (("old", 9000.0), ("young", 500.0)):
+        path = write_journal(place.state_dir, run_id, run_lines(run_id, 2, exit_code=None, identity=elsewhere))
+        os.utime(path, (time.time() - age_s, time.time() - age_s))
+
+    async with serving(place, limits=KEEP_ALL._replace(keep_s=7200.0)) as served:
+        await until(lambda: Archive(place.state_dir).run_ids() == ["young"])
+        assert served.daemon.works_on("young")
 
 
 @in_trio

@@ -53,6 +53,12 @@ class Daemon:
     def works_on(self, run_id: str) -> bool:
         return run_id in self.works
 
+    def unseen(self) -> list[str]:
+        return []
+
+    async def give_up(self, run_id: str) -> None:
+        raise AssertionError
+
     def forget(self, run_id: str) -> None:
         self.forgotten.append(run_id)
 
@@ -115,15 +121,15 @@ async def test_a_journal_is_compressed_when_its_run_has_been_over_for_ten_minute
 
 @in_trio
 async def test_what_is_not_fully_stored_is_left_alone(bench: Bench) -> None:
-    for run_id in ("more", "busy", "torn", "unknown", "bad-end", "cut"):
+    for run_id in ("more", "busy", "torn", "unknown", "bad-later", "cut"):
         bench.add(run_id)
-    write_journal(bench.state_dir, "bad-end", [b"nonsense\n"])
     bench.add("living", exit_code=None)
     append_observation(
         bench.state_dir.observed("cut"), ObservationType.EXIT_STATUS, {"pid": gone().pid, "signal": 9}, 1.0
     )
     bench.fill_store()
     write_journal(bench.state_dir, "more", [case(7, "test_it.py::test_late")])
+    write_journal(bench.state_dir, "bad-later", [b"nonsense\n"])
     write_journal(bench.state_dir, "torn", [b'{"seq":8,"eventTy'])  # its writer is gone: nothing that could be stored
     bench.add("new")
     with closing(sqlite3.connect(bench.state_dir.store)) as db:
@@ -138,8 +144,23 @@ async def test_what_is_not_fully_stored_is_left_alone(bench: Bench) -> None:
     assert [name for name in bench.names() if name.endswith(".gz")] == ["cut.jsonl.gz", "torn.jsonl.gz"]
     bench.keep_s = 90 * DAY
     await bench.round()
-    assert bench.names() == [f"{name}.jsonl" for name in ("bad-end", "busy", "living", "more", "new", "unknown")]
+    assert bench.names() == [f"{name}.jsonl" for name in ("bad-later", "busy", "living", "more", "new", "unknown")]
     assert sorted(bench.daemon.forgotten) == ["cut", "torn"]
+
+
+@in_trio
+async def test_what_a_power_cut_left_behind_the_last_line_keeps_no_run(bench: Bench) -> None:
+    bench.add("cut-off", exit_code=None, identity=gone())
+    write_journal(bench.state_dir, "cut-off", [b"\0" * 700 + b"\n"])
+    append_observation(
+        bench.state_dir.observed("cut-off"), ObservationType.PROCESS_GONE, {"pid": gone().pid, "inFlight": None}, 1.0
+    )
+    bench.fill_store()
+    bench.age(91 * DAY)
+
+    await bench.round()
+
+    assert (bench.names(), bench.rows("runs")) == ([], 0)
 
 
 @in_trio

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -15,8 +15,9 @@ from threepio_client.cli.place import load_settings
 from threepio_client.cli.source import Source, open_source
 from threepio_client.errors import NoSuchRun, ThreepioError
 from threepio_client.line import plain_text
+from threepio_client.process import Liveness, ProcessIdentity
 from threepio_client.query import QueryClient
-from threepio_client.runstate import LIVE_STATES
+from threepio_client.runstate import LIVE_STATES, State
 from threepio_client.views import VIEW_VERSION
 from threepio_client.wording import duration, number_of
 
@@ -45,21 +46,21 @@ def prune(
 ) -> None:
     """Remove runs that are over: journal, stored rows and output together. Needs the daemon, which owns the store.
 
-    Without RUN, --older-than or --keep must say which. The daemon removes runs by itself after THREEPIO_KEEP_DAYS.
+    Without RUN, --older-than or --keep must say which. The daemon removes runs by itself after THREEPIO_KEEP_DAYS. One
+    that is detached is removed where it is named and nothing came of it for an hour.
     """
     if not runs and not older_than and not keep:
         raise typer.BadParameter("say which runs: RUN..., --older-than or --keep")
     with open_source() as source:
         wanted = {_whole(source, reference) for reference in runs or ()}
+        for run_id in wanted:
+            if _lives(source.status(run_id)):
+                raise ThreepioError(f"run {run_id} is not over: wait for it, or stop it")
         known = source.runs(MOST)
-        for row in known:
-            if row["run_id"] in wanted and row["state"] in LIVE_STATES:
-                raise ThreepioError(f"run {row['run_id']} is not over: wait for it, or stop it")
         found = [
             row
             for row in known[keep:]
-            if row["state"] not in LIVE_STATES
-            and (not wanted or row["run_id"] in wanted)
+            if (row["run_id"] in wanted if wanted else row["state"] not in LIVE_STATES)
             and time.time() - row["started"] >= older_than
         ]
     began = time.monotonic()
@@ -84,6 +85,13 @@ def prune(
         say(f"would remove {number_of(len(found), 'run')}: {names}")
     else:
         say(f"removed {number_of(len(found), 'run')} in {duration(time.monotonic() - began)}: {names}")
+
+
+def _lives(view: dict[str, Any]) -> bool:
+    """Return whether a run goes on, as far as that can be seen; of others the daemon decides."""
+    identity = ProcessIdentity.from_payload(view["process"])
+    is_alive = identity is not None and identity.liveness() is Liveness.ALIVE
+    return view["state"] == State.RUNNING or (view["state"] == State.DETACHED and is_alive)
 
 
 def _whole(source: Source, reference: str) -> str:
