@@ -131,6 +131,14 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
+def length(seconds: float) -> str:
+    """Return how long ago something was, for people: `5 min`, `3 h`, `2 days`."""
+    for size, unit in ((86_400, "day"), (3_600, "h"), (60, "min")):
+        if (count := int(seconds // size)) and (count > 1 or unit != "day"):
+            return f"{count} {unit}" + ("s" if unit == "day" else "")
+    return f"{seconds:.0f} s"
+
+
 def clock_time(seconds: float) -> str:
     """Return the local date and time of seconds since the epoch."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

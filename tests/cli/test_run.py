@@ -15,8 +15,8 @@ import pytest
 
 from tests.place import COMMAND_TIMEOUT_S, Place, wait_until
 from tests.scripted import made_state_dir, run_lines, write_journal
-from threepio_client.cli import run_command
-from threepio_client.cli.run_command import LAST_LINES
+from threepio_client.cli import command_output, run_command
+from threepio_client.cli.command_output import LAST_LINES
 
 PYTEST = f"{sys.executable} -m pytest -q -p no:cacheprovider"
 
@@ -263,13 +263,13 @@ def test_a_command_never_writes_to_a_file_for_which_there_is_no_room(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     state_dir = made_state_dir(tmp_path / "state")
-    _, file = run_command._reserve(state_dir, "one")
+    _, file = command_output.reserve(state_dir, "one")
     assert file is not None
     assert os.fstat(file).st_size == 0
     os.close(file)
     monkeypatch.setattr(os, "posix_fallocate", fails)
 
-    assert run_command._reserve(state_dir, "two") == ("two", None)
+    assert command_output.reserve(state_dir, "two") == ("two", None)
     assert capsys.readouterr().err == (
         f"threepio: the command's output comes here, not into a file: cannot write {state_dir.output('two')}: "
         "No space left on device\n"

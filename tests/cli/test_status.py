@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from tests.commands import Call
 from tests.place import Place, wait_until
 from tests.scripted import STARTED, case, event, living, made_state_dir, run_lines, sleeper, write_journal
+from tests.two_runs import restamped
 from threepio_client import process
 from threepio_client.events import EventType, Phase
 from threepio_client.line import decode, encode
@@ -178,7 +180,7 @@ def test_no_reason_for_a_stop_acts_on_the_terminal(place: Place, call: Call, nam
     result = call(place, "status", "run")
 
     assert is_harmless(result.stdout)
-    assert len(result.stdout.splitlines()) == 3
+    assert len(result.stdout.splitlines()) == 4
 
 
 def test_a_terminal_that_knows_only_ascii_gets_escapes(place: Place) -> None:
@@ -227,6 +229,18 @@ def test_latest_is_the_one_that_began_last(place: Place, call: Call) -> None:
 
 
 # runs
+
+
+@pytest.mark.parametrize(
+    ("age_s", "said"),
+    [(50, []), (70, ["  ended 1 min ago"]), (7300, ["  ended 2 h ago"]), (100_000, ["  ended 27 h ago"]),
+     (200_000, ["  ended 2 days ago"])],
+)  # fmt: skip
+def test_how_old_an_answer_is_is_said(place: Place, call: Call, age_s: float, said: list[str]) -> None:
+    lines = [restamped(line, time.time() - age_s - STARTED) for line in run_lines("run", 0)]
+    write_journal(place.state_dir, "run", lines)
+
+    assert [line for line in call(place, "status", "run").stdout.splitlines() if "ended" in line] == said
 
 
 @pytest.mark.parametrize("command", [["runs", "--project", "."], ["doctor"]], ids=" ".join)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import shlex
 import subprocess
+import threading
 from contextlib import nullcontext
 
 import pytest
 
 from tests.commands import Call
 from tests.place import COMMAND_TIMEOUT_S, Place, wait_until
-from tests.scripted import living, run_lines, write_journal
-from threepio_client.cli import wait
+from tests.scripted import living, made_state_dir, run_lines, write_journal
+from threepio_client.cli import command_output, wait
+from threepio_client.paths import StateDir
 
 GATED = """
 import os, time
@@ -95,7 +100,8 @@ def start_wait(place: Place, *arguments: str) -> subprocess.Popen[str]:
 class Changing:
     """A source in which another run begins while the latest one is waited for."""
 
-    def __init__(self) -> None:
+    def __init__(self, state_dir: StateDir) -> None:
+        self.state_dir = state_dir
         self.asked: list[str] = []
 
     def status(self, reference: str) -> dict[str, object]:
@@ -112,10 +118,83 @@ class Changing:
 
 
 def test_a_run_that_begins_meanwhile_is_another_one(place: Place, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = Changing()
+    source = Changing(place.state_dir)
     monkeypatch.setattr(wait, "open_source", lambda: nullcontext(source))
 
     result = call(place, "wait", "--json")
 
     assert source.asked == ["latest", "first", "first"]
     assert (result.exit_code, json.loads(result.stdout)["run_id"]) == (1, "first")
+
+
+def start_command(place: Place, line: str, **environ: str) -> subprocess.Popen[str]:
+    command = [*place.python, "-m", "threepio_client.cli", "run", "--", "sh", "-c", line]
+    return subprocess.Popen(
+        command, env={**place.environ, **environ}, cwd=place.path, stdout=subprocess.PIPE, text=True
+    )
+
+
+UNTIL_GO = "touch reached; until test -e go; do sleep 0.01; done; "
+
+
+def test_a_command_that_is_about_to_begin_a_run_has_the_latest_one(place: Place) -> None:
+    write_journal(place.state_dir, "older", run_lines("older", 2))
+    place.suite("def test_one(): assert 0")
+    command = start_command(place, f"{UNTIL_GO}{shlex.join(place.python)} -m pytest -q", THREEPIO_RUN_ID="new")
+    wait_until((place.path / "reached").exists)
+    waiting = start_wait(place)
+    answer = place.threepio("status").stdout
+    (place.path / "go").touch()
+    told, _ = waiting.communicate(timeout=COMMAND_TIMEOUT_S)
+    command.communicate(timeout=COMMAND_TIMEOUT_S)
+
+    assert "run older: passed" in answer
+    assert (waiting.returncode, told.splitlines()[0].startswith("run new: failed")) == (1, True)
+
+
+@pytest.mark.parametrize("reference", ["new", "latest"])
+def test_a_command_that_ended_without_a_run_is_not_waited_for(place: Place, call: Call, reference: str) -> None:
+    write_journal(place.state_dir, "older", run_lines("older", 2))
+    command = start_command(place, f"{UNTIL_GO}echo no module named torch; exit 3", THREEPIO_RUN_ID="new")
+    wait_until((place.path / "reached").exists)
+    threading.Timer(0.5, (place.path / "go").touch).start()
+
+    result = call(place, "wait", reference, "--max", "60s")
+    command.communicate(timeout=COMMAND_TIMEOUT_S)
+
+    output = place.state_dir.output("new")
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert result.stderr.splitlines()[-2:] == [
+        f"threepio: the command has ended and no run began; all that it printed: {output}",
+        "  no module named torch",
+    ]
+
+
+def test_a_command_that_never_begins_a_run_is_not_the_latest_for_ever(
+    place: Place, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wait, "BEGINS_S", 0.3)
+    write_journal(place.state_dir, "older", run_lines("older", 2))
+    command = start_command(place, UNTIL_GO, THREEPIO_RUN_ID="new")
+    wait_until((place.path / "reached").exists)
+
+    result = call(place, "wait")
+    (place.path / "go").touch()
+    command.communicate(timeout=COMMAND_TIMEOUT_S)
+
+    assert (result.exit_code, result.stdout.splitlines()[0]) == (0, "run older: passed")
+
+
+def test_who_looks_for_commands_takes_no_run_id(place: Place) -> None:
+    state_dir = made_state_dir(place.state_dir.path)
+    path = state_dir.output("name")
+    path.parent.mkdir()
+    path.touch()
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)  # as who looks has it for a moment
+        threading.Timer(0.01, file.close).start()
+        run_id, output = command_output.reserve(state_dir, "name")
+
+    assert output is not None
+    os.close(output)
+    assert run_id == "name"

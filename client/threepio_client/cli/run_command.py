@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import signal
 import subprocess
@@ -19,17 +17,17 @@ import typer
 from threepio_client import clock, faulttrace, settings
 from threepio_client.autostart import start_daemon
 from threepio_client.cgroup import OomKills
+from threepio_client.cli.command_output import last_lines, mask_output, reserve
 from threepio_client.cli.live import LOOK_EVERY_S, Following, say_result
 from threepio_client.cli.output import complain, flush, say
 from threepio_client.cli.place import load_settings
 from threepio_client.cli.source import PATIENCE_S, Source, open_source
-from threepio_client.errors import NoDaemon, NoPlace, NotSaid, ThreepioError
+from threepio_client.errors import NoDaemon, NotSaid, ThreepioError
 from threepio_client.events import ObservationType
-from threepio_client.files import open_own
-from threepio_client.paths import ID_TRIES, StateDir, ids_like, make_private_dir, new_run_id, numbered
+from threepio_client.paths import ID_TRIES, StateDir, new_run_id, numbered
 from threepio_client.printable import one_line
 from threepio_client.query import QueryClient
-from threepio_client.runfiles import journal_files, runs_of
+from threepio_client.runfiles import runs_of
 from threepio_client.runstate import LIVE_STATES, State
 from threepio_client.wording import status_lines
 
@@ -42,14 +40,8 @@ START_PATIENCE_S: Final = 30.0
 SETTLE_S: Final = 5.0
 """How long to wait until the daemon knows of the end of the run."""
 
-FREE_BYTES: Final = 1024 * 1024
-"""Where there is no room for that much of the command's output, it is not written to a file."""
 _TOLD_BY_OUTPUT: Final = frozenset({"usage", "internal-error"})
 """Verdicts of which only the runner's own output says why."""
-LAST_LINES: Final = 10
-LAST_BYTES: Final = 16 * 1024
-"""What is shown of the output of a command that failed before any adapter reported."""
-
 _PASSED_ON: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _SENT_BY_A_PROCESS: Final = 0
 """si_code SI_USER (sigaction(2)): not the terminal's, which reaches the command by itself."""
@@ -78,8 +70,8 @@ def run_and_report(command: list[str], cwd: str | None = None) -> None:
     """
     found = load_settings()
     state_dir = found.places
+    run_id, output = reserve(state_dir, found.run_id or new_run_id())  # first, so that `threepio wait` sees it
     _ensure_daemon(found)
-    run_id, output = _reserve(state_dir, found.run_id or new_run_id())
     if found.run_id not in (None, run_id):
         say(f"threepio: the run id {found.run_id} is taken: this run is {run_id}", to_stderr=True)
     environ = {**os.environ, "THREEPIO_RUN_ID": run_id}
@@ -97,7 +89,7 @@ def run_and_report(command: list[str], cwd: str | None = None) -> None:
 
         pid, code = _run(command, output, environ, cwd, look)
     if output is not None:
-        _mask_output(found, state_dir.output(run_id))
+        mask_output(found, state_dir.output(run_id))
     end = {"pid": pid, **({"exitCode": code} if code >= 0 else {"signal": -code})}
     if code == -signal.SIGKILL:
         end["outOfMemory"] = oom_kills.rose()
@@ -123,7 +115,7 @@ def _report(run_ids: list[str], end: dict[str, int], output: Path | None, said: 
     """
     if not run_ids:
         ask = "is the plugin installed where the command runs, and THREEPIO not off? Ask threepio doctor"
-        last = _last_lines(output) if output is not None and end.get("exitCode") != 0 else []
+        last = last_lines(output) if output is not None and end.get("exitCode") != 0 else []
         if last:
             say("no adapter reported; the last that the command printed:", to_stderr=True)
             for line in last:
@@ -144,7 +136,7 @@ def _report(run_ids: list[str], end: dict[str, int], output: Path | None, said: 
                     elif said[view["run_id"]] != view["verdict"]["text"]:
                         say(one_line(status_lines(view)[0]))
                     if view["verdict"]["kind"] in _TOLD_BY_OUTPUT and output is not None:
-                        for line in _last_lines(output):
+                        for line in last_lines(output):
                             say(one_line(f"    {line}"))
     except (ThreepioError, OSError) as error:  # the command has ended: its exit code is the answer, whatever fails here
         say(f"threepio: cannot say what became of the run: {error}", to_stderr=True)
@@ -159,99 +151,6 @@ def _as_far_as_anybody_reads() -> Iterator[None]:
         flush()
     except (NotSaid, BrokenPipeError) as error:
         complain("threepio", error)
-
-
-def _last_lines(output: Path) -> list[str]:
-    """Return the last lines of a file that are not empty; none where it cannot be read."""
-    try:
-        with output.open("rb") as file:
-            file.seek(max(file.seek(0, os.SEEK_END) - LAST_BYTES, 0))
-            text = file.read().decode("utf-8", "replace")
-    except OSError:
-        return []
-    return [line for line in text.splitlines() if line.strip()][-LAST_LINES:]
-
-
-def _reserve(state_dir: StateDir, wanted: str) -> tuple[str, int | None]:
-    """Return a run id that is free, and a descriptor of the file for the command's output.
-
-    The file is locked as long as the command writes to it, so that of two who want one id at once each has its own.
-
-    Args:
-        state_dir: where the runs are.
-        wanted: the id that is wanted; where it is taken, the next one with a number is.
-
-    Raises:
-        SettingsError: too many runs have this id.
-    """
-    for run_id in ids_like(wanted):
-        if journal_files(state_dir, run_id):
-            continue
-        path = state_dir.output(run_id)
-        try:
-            output = _locked_output(path)
-        except BlockingIOError:  # another command writes to it
-            continue
-        except (OSError, NoPlace) as error:
-            why = str(error) if isinstance(error, NoPlace) else f"cannot write {path}: {error.strerror}"
-            # A place that cannot be written is no reason to keep the tests from running.
-            say(f"threepio: the command's output comes here, not into a file: {why}", to_stderr=True)
-            return run_id, None
-        if not journal_files(state_dir, run_id):  # nor was another command quicker, and is over
-            os.ftruncate(output, 0)  # of a command that began no run
-            return run_id, output
-        os.close(output)
-    raise AssertionError  # ids_like says that all are taken
-
-
-def _locked_output(path: Path) -> int:
-    """Return a descriptor of the file for a command's output, locked.
-
-    Raises:
-        BlockingIOError: another command has it.
-        OSError, NoPlace: it cannot be made, or there is no room for what is to be written.
-    """
-    make_private_dir(path.parent.parent)
-    make_private_dir(path.parent)
-    file = open_own(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    try:
-        _lock(file)
-        size = os.fstat(file).st_size
-        os.posix_fallocate(file, size, FREE_BYTES)  # the command itself writes to it: its tests would be what fails
-        os.ftruncate(file, size)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EAGAIN):
-            os.close(file)
-            raise
-    return file
-
-
-def _lock(file: int) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise
-    except OSError:  # a file system without locks
-        pass
-
-
-def _mask_output(found: settings.Settings, path: Path) -> None:
-    """Hide the secrets in the file with the command's output, line by line, now that it has ended."""
-    if not found.mask and not found.mask_env:
-        return
-    from threepio_client.masking import Mask
-
-    mask = Mask(found.mask_env, found.mask, os.environ)
-    masked = path.with_suffix(".masked")
-    try:
-        with path.open("rb") as old, open(open_own(masked, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as new:
-            for line in old:
-                new.write(mask.hide(line.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape"))
-        masked.replace(path)
-    except OSError as error:
-        masked.unlink(missing_ok=True)
-        path.unlink(missing_ok=True)
-        say(f"threepio: the output is removed, because its secrets cannot be masked: {error.strerror}", to_stderr=True)
 
 
 def _ensure_daemon(found: settings.Settings) -> None:

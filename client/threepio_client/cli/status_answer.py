@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from typing import Any, Final
 
 from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import open_source
+from threepio_client.runstate import LIVE_STATES
 from threepio_client.views import is_good
-from threepio_client.wording import elsewhere, status_lines
+from threepio_client.wording import elsewhere, length, status_lines
+
+OLD_S: Final = 60.0
 
 
 def print_status(reference: str, as_json: bool) -> bool:
@@ -29,5 +33,12 @@ def print_status(reference: str, as_json: bool) -> bool:
 def answer_lines(view: dict[str, Any], reference: str) -> list[str]:
     """Return the lines of `threepio status` for a run that was asked for by this reference."""
     first, *others = status_lines(view)
-    said = elsewhere(view["rootdir"], view["started"]) if reference == "latest" else ""
+    parts = [elsewhere(view["rootdir"], view["started"]) if reference == "latest" else "", _age(view)]
+    said = "; ".join(part for part in parts if part)
     return [first, *([f"  {said}"] if said else []), *others]
+
+
+def _age(view: dict[str, Any]) -> str:
+    """Return how long ago a run ended, if that is worth a word: an old answer must not be taken for a new one."""
+    age_s = time.time() - view["started"] - view["duration_s"]
+    return "" if view["state"] in LIVE_STATES or not view["started"] or age_s < OLD_S else f"ended {length(age_s)} ago"

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
+from threepio_client.cli.command_output import has_ended, last_lines, starting
 from threepio_client.cli.options import AsJson, RunReference, length_of_time
 from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import open_source
 from threepio_client.cli.status_answer import answer_lines
 from threepio_client.errors import NoSuchRun
+from threepio_client.paths import StateDir
+from threepio_client.runfiles import journal_files
 from threepio_client.runstate import LIVE_STATES
 from threepio_client.views import has_failures, is_good
 from threepio_client.wording import elsewhere
@@ -20,6 +25,10 @@ from threepio_client.wording import elsewhere
 EXAMPLE = "Example: threepio wait --until first-failure --max 1m"
 STILL_RUNNING: Final = 3
 POLL_S: Final = 0.2
+BEGINS_S: Final = 30.0
+"""How long a command may take to begin its run; after that the latest run is another one."""
+ENDED_S: Final = 3.0
+"""How long a command has to have ended before its run is not waited for any more."""
 
 
 class Until(StrEnum):
@@ -41,35 +50,34 @@ def wait(
     """Wait for a run, then print its status. Exit code 0: passed; 1: failed or not complete; 3: still running at --max.
 
     A run that has not begun yet is waited for, too, where RUN is its id; the beginning of an id means a run that goes on.
-    Without RUN it is the latest one at the moment.
+    Without RUN it is the one that a command of `threepio run` is about to begin, else the latest one at the moment.
     """
-    deadline, asked, is_told = time.monotonic() + longest, run, False
+    deadline, asked = time.monotonic() + longest, run
     with open_source() as source:
+        if run == "latest":
+            _await_beginning(source.state_dir, min(deadline, time.monotonic() + BEGINS_S))
+        beginning = _Beginning(source.state_dir, run, deadline)
         while True:
-            view: dict[str, Any] | None
+            view: dict[str, Any] | None = None
             try:
                 view = source.status(run)
                 if view["run_id"] != run != "latest" and view["state"] not in LIVE_STATES:
                     raise NoSuchRun(f"no run is named {run!r}; {view['run_id']} begins with it, and is over")
             except NoSuchRun as error:
-                if run == "latest" or time.monotonic() >= deadline:
+                if run == "latest":
                     raise
-                if not is_told:
-                    say(f"threepio: {error}; waiting for one to begin that is named so", to_stderr=True)
-                view, is_told = None, True
+                view = None
+                beginning.look(error)
             if view is not None:
                 where = elsewhere(view["rootdir"], view["started"]) if run == "latest" else ""
                 if where and view["state"] in LIVE_STATES:  # the answer says it, too, when there is one
                     say(f"threepio: run {view['run_id']} is {where}", to_stderr=True)
                 run = view["run_id"]  # a run that begins meanwhile is another one
-            if view is not None and (
-                view["state"] not in LIVE_STATES or (until is Until.FIRST_FAILURE and has_failures(view))
-            ):
-                break
-            if time.monotonic() >= deadline:
-                break
+                if view["state"] not in LIVE_STATES or (until is Until.FIRST_FAILURE and has_failures(view)):
+                    break
+                if time.monotonic() >= deadline:
+                    break
             time.sleep(min(POLL_S, max(deadline - time.monotonic(), 0.0)))
-    assert view is not None
     if as_json:
         say_json(view)
     else:
@@ -79,3 +87,54 @@ def wait(
         raise typer.Exit(STILL_RUNNING)
     if not is_good(view):
         raise typer.Exit(1)
+
+
+class _Beginning:
+    """The wait for a run that has not begun yet."""
+
+    def __init__(self, state_dir: StateDir, run_id: str, deadline: float) -> None:
+        self._output = state_dir.output(run_id)
+        self._deadline = deadline
+        self._ended_at: float | None = None
+        self._is_told = False
+
+    def look(self, error: NoSuchRun) -> None:
+        """Return if it is to be waited for.
+
+        Raises:
+            NoSuchRun: it is not, because there is no time left, or the command that was to begin it has ended.
+        """
+        now = time.monotonic()
+        if now >= self._deadline:
+            raise error
+        if not self._is_told:
+            say(f"threepio: {error}; waiting for one to begin that is named so", to_stderr=True)
+            self._is_told = True
+        if not has_ended(self._output):
+            self._ended_at = None
+            return
+        self._ended_at = self._ended_at or now
+        # It may be another command's, and this one is about to take the file.
+        if now - self._ended_at > ENDED_S:
+            raise _none_began(self._output) from None
+
+
+def _await_beginning(state_dir: StateDir, deadline: float) -> None:
+    """Return when no command is about to begin a run any more, or at the deadline.
+
+    Raises:
+        NoSuchRun: the command has ended, and no run began: what is the latest now is an older one.
+    """
+    run_id = ""
+    with suppress(OSError):  # what is wrong there, the answer says
+        while (found := starting(state_dir)) and time.monotonic() < deadline:
+            run_id = found
+            time.sleep(POLL_S)
+        if run_id and not found and not journal_files(state_dir, run_id):
+            raise _none_began(state_dir.output(run_id))
+
+
+def _none_began(output: Path) -> NoSuchRun:
+    error = NoSuchRun(f"the command has ended and no run began; all that it printed: {output}")
+    error.lines = tuple(f"  {line}" for line in last_lines(output))
+    return error

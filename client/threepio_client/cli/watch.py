@@ -14,11 +14,12 @@ from rich.text import Text
 from threepio_client.cli.live import TimeLeft, line_of, time_left
 from threepio_client.cli.output import say
 from threepio_client.cli.source import Source
+from threepio_client.cli.status_answer import answer_lines
 from threepio_client.printable import one_line
 from threepio_client.results import outcomes, results
 from threepio_client.runstate import LIVE_STATES
 from threepio_client.views import has_failures
-from threepio_client.wording import counts_text, duration, status_lines
+from threepio_client.wording import counts_text, duration
 
 EVERY_S: Final = 0.5
 PLAIN_EVERY_S: Final = 10.0
@@ -173,7 +174,7 @@ def watch(source: Source, reference: str, sleep: Callable[[float], None] = time.
     except KeyboardInterrupt:
         pass  # that is how one leaves
     for view in screen.views:
-        for line in status_lines(view):
+        for line in answer_lines(view, view["run_id"]):
             say(line)
     return screen.views
 

@@ -1,0 +1,155 @@
+"""The file with what a command of `threepio run` printed: its own, as long as the command writes to it.
+
+The file is locked by whoever writes to it, so that others see whether the command goes on.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+from pathlib import Path
+from typing import Final
+
+from threepio_client import settings
+from threepio_client.cli.output import say
+from threepio_client.errors import NoPlace
+from threepio_client.files import open_own
+from threepio_client.paths import StateDir, ids_like, make_private_dir
+from threepio_client.runfiles import journal_files, runs_of
+
+FREE_BYTES: Final = 1024 * 1024
+"""Where there is no room for that much of the command's output, it is not written to a file."""
+LAST_LINES: Final = 10
+LAST_BYTES: Final = 16 * 1024
+"""What is shown of the output of a command that failed before any adapter reported."""
+LOCK_TRIES: Final = 3
+LOCK_PAUSE_S: Final = 0.020
+"""Whoever looks whether a command goes on has the lock for a moment."""
+
+
+def reserve(state_dir: StateDir, wanted: str) -> tuple[str, int | None]:
+    """Return a run id that is free, and a descriptor of the file for the command's output.
+
+    The file is locked as long as the command writes to it, so that of two who want one id at once each has its own.
+
+    Args:
+        state_dir: where the runs are.
+        wanted: the id that is wanted; where it is taken, the next one with a number is.
+
+    Raises:
+        SettingsError: too many runs have this id.
+    """
+    for run_id in ids_like(wanted):
+        if journal_files(state_dir, run_id):
+            continue
+        path = state_dir.output(run_id)
+        try:
+            output = _locked_output(path)
+        except BlockingIOError:  # another command writes to it
+            continue
+        except (OSError, NoPlace) as error:
+            why = str(error) if isinstance(error, NoPlace) else f"cannot write {path}: {error.strerror}"
+            # A place that cannot be written is no reason to keep the tests from running.
+            say(f"threepio: the command's output comes here, not into a file: {why}", to_stderr=True)
+            return run_id, None
+        if not journal_files(state_dir, run_id):  # nor was another command quicker, and is over
+            os.ftruncate(output, 0)  # of a command that began no run
+            return run_id, output
+        os.close(output)
+    raise AssertionError  # ids_like says that all are taken
+
+
+def starting(state_dir: StateDir) -> str:
+    """Return the run id of a command that goes on and of which no run has begun; of several the latest, empty for none.
+
+    Raises:
+        OSError: the journals cannot be listed.
+    """
+    known = runs_of(state_dir) if state_dir.journals.is_dir() else {}
+    begun: dict[str, float] = {}
+    for path in state_dir.output("x").parent.glob("*.log"):
+        if path.stem not in known and not has_ended(path):
+            begun[path.stem] = path.stat().st_mtime
+    return max(begun, key=begun.__getitem__, default="")
+
+
+def has_ended(path: Path) -> bool:
+    """Return whether nobody writes to a command's output any more; False where that cannot be seen."""
+    try:
+        file = open_own(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(file)
+    return True
+
+
+def last_lines(output: Path) -> list[str]:
+    """Return the last lines of a file that are not empty; none where it cannot be read."""
+    try:
+        with output.open("rb") as file:
+            file.seek(max(file.seek(0, os.SEEK_END) - LAST_BYTES, 0))
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return []
+    return [line for line in text.splitlines() if line.strip()][-LAST_LINES:]
+
+
+def mask_output(found: settings.Settings, path: Path) -> None:
+    """Hide the secrets in the file with the command's output, line by line, now that it has ended."""
+    if not found.mask and not found.mask_env:
+        return
+    from threepio_client.masking import Mask
+
+    mask = Mask(found.mask_env, found.mask, os.environ)
+    masked = path.with_suffix(".masked")
+    try:
+        with path.open("rb") as old, open(open_own(masked, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as new:
+            for line in old:
+                new.write(mask.hide(line.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape"))
+        masked.replace(path)
+    except OSError as error:
+        masked.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        say(f"threepio: the output is removed, because its secrets cannot be masked: {error.strerror}", to_stderr=True)
+
+
+def _locked_output(path: Path) -> int:
+    """Return a descriptor of the file for a command's output, locked.
+
+    Raises:
+        BlockingIOError: another command has it.
+        OSError, NoPlace: it cannot be made, or there is no room for what is to be written.
+    """
+    make_private_dir(path.parent.parent)
+    make_private_dir(path.parent)
+    file = open_own(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    try:
+        _lock(file)
+        size = os.fstat(file).st_size
+        os.posix_fallocate(file, size, FREE_BYTES)  # the command itself writes to it: its tests would be what fails
+        os.ftruncate(file, size)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EAGAIN):
+            os.close(file)
+            raise
+    return file
+
+
+def _lock(file: int) -> None:
+    for left in reversed(range(LOCK_TRIES)):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if not left:
+                raise
+            time.sleep(LOCK_PAUSE_S)
+        except OSError:  # a file system without locks
+            return
