@@ -413,7 +413,7 @@ _PASSED_OVER: Final = frozenset(
 )
 _EXIT_CODES: Final = {
     1: ("tests-failed", "tests failed"),
-    3: ("internal-error", "the runner broke: internal error"),
+    3: ("internal-error", "the runner ended with exit code 3, as pytest does after an internal error"),
     4: ("usage", "the runner was called in a wrong way"),
     5: ("no-tests", "no tests were run"),
 }

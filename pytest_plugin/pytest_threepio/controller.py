@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pytest_threepio import payloads
+from pytest_threepio.inflight import nodeid_of
 from pytest_threepio.reporter import PHASES, SLOW_TEARDOWN_MS, Reporter, guarded
 from pytest_threepio.workers import Workers
 from threepio_client import clock
@@ -23,6 +24,7 @@ class Controller(Reporter):
         self._session_at = clock.monotonic()
         self._is_collected = False
         self._workers = Workers(self._adapter)
+        self._nodeid = nodeid_of(session.config)
 
     @pytest.hookimpl(optionalhook=True)
     @guarded
@@ -44,7 +46,7 @@ class Controller(Reporter):
     def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
         if not self._is_collected:  # every worker collects the same
             self._is_collected = True
-            self.emit_collected(ids)
+            self.emit_collected(map(self._nodeid, ids))
 
     # After the terminal has counted the report: `trylast`. Guarded in itself: a wrapper is one more call for every test.
     @pytest.hookimpl(trylast=True)
@@ -58,23 +60,25 @@ class Controller(Reporter):
             duration = payloads.milliseconds(report.duration)
             if duration > (now - self._session_at) * 1000:  # we did not see it begin
                 duration = 0.0
+            nodeid = self._nodeid(report.nodeid)
             if is_passed and when == "teardown":
                 if duration >= SLOW_TEARDOWN_MS:
-                    self._adapter.emit(EventType.TEST_TEARDOWN, {"nodeid": report.nodeid, "duration": duration})
+                    self._adapter.emit(EventType.TEST_TEARDOWN, {"nodeid": nodeid, "duration": duration})
                 return
             node: Any = getattr(report, "node", None)
             started = clock.WALL_AT_ZERO + now - duration / 1000
-            if is_passed and node is not None and self.emit_passed(report, started, duration, node.gateway.id):
+            if is_passed and node is not None and self.emit_passed(report, nodeid, started, duration, node.gateway.id):
                 return
-            self.emit_outcome(report, split_nodeid(report.nodeid), self._phase_of(report, node), started, duration)
+            self.emit_outcome(report, nodeid, split_nodeid(nodeid), self._phase_of(report, node), started, duration)
             if when not in PHASES:  # its worker died in it, and it may be given to another one
-                self._died_in.add(report.nodeid)
+                self._died_in.add(nodeid)
         except Exception as error:  # noqa: BLE001 - see reporter.guarded
             self.failed("pytest_runtest_logreport", error)
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         try:
+            nodeid = self._nodeid(nodeid)
             if nodeid in self._again:  # rerunfailures says this after every attempt
                 self._again.pop(nodeid, None)
             else:

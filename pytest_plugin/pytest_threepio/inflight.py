@@ -8,6 +8,7 @@ even when that worker is killed.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,12 +22,28 @@ from threepio_client.settings import Settings
 _getppid: Final = os.getppid  # a test may replace what `os` holds while we run
 
 
+def nodeid_of(config: pytest.Config) -> Callable[[str], str]:
+    """Return what makes the node id of a test from the name that xdist gives it: some versions add `@` and its group.
+
+    Args:
+        config: of the controller or of a worker.
+    """
+    is_wanted = config.getoption("dist", "") == "loadgroup" or getattr(config.option, "loadgroup", False)  # in a worker
+    return _without_group if is_wanted else str
+
+
+def _without_group(name: str) -> str:
+    # As xdist itself looks for the group.
+    return name.rpartition("@")[0] if name.rfind("@") > name.rfind("]") else name
+
+
 class InFlight:
     """Writes one slot of the now page."""
 
-    def __init__(self, page: NowPage, worker: str = "") -> None:
+    def __init__(self, page: NowPage, worker: str = "", nodeid: Callable[[str], str] = str) -> None:
         self._page = page
         self._worker = worker
+        self._nodeid = nodeid
         self._controller = _getppid()
         self._is_stopped = False
 
@@ -43,7 +60,7 @@ class InFlight:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         if not self._is_orphan:
-            self._page.set(nodeid, Phase.SETUP, clock.wall(), worker=self._worker)
+            self._page.set(self._nodeid(nodeid), Phase.SETUP, clock.wall(), worker=self._worker)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -128,5 +145,7 @@ def register_in_worker(config: pytest.Config, worker_input: dict[str, Any], sett
             page = NowPage(path, slot, create=False)
     except OSError:
         return  # the controller says that the page cannot be used; a worker has nobody to tell
-    config.pluginmanager.register(InFlight(page, str(worker_input["workerid"])), "threepio-in-flight")
+    config.pluginmanager.register(
+        InFlight(page, str(worker_input["workerid"]), nodeid_of(config)), "threepio-in-flight"
+    )
     follow_phases(config, page)

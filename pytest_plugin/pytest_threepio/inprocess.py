@@ -33,6 +33,7 @@ class InProcess(Reporter):
         self._started_at = self._reported_at = clock.monotonic()
         self._before_call_ms = 0.0
         self._unfinished = ""
+        self._collected: set[str] | None = None  # made where it is needed
         self._odd_names: dict[str, tuple[list[str], str]] = {}
         self._now = self._adapter.now
         self._in_flight = None if self._now is None else InFlight(self._now)
@@ -77,6 +78,9 @@ class InProcess(Reporter):
         try:
             now = clock.monotonic()
             page = self._now
+            nodeid = report.nodeid
+            if nodeid != self._unfinished:
+                nodeid = self._collected_as(nodeid)
             when = report.when
             outcome: Any = report.outcome
             is_passed = outcome == "passed"
@@ -92,9 +96,9 @@ class InProcess(Reporter):
                 if page is not None:
                     page.set_phase(_CALL if is_passed else _TEARDOWN, clock.WALL_AT_ZERO + now)
             elif when == "teardown":
-                self._teardown_reported(report.nodeid, outcome)
+                self._teardown_reported(nodeid, outcome)
                 if is_passed and duration >= SLOW_TEARDOWN_MS:
-                    payload = {"nodeid": report.nodeid, "duration": round(duration, 3)}
+                    payload = {"nodeid": nodeid, "duration": round(duration, 3)}
                     self._adapter.emit(EventType.TEST_TEARDOWN, payload)
             else:
                 # A subtest's report comes in the middle of the call.
@@ -104,11 +108,11 @@ class InProcess(Reporter):
                     is_passed
                     and when == "call"
                     and not self._odd_names
-                    and self.emit_passed(report, self._started, duration + self._before_call_ms)
+                    and self.emit_passed(report, nodeid, self._started, duration + self._before_call_ms)
                 ):
                     return
             if not is_passed or when == "call":
-                self._take_outcome(report, duration)
+                self._take_outcome(report, nodeid, duration)
         except Exception as error:  # noqa: BLE001 - see reporter.guarded
             self.failed("pytest_runtest_logreport", error)
 
@@ -124,13 +128,21 @@ class InProcess(Reporter):
             self._now.clear()
         self._groups.over(self._groups.of(nodeid))
 
-    def _take_outcome(self, report: pytest.TestReport, duration: float) -> None:
-        nodeid = report.nodeid
+    def _take_outcome(self, report: pytest.TestReport, nodeid: str, duration: float) -> None:
         names = self._odd_names.get(nodeid) or split_nodeid(nodeid)
         if report.when == "call":
             duration += self._before_call_ms
         phase = report.when if report.when in PHASES else Phase.CALL
-        self.emit_outcome(report, names, phase, self._started, round(duration, 3))
+        self.emit_outcome(report, nodeid, names, phase, self._started, round(duration, 3))
+
+    def _collected_as(self, reported: str) -> str:
+        """Return the node id of the test that a report is of, where it is not that of the test begun last.
+
+        A conftest.py may have given the report a name for people; a plugin may run tests beside each other.
+        """
+        if self._collected is None:
+            self._collected = {item.nodeid for item in self._session.items}
+        return reported if reported in self._collected or not self._unfinished else self._unfinished
 
     def _duration_of(self, seconds: object, now: float) -> float:
         """Return a report's duration in milliseconds, by our own clock where a test replaced pytest's."""

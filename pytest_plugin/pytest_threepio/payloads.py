@@ -42,6 +42,8 @@ _SOURCE: Final = r'\s+File "(.+)", line (\d+)'
 """How what is said of a SyntaxError begins."""
 _FRAME: Final = r"([^\s<].*):(\d+): in "
 """A place in a file; what is between angle brackets is none."""
+_OF_DOCTEST: Final = r"(.+):(\d+|None): (DocTestFailure|UnexpectedException)"
+"""The last line of what pytest says of an example in a docstring."""
 _SAID: Final = "E   "
 
 
@@ -111,6 +113,8 @@ def error_of(longrepr: Any, clip: Clip = clip) -> Payload:
     if crash is None:
         # pytest marks what went wrong with an E; behind it there may be advice and a place (a fixture that is missing).
         lines = [line for line in text.splitlines() if line.strip()]
+        if found := _doctest_error_in(lines):
+            return {**found, "message": clip(found["message"], 4096), "stack": text}
         said = [line for line in lines if _MARKED.match(line)] or lines
         return {"message": clip(_MARKED.sub("", said[-1]).strip() if said else "", 4096), "stack": text}
     error: Payload = {
@@ -125,6 +129,23 @@ def error_of(longrepr: Any, clip: Clip = clip) -> Payload:
         error["errorType"] = str(place.message).partition(":")[0]
     else:
         error |= _type_in(error["message"])
+    return error
+
+
+def _doctest_error_in(lines: list[str]) -> Payload:
+    """Return message, errorType and location of the first example that failed; empty if these lines are of no doctest."""
+    ends = ((at, re.fullmatch(_OF_DOCTEST, line)) for at, line in enumerate(lines))
+    at, end = next(((at, end) for at, end in ends if end is not None), (0, None))
+    if end is None or not at:
+        return {}
+    begins = (number for number in range(at) if re.match(r"Expected|Got|Differences", lines[number]))
+    # Of an exception the last line says what it was.
+    said = lines[at - 1 : at] if end[3] == "UnexpectedException" else lines[next(begins, at - 1) : at]
+    error: Payload = {"message": " ".join(line.strip() for line in said), "errorType": end[3]}
+    if end[3] == "UnexpectedException":
+        error |= _type_in(error["message"])
+    if end[2] != "None":
+        error["location"] = f"{end[1]}:{end[2]}"
     return error
 
 

@@ -80,6 +80,7 @@ class Reporter:
         self._died_in: set[str] = set()
         self._deselected = 0
         self._stopped: Payload | None = None
+        self._outer_error = sys.exc_info()[1]  # whoever calls pytest may be handling one
         self._hook_errors = 0
         self._finished = False
         self._stored = False
@@ -203,6 +204,10 @@ class Reporter:
             return
         self._finished = True
         code: int | None = int(self._session.exitstatus)
+        error = sys.exc_info()[1]
+        if isinstance(error, KeyboardInterrupt) and error is not self._outer_error and self._stopped is None:
+            # A second one came while pytest took note of the first: it has not got as far as its exit status.
+            code, self._stopped = int(pytest.ExitCode.INTERRUPTED), {"kind": "user", "text": "KeyboardInterrupt, twice"}
         if not is_through and self._stopped is None and not code:
             code = None  # what the process will end with, nobody here knows
             self._stopped = {
@@ -226,13 +231,16 @@ class Reporter:
 
     # For the hooks of the tests
 
-    def emit_passed(self, report: pytest.TestReport, started: float, duration: float, worker: str = "") -> bool:
+    def emit_passed(
+        self, report: pytest.TestReport, nodeid: str, started: float, duration: float, worker: str = ""
+    ) -> bool:
         """Emit a call's report that says that its test passed, for the first time, and nothing else.
 
         Does what `emit_outcome` does, in the shortest way: this runs for nearly every test.
 
         Args:
             report: of a call, with the outcome `passed`.
+            nodeid: of its test.
             started: seconds since the epoch.
             duration: milliseconds.
             worker: xdist worker id, empty without workers.
@@ -253,7 +261,6 @@ class Reporter:
             or self._is_masked
         ):
             return False
-        nodeid = report.nodeid
         prefix = nodeid.partition("[")[0].rpartition("::")[0]
         known = self._parents.get(prefix)
         if known is None:
@@ -273,12 +280,19 @@ class Reporter:
         return True
 
     def emit_outcome(
-        self, report: pytest.TestReport, names: tuple[list[str], str], phase: str, started: float, duration: float
+        self,
+        report: pytest.TestReport,
+        nodeid: str,
+        names: tuple[list[str], str],
+        phase: str,
+        started: float,
+        duration: float,
     ) -> None:
         """Emit what a report decides, if it does.
 
         Args:
             report: of any phase.
+            nodeid: of its test.
             names: names of the test's parents, and its own.
             phase: the phase that it is about.
             started: seconds since the epoch.
@@ -292,7 +306,7 @@ class Reporter:
         payload: Payload = {
             "testName": names[1],
             "parentNames": names[0],
-            "nodeid": report.nodeid,
+            "nodeid": nodeid,
             "status": status,
             "phase": phase,
             "started": round(started, 6),
@@ -303,11 +317,11 @@ class Reporter:
         if status is not Status.PASS or hasattr(report, "context") or hasattr(report, "rerun"):
             payload.update(payloads.details_of(report, status, category, self._clip))
         if "subtest" in payload:
-            self._subtests.setdefault(report.nodeid, []).append((category or "", report))
+            self._subtests.setdefault(nodeid, []).append((category or "", report))
         else:
-            self._groups.counted(self._groups.of(report.nodeid), status, duration)
-            taken_back = self._taken_back(report.nodeid, status) if self._superseded or self._subtests else {}
-            attempt = self._again.get(report.nodeid, 1)
+            self._groups.counted(self._groups.of(nodeid), status, duration)
+            taken_back = self._taken_back(nodeid, status) if self._superseded or self._subtests else {}
+            attempt = self._again.get(nodeid, 1)
             if self._is_decided_again(payload):
                 taken_back["finished"] = 1
             if taken_back:

@@ -5,11 +5,13 @@ xdist's workers do the same by themselves, so that all of them collect the same 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from pytest_threepio.inflight import nodeid_of
 from threepio_client.errors import NoSuchRun
 from threepio_client.paths import StateDir
 from threepio_client.runfiles import find_run, first_record, runs_of, started_by
@@ -27,7 +29,9 @@ class Rerun:
         plan: one sentence on what will be run.
     """
 
-    def __init__(self, run_id: str, selection: Selection, *, only_failed: bool = False) -> None:
+    def __init__(
+        self, run_id: str, selection: Selection, nodeid: Callable[[str], str], *, only_failed: bool = False
+    ) -> None:
         self.run_id = run_id
         self.plan = plan_of(run_id, selection) if selection or not only_failed else f"nothing failed in run {run_id}"
         self._seq = selection.seq
@@ -38,6 +42,7 @@ class Rerun:
         # A file that could not be collected, or a directory, stands for all that is in it.
         self._places = {nodeid for nodeid in self._wanted if "::" not in nodeid}
         self._missing = 0
+        self._nodeid = nodeid
 
     def pytest_ignore_collect(self, collection_path: Path, config: pytest.Config) -> bool | None:
         """Do not even import a file of which no test is wanted."""
@@ -50,11 +55,11 @@ class Rerun:
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Keep what is wanted, in the order in which it is, and put the suspects behind it."""
         if self._is_whole:
-            kept = [item for item in items if self._is_wanted(item.nodeid)]
-            left_out = [item for item in items if not self._is_wanted(item.nodeid)]
+            kept = [item for item in items if self._is_wanted(self._nodeid(item.nodeid))]
+            left_out = [item for item in items if not self._is_wanted(self._nodeid(item.nodeid))]
             if left_out:
                 config.hook.pytest_deselected(items=left_out)
-            self._missing = len((self._wanted - self._places) - {item.nodeid for item in kept})
+            self._missing = len((self._wanted - self._places) - {self._nodeid(item.nodeid) for item in kept})
             items[:] = kept
         items.sort(key=self._is_suspect)
 
@@ -71,7 +76,7 @@ class Rerun:
         return nodeid in self._wanted or self._is_in_place(nodeid.partition("::")[0])
 
     def _is_suspect(self, item: pytest.Item) -> bool:
-        return item.nodeid in self._last or item.nodeid.partition("::")[0] in self._last
+        return self._nodeid(item.nodeid) in self._last or item.nodeid.partition("::")[0] in self._last
 
     def _is_in_place(self, name: str) -> bool:
         return any(name == place or place in ("", ".") or name.startswith(f"{place}/") for place in self._places)
@@ -102,7 +107,7 @@ def make(config: pytest.Config, state_dir: StateDir, reference: str, up_to: floa
             f"--threepio-rerun={reference}: the run {run_id} is not over yet; "
             "what failed so far: add --threepio-rerun-failed"
         )
-    return Rerun(run_id, selection, only_failed=only_failed)
+    return Rerun(run_id, selection, nodeid_of(config), only_failed=only_failed)
 
 
 def plan_of(run_id: str, selection: Selection) -> str:

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import Popen
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from pytest_threepio.inflight import nodeid_of
 from tests.place import Place, wait_until
 from tests.suites.checker import SUITE, Checker
 
@@ -221,3 +223,32 @@ def test_sigterm_is_a_death_that_the_parent_can_name(compare: Checker) -> None:
         wait_until(lambda: it.status()["state"] not in {"running", "detached"})
 
         assert it.in_flight() == [(f"{SUITE}::test_one", "call", None)]
+
+
+@pytest.mark.parametrize(
+    ("name", "nodeid"),
+    [
+        ("test_it.py::test_one@group", "test_it.py::test_one"),
+        ("test_it.py::test_one[a@b]", "test_it.py::test_one[a@b]"),
+        ("test_it.py::test_one[a@b]@group", "test_it.py::test_one[a@b]"),
+        ("test_it.py::test_one", "test_it.py::test_one"),
+    ],
+)
+@pytest.mark.parametrize("options", [{"dist": "loadgroup"}, {"dist": "no", "loadgroup": True}])
+def test_the_group_of_xdist_is_no_part_of_a_name(name: str, nodeid: str, options: dict[str, object]) -> None:
+    assert nodeid_of(Config(options))(name) == nodeid  # type: ignore[arg-type]  # what it uses of one
+
+
+def test_without_groups_a_name_is_as_it_is() -> None:
+    assert nodeid_of(Config({"dist": "load"}))("t.yaml::a@b") == "t.yaml::a@b"  # type: ignore[arg-type]
+    assert nodeid_of(Config({}))("t.yaml::a@b") == "t.yaml::a@b"  # type: ignore[arg-type]  # xdist is not installed
+
+
+class Config:
+    """What is asked of pytest's."""
+
+    def __init__(self, options: dict[str, object]) -> None:
+        self.option = SimpleNamespace(**options)
+
+    def getoption(self, name: str, default: object) -> object:
+        return getattr(self.option, name, default)

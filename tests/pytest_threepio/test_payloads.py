@@ -308,6 +308,33 @@ def test_what_pytest_tells_of_a_collection_error_is_kept() -> None:
     assert payloads.collection_error_of(found, "/here") == payloads.error_of(found)
 
 
+@pytest.mark.parametrize(
+    ("lines", "message", "error_type", "location"),
+    [
+        (["003 >>> f()", "Expected:", "    1", "Got:", "    2", "", "/p/mod.py:3: DocTestFailure"],
+         "Expected: 1 Got: 2", "DocTestFailure", "/p/mod.py:3"),
+        (["Expected nothing", "Got:", "    2", "/p/mod.py:None: DocTestFailure"],
+         "Expected nothing Got: 2", "DocTestFailure", None),
+        (["003 >>> f()", "Differences (ndiff with -expected +actual):", "    - 1", "    + 2", "/p/mod.py:3: DocTestFailure",
+          "005 >>> g()", "UNEXPECTED EXCEPTION: NameError('g')", "Traceback (most recent call last):",
+          "NameError: g", "/p/mod.py:5: UnexpectedException"],
+         "Differences (ndiff with -expected +actual): - 1 + 2", "DocTestFailure", "/p/mod.py:3"),
+        (["UNEXPECTED EXCEPTION: Odd()", "Traceback (most recent call last):", "a.b.Odd: no", "/t:1: UnexpectedException"],
+         "a.b.Odd: no", "Odd", "/t:1"),
+        (["/p/mod.py:3: DocTestFailure"], "/p/mod.py:3: DocTestFailure", None, None),
+    ],
+)  # fmt: skip
+def test_an_example_in_a_docstring_says_what_went_wrong_and_where(
+    lines: list[str], message: str, error_type: str | None, location: str | None
+) -> None:
+    text = "\n".join(lines)
+
+    error = payloads.error_of(text)
+
+    assert (error["message"], error.get("errorType"), error.get("location")) == (message, error_type, location)
+    assert error["stack"] == text
+
+
 def test_a_long_error_states_its_length() -> None:
     error = payloads.error_of("x" * (FIELD_LIMIT * 3))
 

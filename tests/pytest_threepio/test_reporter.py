@@ -241,6 +241,37 @@ def test_a_session_whose_end_breaks_is_not_green(place: Place) -> None:
     assert status.stdout.startswith("run broke: failed - the runner broke: a hook of the session's end did not return")
 
 
+AGAIN = """
+import pytest
+@pytest.hookimpl(tryfirst=True)
+def pytest_keyboard_interrupt(excinfo):
+    raise KeyboardInterrupt
+"""
+
+
+def test_an_interrupt_while_pytest_takes_note_of_the_first_is_one_too(place: Place) -> None:
+    place.suite(AGAIN, "conftest.py")
+    place.suite("def test_one(): raise KeyboardInterrupt")
+
+    place.pytest(THREEPIO_RUN_ID="run")
+
+    status = place.status("run")
+    assert (status["state"], status["exit_code"], status["verdict"]["kind"]) == ("interrupted", 2, "user")
+
+
+def test_a_session_called_by_who_handles_an_interrupt_is_not_interrupted(place: Place) -> None:
+    place.suite("def test_one(): pass")
+    place.suite(
+        "import pytest, sys\ntry: raise KeyboardInterrupt\nexcept KeyboardInterrupt: sys.exit(pytest.main(['-q']))",
+        "main.py",
+    )
+
+    done = place.command("main", THREEPIO_RUN_ID="run")
+
+    assert done.returncode == 0
+    assert place.status("run")["state"] == "passed"
+
+
 def test_a_session_that_only_prints_is_no_run(place: Place) -> None:
     place.suite("def test_one(): pass")
 
@@ -260,3 +291,70 @@ def test_a_test_that_is_given_to_the_next_worker_again_is_finished_once(place: P
     assert status["state"] == "incomplete"
     assert status["workers_died"] > 1
     assert (status["finished"], status["never_ran"], status["counts"]["passed"]) == (2, 1, 1)
+
+
+DOCTEST = "def f():\n    QQQ\n    >>> f()\n    1\n    QQQ\n    return 2".replace("Q", "'")
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "1")])
+def test_an_example_in_a_docstring_that_fails_has_its_cause_and_place(place: Place, workers: tuple[str, ...]) -> None:
+    place.suite(DOCTEST, "module.py")
+
+    place.pytest("--doctest-modules", *workers, THREEPIO_RUN_ID="run")
+
+    (failure,) = failures_of(place)
+    assert failure["nodeid"] == "module.py::module.f"
+    error = failure["error"]
+    assert (error["errorType"], error["message"]) == ("DocTestFailure", "Expected: 1 Got: 2")
+    assert error["location"] == f"{place.path}/module.py:3"
+
+
+NAMES_FOR_PEOPLE = """
+import pytest
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    report.nodeid = f"{item.function.__doc__} [{report.when}]"
+"""
+
+
+def test_a_report_with_a_name_for_people_is_of_the_test_that_was_collected(place: Place) -> None:
+    place.suite(NAMES_FOR_PEOPLE, "conftest.py")
+    place.suite("def test_one():\n  'It adds.'\ndef test_two():\n  'It fails.'\n  assert 0")
+
+    place.pytest(THREEPIO_RUN_ID="run")
+
+    status = place.status("run")
+    assert (status["collected"], status["finished"], status["never_ran"]) == (2, 2, 0)
+    assert [failure["nodeid"] for failure in failures_of(place)] == ["test_it.py::test_two"]
+    assert json.loads(place.threepio("never-ran", "run", "--json").stdout)["never_ran"] == []
+    again = place.pytest("--threepio-rerun=run")
+    assert "1 failed, 1 deselected" in again.stdout
+
+
+def failures_of(place: Place) -> list[dict[str, Any]]:
+    return list(json.loads(place.threepio("failures", "run", "--json").stdout)["failures"])
+
+
+BESIDE_EACH_OTHER = """
+import pytest
+from _pytest.runner import runtestprotocol
+def pytest_runtestloop(session):
+    for item in session.items:
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for item in session.items:
+        runtestprotocol(item, nextitem=None)
+    for item in session.items:
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+"""
+
+
+def test_tests_that_run_beside_each_other_keep_their_names(place: Place) -> None:
+    place.suite(BESIDE_EACH_OTHER, "conftest.py")
+    place.suite("def test_one(): assert 0\ndef test_two(): pass\ndef test_three(): assert 0")
+
+    place.pytest(THREEPIO_RUN_ID="run")
+
+    assert place.status("run")["finished"] == 3
+    assert [failure["nodeid"] for failure in failures_of(place)] == ["test_it.py::test_one", "test_it.py::test_three"]
