@@ -119,6 +119,9 @@ class NowPage:
         if not 0 <= slot < SLOTS:
             raise OSError(f"the now page has no slot {slot}")
         self._at = _HEADER_SIZE + slot * SLOT_SIZE
+        self._phase_at = self._at + _LOCK.size
+        self._call_at = (self._at + _CALL_AT) // 8
+        self._teardown_at = (self._at + _TEARDOWN_AT) // 8
         self._lock = 0
         self._use(memoryview(self._map))
         forget_in_children(self)
@@ -158,21 +161,29 @@ class NowPage:
     def set_phase(self, phase: Phase, since: float) -> None:
         """State the next phase of what is in flight already."""
         if phase is _CALL:
-            self._times[(self._at + _CALL_AT) // 8] = since
+            self.set_call(since)
         elif phase is _TEARDOWN:
-            self._times[(self._at + _TEARDOWN_AT) // 8] = since
+            self.set_teardown(since)
         else:
             at = self._at
             lock = self._lock = (self._lock + 2) & 0xFFFFFFFF
             self._locks[at // 4] = lock + 1
-            self._bytes[at + _LOCK.size] = _CODE[phase]
+            self._bytes[self._phase_at] = _CODE[phase]
             self._times[(at + _SINCE_AT) // 8] = since
-            self._times[(at + _CALL_AT) // 8] = self._times[(at + _TEARDOWN_AT) // 8] = 0.0
+            self._times[self._call_at] = self._times[self._teardown_at] = 0.0
             self._locks[at // 4] = lock
+
+    def set_call(self, since: float) -> None:
+        """State that the call has begun, as `set_phase` does."""
+        self._times[self._call_at] = since
+
+    def set_teardown(self, since: float) -> None:
+        """State that the teardown has begun, as `set_phase` does."""
+        self._times[self._teardown_at] = since
 
     def clear(self) -> None:
         """State that nothing is in flight in this slot."""
-        self._bytes[self._at + _LOCK.size] = 0
+        self._bytes[self._phase_at] = 0
 
     def forget(self) -> None:
         """In a forked child: the page is its parent's, and what is stated here nobody reads."""

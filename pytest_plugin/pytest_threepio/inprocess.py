@@ -11,6 +11,7 @@ from typing import Any, Final
 import pytest
 
 from pytest_threepio import payloads
+from pytest_threepio.groups import Group
 from pytest_threepio.inflight import InFlight, SessionEnd, follow_phases
 from pytest_threepio.reporter import PHASES, SLOW_TEARDOWN_MS, Reporter, guarded
 from threepio_client import clock
@@ -19,8 +20,6 @@ from threepio_client.settings import Settings
 
 # CPython 3.11 takes ten times as long to look up an enumeration's member.
 _SETUP: Final = Phase.SETUP
-_CALL: Final = Phase.CALL
-_TEARDOWN: Final = Phase.TEARDOWN
 
 
 class InProcess(Reporter):
@@ -33,6 +32,7 @@ class InProcess(Reporter):
         self._started_at = self._reported_at = clock.monotonic()
         self._before_call_ms = 0.0
         self._unfinished = ""
+        self._passed_in: Group | None = None  # of the test begun last, if it passed and no more is to be said of it
         self._collected: set[str] | None = None  # made where it is needed
         self._odd_names: dict[str, tuple[list[str], str]] = {}
         self._now = self._adapter.now
@@ -65,6 +65,7 @@ class InProcess(Reporter):
             if self._unfinished and self._unfinished != nodeid:  # no teardown was reported
                 self._groups.over(self._groups.of(self._unfinished))
             self._unfinished = nodeid
+            self._passed_in = None
             self._started_at = self._reported_at = now = clock.monotonic()
             self._started = started = clock.WALL_AT_ZERO + now
             if self._now is not None:
@@ -78,9 +79,6 @@ class InProcess(Reporter):
         try:
             now = clock.monotonic()
             page = self._now
-            nodeid = report.nodeid
-            if nodeid != self._unfinished:
-                nodeid = self._collected_as(nodeid)
             when = report.when
             outcome: Any = report.outcome
             is_passed = outcome == "passed"
@@ -93,24 +91,35 @@ class InProcess(Reporter):
             self._reported_at = now
             if when == "setup":
                 self._before_call_ms = duration
+                if is_passed:
+                    if page is not None:
+                        page.set_call(clock.WALL_AT_ZERO + now)
+                    return
                 if page is not None:
-                    page.set_phase(_CALL if is_passed else _TEARDOWN, clock.WALL_AT_ZERO + now)
-            elif when == "teardown":
+                    page.set_teardown(clock.WALL_AT_ZERO + now)
+            nodeid = report.nodeid
+            if nodeid != self._unfinished:
+                nodeid = self._collected_as(nodeid)
+            if when == "teardown":
+                group = self._passed_in
+                if group is not None and is_passed and nodeid == self._unfinished and duration < SLOW_TEARDOWN_MS:
+                    self._unfinished = ""
+                    if page is not None:
+                        page.clear()
+                    self._groups.over(group)
+                    return
                 self._teardown_reported(nodeid, outcome)
                 if is_passed and duration >= SLOW_TEARDOWN_MS:
                     payload = {"nodeid": nodeid, "duration": round(duration, 3)}
                     self._adapter.emit(EventType.TEST_TEARDOWN, payload)
-            else:
+            elif when != "setup":
                 # A subtest's report comes in the middle of the call.
                 if page is not None and "context" not in report.__dict__:
-                    page.set_phase(_TEARDOWN, clock.WALL_AT_ZERO + now)
-                if (
-                    is_passed
-                    and when == "call"
-                    and not self._odd_names
-                    and self.emit_passed(report, nodeid, self._started, duration + self._before_call_ms)
-                ):
-                    return
+                    page.set_teardown(clock.WALL_AT_ZERO + now)
+                if is_passed and when == "call" and not self._odd_names:
+                    self._passed_in = self.emit_passed(report, nodeid, self._started, duration + self._before_call_ms)
+                    if self._passed_in is not None:
+                        return
             if not is_passed or when == "call":
                 self._take_outcome(report, nodeid, duration)
         except Exception as error:  # noqa: BLE001 - see reporter.guarded
@@ -129,6 +138,7 @@ class InProcess(Reporter):
         self._groups.over(self._groups.of(nodeid))
 
     def _take_outcome(self, report: pytest.TestReport, nodeid: str, duration: float) -> None:
+        self._passed_in = None
         names = self._odd_names.get(nodeid) or split_nodeid(nodeid)
         if report.when == "call":
             duration += self._before_call_ms

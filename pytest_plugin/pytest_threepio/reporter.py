@@ -233,7 +233,7 @@ class Reporter:
 
     def emit_passed(
         self, report: pytest.TestReport, nodeid: str, started: float, duration: float, worker: str = ""
-    ) -> bool:
+    ) -> Group | None:
         """Emit a call's report that says that its test passed, for the first time, and nothing else.
 
         Does what `emit_outcome` does, in the shortest way: this runs for nearly every test.
@@ -246,7 +246,8 @@ class Reporter:
             worker: xdist worker id, empty without workers.
 
         Returns:
-            False, with nothing emitted, if there is more to say, or if its names are to be looked at closely.
+            The test's group; None, with nothing emitted, if there is more to say, or if its names are to be looked at
+            closely.
         """
         passed = None if self._terminal is None else self._terminal.stats.get("passed")
         if (
@@ -260,12 +261,12 @@ class Reporter:
             or self._subtests
             or self._is_masked
         ):
-            return False
+            return None
         prefix = nodeid.partition("[")[0].rpartition("::")[0]
         known = self._parents.get(prefix)
         if known is None:
             if not prefix:
-                return False
+                return None
             if len(self._parents) >= _PARENTS_KEPT:
                 self._parents.clear()
             known = self._parents[prefix] = encode_names(prefix.split("::")), self._groups.of(nodeid)
@@ -277,7 +278,7 @@ class Reporter:
         self._decided[worker] = nodeid
         body = encode_passed(nodeid[len(prefix) + 2 :], names, nodeid, started, duration, worker)
         self._adapter.emit_encoded(_TEST_CASE, body, can_wait=True)
-        return True
+        return group
 
     def emit_outcome(
         self,
