@@ -96,7 +96,7 @@ class Daemon:
         self._queries = Queries(self, Archive(self._state_dir))
         self._admission = Admission()
         self._reports = Reports(self, self._state_dir, limits.reports, self._note_error)
-        self._housekeeping = Housekeeping(self, self._state_dir, self._committer, limits.keep_s)
+        self._housekeeping = Housekeeping(self, self._state_dir, self._committer, limits.keep_s, self._note_error)
         self._service = service or Service({})
         self._has_place = has_place
         self._idle_exit_s = math.inf if limits.idle_exit_s is None else limits.idle_exit_s

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
@@ -67,12 +68,20 @@ class Daemon(Protocol):
 class Housekeeping:
     """Keeps the state directory small."""
 
-    def __init__(self, daemon: Daemon, state_dir: StateDir, committer: Committer, keep_s: float) -> None:
+    def __init__(
+        self,
+        daemon: Daemon,
+        state_dir: StateDir,
+        committer: Committer,
+        keep_s: float,
+        report: Callable[[str], None] = log.error,
+    ) -> None:
         self._daemon = daemon
         self._state_dir = state_dir
         self._committer = committer
         self._keep_s = keep_s
         self._archive = Archive(state_dir)
+        self._tell = report
         self._said: set[str] = set()
 
     async def serve(self) -> None:
@@ -90,7 +99,7 @@ class Housekeeping:
             over = await trio.to_thread.run_sync(self._archive.runs_over)
             files = await trio.to_thread.run_sync(runs_of, self._state_dir)
         except (OSError, ThreepioError) as error:
-            self._say(f"cannot look for runs that are over: {error}")
+            self._report(f"cannot look for runs that are over: {error}")
             return
         # Ours goes on from the time at our start, which may have been set right since: the earlier one removes less.
         now = min(clock.wall(), time.time())
@@ -100,7 +109,7 @@ class Housekeeping:
                 try:
                     await self.remove(run_id, late)
                 except ThreepioError as error:
-                    self._say(f"run {run_id}: housekeeping: {error}")
+                    self._report(f"run {run_id}: housekeeping: {error}")
         is_durable: bool | None = None
         for run in over:
             mine = files.get(run.run_id, {})
@@ -120,7 +129,7 @@ class Housekeeping:
                     if is_durable:
                         await self._pack(run, mine)
             except (OSError, ThreepioError) as error:
-                self._say(f"run {run.run_id}: housekeeping: {error}")
+                self._report(f"run {run.run_id}: housekeeping: {error}")
 
     async def remove(self, run_id: str, why: str = "asked to") -> None:
         """Remove a run that is over, or of which nothing was seen for FORSAKEN_S, now.
@@ -161,7 +170,7 @@ class Housekeeping:
         try:
             await self._daemon.remove_report(run.run_id)
         except OSError as error:  # its place may be gone for good, or another's by now: no reason to keep the run
-            self._say(f"run {run.run_id}: its report cannot be removed: {error}")
+            self._report(f"run {run.run_id}: its report cannot be removed: {error}")
         await self._committer.call(partial(_begin_removal, run.key))
         await trio.to_thread.run_sync(self._remove_files, run.run_id, files)
         rows = STEP_ROWS // 10
@@ -196,10 +205,10 @@ class Housekeeping:
         spare = self._state_dir.spare
         return [self._state_dir.journals] + ([spare] if spare is not None and spare.is_dir() else [])
 
-    def _say(self, text: str) -> None:
+    def _report(self, text: str) -> None:
         if text not in self._said:
             self._said.add(text)
-            log.error("%s", text)
+            self._tell(text)
 
 
 class _Pause:

@@ -215,6 +215,26 @@ async def test_an_old_run_of_which_nothing_can_be_seen_is_removed_in_time(
 
 
 @in_trio
+async def test_what_keeps_housekeeping_from_its_work_is_the_last_error(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> bool:
+        raise OSError("the disk is broken, says the test")
+
+    monkeypatch.setattr(housekeeping, "FIRST_S", 0.0)
+    monkeypatch.setattr(housekeeping, "EVERY_S", 0.1)
+    monkeypatch.setattr(housekeeping, "PACK_AFTER_S", 0.0)
+    monkeypatch.setattr(housekeeping, "is_stored", fails)
+    write_journal(place.state_dir, "run", run_lines("run", 2))
+
+    async with serving(place) as served:
+        await until(lambda: served.daemon.self_status()["errors"])
+        assert served.last_error() == "run run: housekeeping: the disk is broken, says the test"
+        await trio.sleep(0.3)
+        assert served.daemon.self_status()["errors"] == 1  # said once
+
+
+@in_trio
 async def test_a_journal_of_another_run_with_a_stored_id_is_said_and_left_alone(place: Place) -> None:
     write_journal(place.state_dir, "run", run_lines("run", 3))
     async with serving(place):
