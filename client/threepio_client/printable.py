@@ -7,6 +7,8 @@ from typing import Final
 
 from threepio_client.line import clip
 
+BYTES_PER_TOKEN: Final = 4
+"""The estimate of `--budget`: tokenizers make a token of three to five bytes of such text."""
 LINE_SHOWN: Final = 1000
 """Characters of a line of text: a name that is longer is whole in the JSON."""
 
@@ -18,6 +20,11 @@ def one_line(text: str) -> str:
     middle. A line that went through this before stays as it is.
     """
     return clip(inert(text), LINE_SHOWN)
+
+
+def size_of(line: str) -> int:
+    """Return how many bytes a line takes where it is printed, with its newline."""
+    return len(inert(line).encode()) + 1
 
 
 def columns(text: str) -> int:

@@ -45,6 +45,52 @@ def told(place: Place) -> Place:
 # show
 
 
+TALKS = "test_it.py::test_talks"
+
+
+def talking() -> list[bytes]:
+    """Return the lines of a run with one test that failed at two attempts, after it had printed a lot."""
+    error = {
+        "message": "ValueError: no",
+        "stack": "\n".join(["def test_talks():", *["    ..."] * 20, "E   ValueError: no"]),
+    }
+    printed = "\n".join([f"line {number} \x1b" for number in range(3000)])
+    long = "x" * 30_000
+    lines = run_lines("run", 0, exit_code=1)
+    more = {"output": [["Captured stdout call", printed], ["Captured stderr call", long]]}
+    return [
+        *lines[:2],
+        case(3, TALKS, "RERUN", error=error, **more),
+        case(4, TALKS, "FAIL", error=error, attempt=2, **more),
+        event(5, EventType.RUN_COMPLETE, {"exitCode": 1}),
+    ]
+
+
+@pytest.mark.parametrize("budget", [300, 700, 2000, 10_000])
+def test_a_budget_leaves_out_the_middle_of_what_is_long_and_says_so(place: Place, call: Call, budget: int) -> None:
+    write_journal(place.state_dir, "run", talking())
+
+    text = call(place, "show", TALKS, "--budget", str(budget)).stdout
+
+    lines = text.splitlines()
+    assert 0.7 * budget * 4 < len(text.encode()) <= budget * 4
+    assert (lines[0], lines[-1]) == (f"{TALKS}: FAIL in run run", "  no other run has an outcome of it")
+    assert [line for line in lines if line.startswith("    -- ")] == [
+        "    -- Captured stdout call",
+        "    -- Captured stderr call",
+    ] * 2
+    assert lines.count("    E   ValueError: no") == 2
+    assert lines.count("    line 2999 \\x1b") == 2
+    # What is shown of the lines and what is said to be left out are all of them.
+    told = text.split("    -- Captured stdout call\n")[1].split("    -- Captured stderr call\n")[0].splitlines()
+    (left_out,) = re.findall(r"\[\.\.\. (\d+) lines left out, see all without --budget", "\n".join(told))
+    assert len(told) - 1 + int(left_out) == 3000
+
+
+def test_what_fits_into_a_budget_is_whole(told: Place, call: Call) -> None:
+    assert call(told, "show", BREAKS, "--budget", "500").stdout == call(told, "show", BREAKS).stdout
+
+
 def test_everything_of_one_test(told: Place, call: Call) -> None:
     result = call(told, "show", BREAKS)
 

@@ -13,11 +13,9 @@ from typing import Any, Final
 
 from threepio_client.causes import Cause, message_of, shape
 from threepio_client.events import split_nodeid
-from threepio_client.printable import one_line
+from threepio_client.printable import BYTES_PER_TOKEN, one_line, size_of
 from threepio_client.wording import relative
 
-BYTES_PER_TOKEN: Final = 4
-"""The estimate of `--budget`: tokenizers make a token of three to five bytes of such text."""
 DETAILED: Final = 5
 """Causes that are shown with their assertion."""
 WITH_EXAMPLE: Final = 100
@@ -142,7 +140,7 @@ def _rest(causes: list[Cause], run_id: str) -> list[str]:
 
 
 def _size(lines: list[str]) -> int:
-    return sum(len(line.encode("utf-8", "backslashreplace")) + 1 for line in lines)
+    return sum(map(size_of, lines))
 
 
 def _long(told: _Told) -> list[str]:

@@ -10,11 +10,12 @@ import typer
 from threepio_client import answers
 from threepio_client.causes import Cause, fingerprint, group, message_of
 from threepio_client.cli.completion import run_references
-from threepio_client.cli.failure_text import BYTES_PER_TOKEN, cause_lines
-from threepio_client.cli.options import AsJson, RunReference
+from threepio_client.cli.failure_text import cause_lines
+from threepio_client.cli.options import AsJson, Budget, RunReference
 from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import Source, open_source
 from threepio_client.line import plain_text
+from threepio_client.printable import BYTES_PER_TOKEN
 from threepio_client.runstate import LIVE_STATES, State
 from threepio_client.views import VIEW_VERSION
 from threepio_client.wording import failure_lines
@@ -27,12 +28,7 @@ def failures(
     run: RunReference = "latest",
     as_json: AsJson = False,
     show_all: Annotated[bool, typer.Option("--all", help="List every failure, not only every cause.")] = False,
-    budget: Annotated[
-        int | None,
-        typer.Option(
-            metavar="TOKENS", min=1, help=f"Keep the answer within so many tokens of {BYTES_PER_TOKEN} bytes."
-        ),
-    ] = None,
+    budget: Budget = None,
     keyword: Annotated[
         str, typer.Option("-k", metavar="TEXT", parser=plain_text, help="Only node ids that contain this.")
     ] = "",

@@ -9,6 +9,7 @@ import typer
 from threepio_client import settings
 from threepio_client.cli.completion import nodeids, run_references
 from threepio_client.line import plain_text
+from threepio_client.printable import BYTES_PER_TOKEN
 
 RunReference = Annotated[
     str,
@@ -28,6 +29,10 @@ NodeId = Annotated[
         parser=plain_text,
         autocompletion=nodeids,
     ),
+]
+Budget = Annotated[
+    int | None,
+    typer.Option(metavar="TOKENS", min=1, help=f"Keep the answer within so many tokens of {BYTES_PER_TOKEN} bytes."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON (docs/json.md).")]
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, cast
 
 import typer
 
 from threepio_client import answers
 from threepio_client.cli.finding import find_test
-from threepio_client.cli.options import AsJson, NodeId, RunReference
+from threepio_client.cli.options import AsJson, Budget, NodeId, RunReference
 from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import open_source
 from threepio_client.cli.without_outcome import without_outcome, words_of
 from threepio_client.events import BAD, Phase
-from threepio_client.printable import one_line
+from threepio_client.line import clip
+from threepio_client.printable import BYTES_PER_TOKEN, one_line, size_of
 from threepio_client.results import (
     Details,
     Entry,
@@ -24,14 +27,23 @@ from threepio_client.results import (
     results,
 )
 from threepio_client.views import VIEW_VERSION
+from threepio_client.wording import number_of
 
 EXAMPLE = "Example: threepio show tests/test_shop.py::test_order latest"
 HISTORY_SHOWN = 10
 INDENT = "    "
-"""Before every line of a text of several lines: these are whole."""
+"""Before every line of a text of several lines: without `--budget` these are whole."""
 
 
-def show(nodeid: NodeId, run: RunReference = "latest", as_json: AsJson = False) -> None:
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """A part of the answer: a line that says what it is, and a text of which `--budget` leaves out the middle."""
+
+    heading: str
+    text: list[str]
+
+
+def show(nodeid: NodeId, run: RunReference = "latest", as_json: AsJson = False, budget: Budget = None) -> None:
     """Show a test's traceback, captured output, attempts and history. Exit code 0 if it is fine, else 1.
 
     NODEID may be a part of a node id, if only one test of the run has it, or a file that could not be collected. Of a
@@ -69,11 +81,16 @@ def show(nodeid: NodeId, run: RunReference = "latest", as_json: AsJson = False) 
     else:
         words = f"{words_of(known, view)}," if known is not None else ""
         what = outcome.status if outcome is not None else words
-        say(one_line(f"{nodeid}: {what} in run {run_id}"))
-        for result in found:
-            for line in _lines(result):
-                say(line, whole=line.startswith(INDENT))
-        say(_history_line(earlier))
+        first, last = one_line(f"{nodeid}: {what} in run {run_id}"), _history_line(earlier)
+        blocks = [block for result in found for block in _blocks(result)]
+        if budget is not None:
+            blocks = _fitting(blocks, budget * BYTES_PER_TOKEN - size_of(first) - size_of(last))
+        say(first)
+        for block in blocks:
+            say(block.heading)
+            for line in block.text:
+                say(line, whole=True)
+        say(last)
     if outcome is not None and outcome.status in BAD:
         raise typer.Exit(1)
 
@@ -92,7 +109,7 @@ def _row(result: Result) -> answers.ShownResult:
     }
 
 
-def _lines(result: Result) -> list[str]:
+def _blocks(result: Result) -> list[_Block]:
     row = _row(result)
     after = "" if result.phase == Phase.COLLECT else f" after {row['duration_s']:.3f} s"
     parts = [f"{result.status} in {result.phase}{after}"]
@@ -105,13 +122,42 @@ def _lines(result: Result) -> list[str]:
         parts.append(f"subtest {row['subtest'].get('message', '')} {given}".rstrip())
     if row["reason"]:
         parts.append(row["reason"])
-    lines = [one_line(f"  {', '.join(parts)}")]
     stack = str(row["error"].get("stack", ""))
-    lines += [f"{INDENT}{line}" for line in stack.splitlines()]
-    for title, text in row["output"]:
-        lines.append(one_line(f"    -- {title}"))
-        lines += [f"{INDENT}{line}" for line in str(text).splitlines()]
-    return lines
+    blocks = [_Block(one_line(f"  {', '.join(parts)}"), _indented(stack))]
+    return blocks + [_Block(one_line(f"    -- {title}"), _indented(str(text))) for title, text in row["output"]]
+
+
+def _indented(text: str) -> list[str]:
+    return [f"{INDENT}{line}" for line in text.splitlines()]
+
+
+def _fitting(blocks: list[_Block], room: int) -> list[_Block]:
+    """Return the blocks with so much of their texts that all of it takes `room` bytes: what is short stays whole."""
+    room -= sum(size_of(block.heading) for block in blocks)
+    sizes = [sum(map(size_of, block.text)) for block in blocks]
+    texts: dict[int, list[str]] = {}
+    for left, at in enumerate(sorted(range(len(blocks)), key=sizes.__getitem__)):
+        share = max(room, 0) // (len(blocks) - left)
+        texts[at] = blocks[at].text if sizes[at] <= share else _ends(blocks[at].text, share)
+        room -= sum(map(size_of, texts[at]))
+    return [_Block(block.heading, texts[at]) for at, block in enumerate(blocks)]
+
+
+def _ends(lines: list[str], room: int) -> list[str]:
+    """Return the beginning of a text and three times as much of its end, with a line between that counts the others."""
+    lines = [clip(line, max(room // 2, 1)) for line in lines]
+    room -= size_of(_left_out(len(lines)))
+    head, tail = _as_many(lines, room // 4), _as_many(lines[::-1], room - room // 4)
+    return [*lines[:head], _left_out(len(lines) - head - tail), *lines[len(lines) - tail :]]
+
+
+def _as_many(lines: list[str], room: int) -> int:
+    """Return how many of the lines, from the first one on, take at most `room` bytes."""
+    return sum(size <= room for size in accumulate(map(size_of, lines)))
+
+
+def _left_out(count: int) -> str:
+    return f"{INDENT}[... {number_of(count, 'line')} left out, see all without --budget ...]"
 
 
 def _history_line(earlier: list[Entry]) -> str:
