@@ -206,6 +206,17 @@ def test_a_stored_event_that_the_journal_does_not_have_is_told(kept: Kept) -> No
             ],
         ),
         ({"of a plugin": 3}, 0, []),
+        (
+            {"passed": 1, "slow": 1},
+            0,
+            ["note: the runner counted 1 slow, in words of its own: here they count by their outcome"],
+        ),
+        (
+            {"passed": 1, "failed": 0, "slow": 1},
+            1,
+            ["the runner counted 0 failed, the journal has 1", "the runner counted 1 passed, the journal has 2"],
+        ),
+        ({"passed": 3, "slow": 1}, 1, ["the runner counted 3 passed, the journal has 2"]),
         ("nonsense", 0, []),
         ({"passed": "two", "failed": 1}, 0, []),
     ],
@@ -219,7 +230,7 @@ def test_the_runner_s_own_totals_are_compared(kept: Kept, totals: object, missin
 
     assert result["missing"] == missing
     assert sorted(result["problems"]) == problems
-    assert result["whole"] == (not problems)
+    assert result["whole"] == (not missing)
 
 
 def test_a_run_that_lost_events_is_not_whole(kept: Kept) -> None:
