@@ -22,7 +22,7 @@ class Controller(Reporter):
         """Begin the run; raises what `Adapter` raises."""
         super().__init__(session, settings, parent, rerun_of)
         self._session_at = clock.monotonic()
-        self._is_collected = False
+        self._collected: int | None = None
         self._workers = Workers(self._adapter)
         self._nodeid = nodeid_of(session.config)
 
@@ -44,9 +44,12 @@ class Controller(Reporter):
     @pytest.hookimpl(optionalhook=True)
     @guarded
     def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
-        if not self._is_collected:  # every worker collects the same
-            self._is_collected = True
+        if self._collected is None:  # every worker collects the same
+            self._collected = len(ids)
             self.emit_collected(map(self._nodeid, ids))
+        elif self._config.getoption("dist") == "each":  # and runs all of it
+            self._collected += len(ids)
+            self.emit_collected_again(map(self._nodeid, ids), self._collected)
 
     # After the terminal has counted the report: `trylast`. Guarded in itself: a wrapper is one more call for every test.
     @pytest.hookimpl(trylast=True)

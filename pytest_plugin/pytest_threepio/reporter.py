@@ -374,6 +374,12 @@ class Reporter:
             self._adapter.emit(EventType.TESTS_COLLECTED, {"nodeids": chunk})
         self._adapter.emit(EventType.COLLECTION_FINISH, {"collected": count, "deselected": self._deselected})
 
+    def emit_collected_again(self, nodeids: Iterable[str], count: int) -> None:
+        """Emit that tests whose node ids were emitted before are to run once more: `count` in all."""
+        for nodeid in nodeids:
+            self._groups.collected(nodeid)
+        self._adapter.emit(EventType.COLLECTION_FINISH, {"collected": count, "deselected": self._deselected})
+
     def _working_directory(self) -> str:
         """Return what paths in pytest's texts are relative to."""
         try:

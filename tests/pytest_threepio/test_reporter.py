@@ -293,6 +293,18 @@ def test_a_test_that_is_given_to_the_next_worker_again_is_finished_once(place: P
     assert (status["finished"], status["never_ran"], status["counts"]["passed"]) == (2, 1, 1)
 
 
+@pytest.mark.parametrize("dies", [False, True])
+def test_what_every_worker_runs_is_counted_as_often(place: Place, dies: bool) -> None:
+    kill = "import os; os.environ['PYTEST_XDIST_WORKER'] == 'gw1' and os._exit(3)" if dies else "pass"
+    place.suite(f"def test_1(): pass\ndef test_2(): {kill}\ndef test_3(): pass")
+
+    place.pytest("--dist=each", "--tx=2*popen", "--max-worker-restart=0", THREEPIO_RUN_ID="run")
+
+    status = place.status("run")
+    assert (status["collected"], status["counts"]["passed"]) == (6, 4 if dies else 6)
+    assert (status["finished"], status["never_ran"]) == ((5, 1) if dies else (6, 0))
+
+
 DOCTEST = "def f():\n    QQQ\n    >>> f()\n    1\n    QQQ\n    return 2".replace("Q", "'")
 
 
