@@ -25,6 +25,7 @@ class Controller(Reporter):
         self._collected: int | None = None
         self._workers = Workers(self._adapter)
         self._nodeid = nodeid_of(session.config)
+        self._is_each = session.config.getoption("dist") == "each"
 
     @pytest.hookimpl(optionalhook=True)
     @guarded
@@ -47,7 +48,7 @@ class Controller(Reporter):
         if self._collected is None:  # every worker collects the same
             self._collected = len(ids)
             self.emit_collected(map(self._nodeid, ids))
-        elif self._config.getoption("dist") == "each":  # and runs all of it
+        elif self._is_each:  # and runs all of it
             self._collected += len(ids)
             self.emit_collected_again(map(self._nodeid, ids), self._collected)
 
@@ -73,7 +74,7 @@ class Controller(Reporter):
             if is_passed and node is not None and self.emit_passed(report, nodeid, started, duration, node.gateway.id):
                 return
             self.emit_outcome(report, nodeid, split_nodeid(nodeid), self._phase_of(report, node), started, duration)
-            if when not in PHASES:  # its worker died in it, and it may be given to another one
+            if when not in PHASES and not self._is_each:  # its worker died in it, and it may be given to another one
                 self._died_in.add(nodeid)
         except Exception as error:  # noqa: BLE001 - see reporter.guarded
             self.failed("pytest_runtest_logreport", error)

@@ -293,10 +293,23 @@ def test_a_test_that_is_given_to_the_next_worker_again_is_finished_once(place: P
     assert (status["finished"], status["never_ran"], status["counts"]["passed"]) == (2, 1, 1)
 
 
+OF_ONE_WORKER = """
+import os, time
+IS_FIRST = os.environ["PYTEST_XDIST_WORKER"] == "gw0"
+def test_1(): pass
+def test_2():
+    if DIES and not IS_FIRST:
+        open("dead", "w").close()
+        os._exit(3)
+def test_3():
+    while DIES and IS_FIRST and not os.path.exists("dead"):
+        time.sleep(0.01)
+"""
+
+
 @pytest.mark.parametrize("dies", [False, True])
 def test_what_every_worker_runs_is_counted_as_often(place: Place, dies: bool) -> None:
-    kill = "import os; os.environ['PYTEST_XDIST_WORKER'] == 'gw1' and os._exit(3)" if dies else "pass"
-    place.suite(f"def test_1(): pass\ndef test_2(): {kill}\ndef test_3(): pass")
+    place.suite(f"DIES = {dies}{OF_ONE_WORKER}")
 
     place.pytest("--dist=each", "--tx=2*popen", "--max-worker-restart=0", THREEPIO_RUN_ID="run")
 
