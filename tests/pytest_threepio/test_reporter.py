@@ -294,16 +294,16 @@ def test_a_test_that_is_given_to_the_next_worker_again_is_finished_once(place: P
 
 
 OF_ONE_WORKER = """
-import os, time
+import os, pathlib, time
+JOURNAL = pathlib.Path(os.environ["THREEPIO_STATE_DIR"], "journals", "run.jsonl")
 IS_FIRST = os.environ["PYTEST_XDIST_WORKER"] == "gw0"
-def test_1(): pass
+def test_1():
+    while DIES and IS_FIRST and "crashed while running" not in JOURNAL.read_text():
+        time.sleep(0.01)
 def test_2():
     if DIES and not IS_FIRST:
-        open("dead", "w").close()
         os._exit(3)
-def test_3():
-    while DIES and IS_FIRST and not os.path.exists("dead"):
-        time.sleep(0.01)
+def test_3(): pass
 """
 
 
