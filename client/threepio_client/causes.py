@@ -17,6 +17,7 @@ SHAPE_LIMIT: Final = 200
 
 Patterns = tuple[tuple[re.Pattern[str], str], ...]
 _NORMAL: Final[Patterns] = (
+    (re.compile(r"^worker '.*' crashed while running '.*'"), "a worker crashed while running a test"),  # xdist's words
     (re.compile(r"\b0x[0-9a-fA-F]+\b"), "<address>"),
     (re.compile(r"\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"), "<id>"),
     (re.compile(r"\b(?=[0-9a-f]*[0-9])(?=[0-9a-f]*[a-f])[0-9a-f]{12,}\b"), "<id>"),

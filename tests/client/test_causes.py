@@ -21,6 +21,7 @@ def failure(
     ("one", "other"),
     [
         ("got 12 of 30", "got 7 of 31"),
+        ("worker 'gw1' crashed while running 'a.py::test_it[x]'", "worker 'gw12' crashed while running 'b.py::test_o'"),
         ("3.14 is not -2.7e-05", "1 is not 2"),
         ("<Shop object at 0x7f2a86f44a50>", "<Shop object at 0x55d0>"),
         ("no file /tmp/pytest-of-me/pytest-17/test_x0/a.csv", "no file /var/tmp/b/c.csv"),
