@@ -6,6 +6,7 @@ pydantic 1. Exit code 0 if all of it works, 1 if not. Needs an index of packages
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -175,6 +176,7 @@ WAYS: Final[tuple[Callable[[Room], str], ...]] = (
 
 def main() -> int:
     """Try every way, in an order in which later ones use what earlier ones made."""
+    argparse.ArgumentParser(prog="python -m tests.packaging", description=__doc__).parse_args()
     failed = 0
     path = Path(tempfile.mkdtemp(prefix="3p-"))
     try:

@@ -5,6 +5,7 @@ Exit code 0 if every test goes red without its check, 1 if one stays green.
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -379,6 +380,7 @@ def passes(test: str, copy: Path) -> bool:
 
 def main() -> int:
     """Try every check."""
+    argparse.ArgumentParser(prog="python -m tests.security", description=__doc__).parse_args()
     green = 0
     with tempfile.TemporaryDirectory(prefix="3p-") as directory:
         copy = Path(directory)

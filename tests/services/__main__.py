@@ -5,6 +5,7 @@ Exit code 0 if every check holds, 1 if not, 2 if the machine cannot be made here
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 import traceback
@@ -15,6 +16,7 @@ from tests.services.machine import Machine, NotHere
 
 def main() -> int:
     """Run all checks, one after the other: each begins with what the one before left."""
+    argparse.ArgumentParser(prog="python -m tests.services", description=__doc__).parse_args()
     failed = 0
     try:
         with Machine() as machine:
