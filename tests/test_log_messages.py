@@ -16,6 +16,7 @@ OF_A_RUN: Final = "run …: "
 SAID_BY: Final = {
     "_report": ("", "daemon, error"),
     "_note_error": ("", "daemon, error"),
+    "_note_store_trouble": ("", "daemon, error"),
     "_note": (OF_A_RUN, "daemon, error"),
     "complain": ("", "adapter"),
 }
@@ -77,8 +78,8 @@ def _logged(function: ast.Attribute, argument: ast.expr) -> Iterator[tuple[str, 
         if text:
             yield before + text, by
         else:
-            assert _name(argument) in ELSEWHERE or ast.unparse(argument) in {"str(error)", "str(found)"}, ast.unparse(
-                argument
+            assert _name(argument) in ELSEWHERE or ast.unparse(argument) in {"str(error)", "str(found)", "text"}, (
+                ast.unparse(argument)
             )
 
 

@@ -112,6 +112,7 @@ class Daemon:
         self._scanned_at: tuple[int, int] | None = None
         self._abandoned_at = math.inf
         self._blind = ""
+        self._store_trouble = ""
         self._ignored: set[str] = set()
         self._unreadable: set[str] = set()
         self._work: trio.Nursery | None = None
@@ -285,8 +286,9 @@ class Daemon:
             try:
                 found = await self._committer.call(lambda store: store.open_run(run_id, producer_id or ""))
             except StoreError as error:
-                self._note_error(str(error))
+                self._note_store_trouble(str(error))
                 raise RemoteProtocolError("store-trouble", str(error)) from error
+            self._store_trouble = ""
             run = Run(found, self._state_dir, self._committer, self._note_error, self._reports.take)
             return self._begin(run) if producer_id in (None, run.producer_id) else run
 
@@ -399,7 +401,7 @@ class Daemon:
         try:
             known = await self._committer.call(Store.runs)
         except StoreError as error:
-            self._note_error(str(error))
+            self._note_store_trouble(str(error))
             return
         is_complete = True
         self._abandoned_at = math.inf
@@ -469,6 +471,12 @@ class Daemon:
             async for number in signals:
                 log.info("asked to stop by %s", signal.Signals(number).name)
                 self.stop()
+
+    def _note_store_trouble(self, text: str) -> None:
+        """Note why no run can be opened, once until one can: it is tried again at every tick."""
+        if text != self._store_trouble:
+            self._note_error(text)
+        self._store_trouble = text
 
     def _note_error(self, text: str) -> None:
         self._errors += 1

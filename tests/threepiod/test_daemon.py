@@ -15,7 +15,7 @@ from tests.daemon_here import Client, Served, serving
 from tests.place import Place
 from tests.scripted import case, frame_of, in_trio, living, run_lines, sleeper, until, write_journal
 from threepio_client import runfiles
-from threepio_client.archive import Archive
+from threepio_client.archive import Archive, StoredRun
 from threepio_client.errors import ThreepioError
 from threepio_client.protocol import Ack, Unjournaled
 from threepio_client.runjournal import RunJournal
@@ -25,7 +25,7 @@ from threepiod import daemon, housekeeping
 from threepiod.batch import Batch
 from threepiod.queries import live_view
 from threepiod.run import Run
-from threepiod.store import Store
+from threepiod.store import Store, StoreError
 
 
 class SlowStore(Store):
@@ -212,6 +212,32 @@ async def test_an_old_run_of_which_nothing_can_be_seen_is_removed_in_time(
     async with serving(place, limits=KEEP_ALL._replace(keep_s=7200.0)) as served:
         await until(lambda: Archive(place.state_dir).run_ids() == ["young"])
         assert served.daemon.works_on("young")
+
+
+class FullStore(Store):
+    """A store for whose next run there is no room until `is_full` is taken back."""
+
+    is_full = True
+
+    def open_run(self, run_id: str, producer_id: str) -> StoredRun:
+        if self.is_full:
+            raise StoreError("there is no room, says the test")
+        return super().open_run(run_id, producer_id)
+
+
+@in_trio
+async def test_a_store_that_takes_no_run_is_an_error_once_and_the_run_is_tried_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_journal(place.state_dir, "run", run_lines("run", 2))
+
+    async with serving(place, FullStore) as served:
+        await until(lambda: served.daemon.self_status()["errors"])
+        await trio.sleep(3 * daemon.TICK_S)
+        assert served.daemon.self_status()["errors"] == 1
+        assert served.last_error() == "there is no room, says the test"
+        monkeypatch.setattr(FullStore, "is_full", False)
+        await until(lambda: is_whole(place, "run"))
 
 
 @in_trio
