@@ -20,6 +20,7 @@ from threepio_client import clock
 from threepio_client.archive import Archive, OverRun
 from threepio_client.errors import ThreepioError
 from threepio_client.journal import sync_directory
+from threepio_client.outputs import has_ended, without_run
 from threepio_client.paths import COMPRESSED, StateDir
 from threepio_client.runfiles import journal_files, last_change, runs_of
 from threepiod.committer import Committer
@@ -130,6 +131,10 @@ class Housekeeping:
                         await self._pack(run, mine)
             except (OSError, ThreepioError) as error:
                 self._report(f"run {run.run_id}: housekeeping: {error}")
+        try:
+            await trio.to_thread.run_sync(self._remove_outputs, now)
+        except (OSError, ThreepioError) as error:
+            self._report(f"cannot remove the output of commands that began no run: {error}")
 
     async def remove(self, run_id: str, why: str = "asked to") -> None:
         """Remove a run that is over, or of which nothing was seen for FORSAKEN_S, now.
@@ -196,6 +201,15 @@ class Housekeeping:
                 path.unlink(missing_ok=True)
         for directory in self._directories():
             sync_directory(directory)  # before the rows: no journal comes back after a power cut without its row
+
+    def _remove_outputs(self, now: float) -> None:
+        """Remove what commands printed that began no run, and that are as old as runs that are removed."""
+        old = [path for path in without_run(self._state_dir, ()) if now - last_change([path]) > self._keep_s]
+        if old:
+            known = self._archive.run_ids()
+            for path in old:
+                if path.stem not in known and has_ended(path):
+                    path.unlink(missing_ok=True)
 
     def _changed(self, run_id: str, files: dict[int, Path]) -> float:
         """Return when a file of the run was changed last, 0 if there is none: a clock may have been wrong at its end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -375,6 +376,24 @@ async def test_a_removal_that_somebody_asked_for_and_that_was_cut_short_is_finis
 
     assert (bench.names(), bench.rows("runs")) == (["other.jsonl"], 1)
     assert bench.archive.run_ids() == ["other"]
+
+
+@in_trio
+async def test_the_output_of_a_command_that_began_no_run_is_removed_when_it_is_old(bench: Bench) -> None:
+    bench.add("run")
+    bench.fill_store()
+    outputs = [bench.state_dir.output(name) for name in ("old", "young", "goes-on", "run")]
+    outputs[0].parent.mkdir()
+    for path in outputs:
+        path.write_text("printed")
+        if path.stem != "young":
+            os.utime(path, (clock.wall() - 91 * DAY, clock.wall() - 91 * DAY))
+    with outputs[2].open("a") as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+
+        await bench.round()
+
+    assert [path.exists() for path in outputs] == [False, True, True, True]
 
 
 @in_trio

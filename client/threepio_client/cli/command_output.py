@@ -1,7 +1,4 @@
-"""The file with what a command of `threepio run` printed: its own, as long as the command writes to it.
-
-The file is locked by whoever writes to it, so that others see whether the command goes on.
-"""
+"""The file with what a command of `threepio run` printed: reserving, masking and quoting it (`outputs.py` looks at it)."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from threepio_client.cli.output import say
 from threepio_client.errors import NoPlace
 from threepio_client.files import open_own
 from threepio_client.paths import StateDir, ids_like, make_private_dir
-from threepio_client.runfiles import journal_files, runs_of
+from threepio_client.runfiles import journal_files
 
 FREE_BYTES: Final = 1024 * 1024
 """Where there is no room for that much of the command's output, it is not written to a file."""
@@ -59,35 +56,6 @@ def reserve(state_dir: StateDir, wanted: str) -> tuple[str, int | None]:
             return run_id, output
         os.close(output)
     raise AssertionError  # ids_like says that all are taken
-
-
-def starting(state_dir: StateDir) -> str:
-    """Return the run id of a command that goes on and of which no run has begun; of several the latest, empty for none.
-
-    Raises:
-        OSError: the journals cannot be listed.
-    """
-    known = runs_of(state_dir) if state_dir.journals.is_dir() else {}
-    begun: dict[str, float] = {}
-    for path in state_dir.output("x").parent.glob("*.log"):
-        if path.stem not in known and not has_ended(path):
-            begun[path.stem] = path.stat().st_mtime
-    return max(begun, key=begun.__getitem__, default="")
-
-
-def has_ended(path: Path) -> bool:
-    """Return whether nobody writes to a command's output any more; False where that cannot be seen."""
-    try:
-        file = open_own(path, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    finally:
-        os.close(file)
-    return True
 
 
 def last_lines(output: Path) -> list[str]:

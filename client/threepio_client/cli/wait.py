@@ -10,12 +10,13 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from threepio_client.cli.command_output import has_ended, last_lines, starting
+from threepio_client.cli.command_output import last_lines
 from threepio_client.cli.options import AsJson, RunReference, length_of_time
 from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import open_source
 from threepio_client.cli.status_answer import answer_lines
 from threepio_client.errors import NoSuchRun
+from threepio_client.outputs import has_ended, starting
 from threepio_client.paths import StateDir
 from threepio_client.runfiles import journal_files
 from threepio_client.runstate import LIVE_STATES
