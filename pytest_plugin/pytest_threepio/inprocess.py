@@ -29,8 +29,8 @@ class InProcess(Reporter):
         """Begin the run; raises what `Adapter` raises."""
         super().__init__(session, settings, parent, rerun_of)
         self._started = 0.0
-        self._started_at = self._reported_at = clock.monotonic()
-        self._before_call_ms = 0.0
+        self._started_at = self._setup_at = self._reported_at = clock.monotonic()
+        self._setup_s: object = 0.0
         self._unfinished = ""
         self._passed_in: Group | None = None  # of the test begun last, if it passed and no more is to be said of it
         self._collected: set[str] | None = None  # made where it is needed
@@ -66,7 +66,8 @@ class InProcess(Reporter):
                 self._groups.over(self._groups.of(self._unfinished))
             self._unfinished = nodeid
             self._passed_in = None
-            self._started_at = self._reported_at = now = clock.monotonic()
+            self._setup_s = 0.0
+            self._started_at = self._setup_at = self._reported_at = now = clock.monotonic()
             self._started = started = clock.WALL_AT_ZERO + now
             if self._now is not None:
                 self._now.set(nodeid, _SETUP, started)
@@ -78,52 +79,78 @@ class InProcess(Reporter):
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         try:
             now = clock.monotonic()
-            page = self._now
             when = report.when
-            outcome: Any = report.outcome
-            is_passed = outcome == "passed"
-            seconds = report.duration
-            # A plugin may report all phases at the end, so none is longer than from the test's start.
-            if type(seconds) is float and 0 < seconds <= now - self._started_at:
-                duration = seconds * 1000
-            else:
-                duration = self._duration_of(seconds, now)
-            self._reported_at = now
-            if when == "setup":
-                self._before_call_ms = duration
-                if is_passed:
-                    if page is not None:
-                        page.set_call(clock.WALL_AT_ZERO + now)
+            if report.outcome == "passed":
+                if when == "setup":
+                    self._setup_s = report.duration
+                    self._setup_at = self._reported_at = now
+                    if self._now is not None:
+                        self._now.set_call(clock.WALL_AT_ZERO + now)
                     return
-                if page is not None:
-                    page.set_teardown(clock.WALL_AT_ZERO + now)
-            nodeid = report.nodeid
-            if nodeid != self._unfinished:
-                nodeid = self._collected_as(nodeid)
-            if when == "teardown":
-                group = self._passed_in
-                if group is not None and is_passed and nodeid == self._unfinished and duration < SLOW_TEARDOWN_MS:
-                    self._unfinished = ""
-                    if page is not None:
-                        page.clear()
-                    self._groups.over(group)
+                if when == "call" and self._take_passed(report, now):
                     return
-                self._teardown_reported(nodeid, outcome)
-                if is_passed and duration >= SLOW_TEARDOWN_MS:
-                    payload = {"nodeid": nodeid, "duration": round(duration, 3)}
-                    self._adapter.emit(EventType.TEST_TEARDOWN, payload)
-            elif when != "setup":
-                # A subtest's report comes in the middle of the call.
-                if page is not None and "context" not in report.__dict__:
-                    page.set_teardown(clock.WALL_AT_ZERO + now)
-                if is_passed and when == "call" and not self._odd_names:
-                    self._passed_in = self.emit_passed(report, nodeid, self._started, duration + self._before_call_ms)
-                    if self._passed_in is not None:
-                        return
-            if not is_passed or when == "call":
-                self._take_outcome(report, nodeid, duration)
+                if when == "teardown" and self._passed_in is not None and self._end_passed(report, self._passed_in):
+                    return
+            self._take(report, now)
         except Exception as error:  # noqa: BLE001 - see reporter.guarded
             self.failed("pytest_runtest_logreport", error)
+
+    # What nearly every test takes; False is for what is to be looked at closely.
+
+    def _take_passed(self, report: pytest.TestReport, now: float) -> bool:
+        """Take the report of a call that passed, if there is nothing else to say of its test."""
+        nodeid, call_s, setup_s = report.nodeid, report.duration, self._setup_s
+        if (
+            nodeid != self._unfinished
+            or self._odd_names
+            or not (type(call_s) is float and type(setup_s) is float and call_s > 0 and setup_s >= 0)
+            or call_s + setup_s > now - self._started_at
+        ):
+            return False
+        self._passed_in = self.emit_passed(report, nodeid, self._started, (setup_s + call_s) * 1000)
+        if self._passed_in is None:
+            return False
+        self._reported_at = now
+        if self._now is not None:
+            self._now.set_teardown(clock.WALL_AT_ZERO + now)
+        return True
+
+    def _end_passed(self, report: pytest.TestReport, group: Group) -> bool:
+        """Take the report of a teardown that passed behind such a call, if it took no time."""
+        seconds = report.duration
+        if report.nodeid != self._unfinished or type(seconds) is not float or not 0 < seconds * 1000 < SLOW_TEARDOWN_MS:
+            return False
+        self._unfinished = ""
+        if self._now is not None:
+            self._now.clear()
+        self._groups.over(group)
+        return True
+
+    def _take(self, report: pytest.TestReport, now: float) -> None:
+        """Take any report."""
+        page = self._now
+        when = report.when
+        outcome: Any = report.outcome
+        is_passed = outcome == "passed"
+        duration = self._duration_of(report.duration, now)
+        nodeid = report.nodeid
+        if nodeid != self._unfinished:
+            nodeid = self._collected_as(nodeid)
+        if when == "teardown":
+            self._teardown_reported(nodeid, outcome)
+            if is_passed and duration >= SLOW_TEARDOWN_MS:
+                payload = {"nodeid": nodeid, "duration": round(duration, 3)}
+                self._adapter.emit(EventType.TEST_TEARDOWN, payload)
+        elif (
+            page is not None and "context" not in report.__dict__
+        ):  # a subtest's report comes in the middle of the call
+            page.set_teardown(clock.WALL_AT_ZERO + now)
+        if not is_passed or when == "call":
+            if when == "call":
+                took_s = self._setup_at - self._started_at
+                duration += _possible_ms(self._setup_s, took_s) or took_s * 1000
+            self._take_outcome(report, nodeid, duration)
+        self._reported_at = now
 
     def _teardown_reported(self, nodeid: str, outcome: str) -> None:
         self._unfinished = ""
@@ -140,8 +167,6 @@ class InProcess(Reporter):
     def _take_outcome(self, report: pytest.TestReport, nodeid: str, duration: float) -> None:
         self._passed_in = None
         names = self._odd_names.get(nodeid) or split_nodeid(nodeid)
-        if report.when == "call":
-            duration += self._before_call_ms
         phase = report.when if report.when in PHASES else Phase.CALL
         self.emit_outcome(report, nodeid, names, phase, self._started, round(duration, 3))
 
@@ -156,9 +181,8 @@ class InProcess(Reporter):
 
     def _duration_of(self, seconds: object, now: float) -> float:
         """Return a report's duration in milliseconds, by our own clock where a test replaced pytest's."""
-        duration = payloads.milliseconds(seconds)
-        is_possible = 0 < duration <= (now - self._started_at) * 1000
-        return duration if is_possible else (now - self._reported_at) * 1000
+        # A plugin may report all phases at the end, so none is longer than from the test's start.
+        return _possible_ms(seconds, now - self._started_at) or (now - self._reported_at) * 1000
 
     def _note_odd_names(self, items: list[pytest.Item]) -> None:
         """Note the names of tests whose node id does not tell them: they are those of pytest's own node chain."""
@@ -172,6 +196,12 @@ class InProcess(Reporter):
                 is_odd = split_nodeid(item.nodeid) != names
             if is_odd:
                 self._odd_names[item.nodeid] = names_by_chain(item)
+
+
+def _possible_ms(seconds: object, longest_s: float) -> float:
+    """Return what a report says of its length in milliseconds; 0 if it cannot have been that."""
+    duration = payloads.milliseconds(seconds)
+    return duration if duration <= longest_s * 1000 else 0.0
 
 
 def names_by_chain(item: pytest.Item) -> tuple[list[str], str]:
