@@ -15,9 +15,10 @@ from typing import Any, Final
 from benchmarks.measure import BenchmarkFailed
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
-_QUIET_S: Final = 2.0
+_LOOK_S: Final = 1.0
+_QUIET_S: Final = 4.0
 """Longer than pages wait after the last event, where events came as fast as they could."""
-_QUIET_TRIES: Final = 900
+_QUIET_TRIES: Final = 1_800
 """Half an hour: 100,000 pages of a tree are written after the last event, at full speed."""
 
 
@@ -93,11 +94,14 @@ def cpu_of(pid: int) -> float:
 
 def cpu_when_quiet(pid: int) -> float:
     """The same, once it has stopped rising: after the work that follows a run."""
-    before = cpu_of(pid)
+    before, quiet_s = cpu_of(pid), 0.0
     for _ in range(_QUIET_TRIES):
-        time.sleep(_QUIET_S)
+        time.sleep(_LOOK_S)
         now = cpu_of(pid)
-        if now - before <= 3 / _TICKS:  # the daemon looks around four times a second
+        quiet_s = (
+            quiet_s + _LOOK_S if now - before <= 3 / _TICKS else 0.0
+        )  # the daemon looks around four times a second
+        if quiet_s >= _QUIET_S:
             return now
         before = now
     raise BenchmarkFailed(f"process {pid} is busy without end")
