@@ -11,7 +11,7 @@ from threepio_client.runstate import LIVE_STATES
 from threepio_client.views import is_good
 from threepio_client.wording import elsewhere, length, status_lines
 
-OLD_S: Final = 60.0
+OLD_S: Final = 5.0
 
 
 def print_status(reference: str, as_json: bool) -> bool:
