@@ -62,26 +62,23 @@ class InFlight:
         if not self._is_orphan:
             self._page.set(self._nodeid(nodeid), Phase.SETUP, clock.wall(), worker=self._worker)
 
+    # The report of a phase comes when the phase is over.
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if not self._is_orphan:
-            self.reported(report, clock.wall())
+        if self._is_orphan:
+            return
+        since = clock.wall()
+        if report.when == "setup" and report.outcome == "passed":
+            self._page.set_call(since)
+        elif report.when == "teardown":  # the test is over, or a plugin runs it again
+            self._page.set_phase(Phase.SETUP, since)
+        elif "context" not in report.__dict__:  # a subtest's report comes in the middle of the call
+            self._page.set_teardown(since)
 
     @property
     def _is_orphan(self) -> bool:
         """Whether this is a worker whose controller is gone: nobody takes what it does now, so what was in flight stays."""
         return bool(self._worker) and _getppid() != self._controller
-
-    def reported(self, report: pytest.TestReport, since: float) -> None:
-        """State the phase that follows a report; `since` in seconds since the epoch."""
-        # The report of a phase comes when the phase is over. After a teardown either the test is over,
-        # or a plugin runs it again.
-        if report.when == "setup":
-            self._page.set_phase(Phase.CALL if report.passed else Phase.TEARDOWN, since)
-        elif report.when == "teardown":
-            self._page.set_phase(Phase.SETUP, since)
-        elif not hasattr(report, "context"):  # a subtest's report comes in the middle of the call
-            self._page.set_phase(Phase.TEARDOWN, since)
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logfinish(self) -> None:
