@@ -270,7 +270,8 @@ def _say_running(found: settings.Settings, error: AlreadyRunning) -> None:
     except NoDaemon:
         raise NoDaemon(
             f"{error} and does not answer at {found.socket}: it was started with another THREEPIO_SOCKET or "
-            "XDG_RUNTIME_DIR, is not ready yet, or hangs. Use the socket that it has, wait, or end that process"
+            "XDG_RUNTIME_DIR, is not ready yet, or hangs. Its log says whether it brings the store to a new form: then "
+            f"wait. Else use the socket that it has, or end that process. The log: {found.places.daemon_log}"
         ) from None
     say(f"threepiod runs already: pid {status['pid']}, socket {status['socket']}")
 

@@ -29,7 +29,7 @@ from threepio_client.events import ObservationType
 from threepio_client.journal import append_observation
 from threepio_client.paths import COMPRESSED
 from threepio_client.protocol import Hello
-from threepio_client.runfiles import ABANDONED_S, last_change, producer_of, runs_of, size_of, was_abandoned
+from threepio_client.runfiles import ABANDONED_S, has_more, last_change, producer_of, runs_of, size_of, was_abandoned
 from threepio_client.settings import KEEP_ALL, RUN_ID, DaemonSettings, Settings
 from threepio_client.views import VIEW_VERSION
 from threepiod.admission import Admission
@@ -173,16 +173,21 @@ class Daemon:
         """Return whether a run is not over, or was found to have more."""
         return run_id in self.runs
 
-    def unseen(self) -> list[str]:
-        """Return the runs that are not over and of which nothing can be seen: no adapter, and no process."""
-        return [run_id for run_id, run in self.runs.items() if run.is_unseen]
+    def unseen(self) -> dict[str, float]:
+        """Return the runs that are not over and of which nothing can be seen, neither adapter nor process.
+
+        Returns:
+            When the last event of each was, in seconds since the epoch, by run id.
+        """
+        return {run_id: run.state.updated for run_id, run in self.runs.items() if run.is_unseen}
 
     async def give_up(self, run_id: str) -> None:
-        """Take a run for over of which nothing can be seen; return when it is, or soon."""
-        run = self.runs[run_id]
-        run.give_up()
-        with trio.move_on_after(PRONOUNCE_S):
-            await run.over.wait()
+        """Take a run for over if nothing can be seen of it; return when it is, or soon."""
+        run = self.runs.get(run_id)
+        if run is not None and run.is_unseen:
+            run.give_up()
+            with trio.move_on_after(PRONOUNCE_S):
+                await run.over.wait()
 
     async def remove_report(self, run_id: str) -> None:
         """Remove the report tree of a run.
@@ -429,7 +434,7 @@ class Daemon:
             # Its first line is not there yet: the next tick looks again, unless its writer is slow or dead.
             changed = last_change(files.values())
             self._abandoned_at = min(self._abandoned_at, changed + ABANDONED_S)
-            return clock.wall() - changed > FIRST_LINE_S
+            return not 0 <= clock.wall() - changed <= FIRST_LINE_S  # nor can it be told of one from the future
         try:
             run = await self._run_of(run_id, producer_id)
         except RemoteProtocolError:
@@ -439,14 +444,14 @@ class Daemon:
             self._note_error(
                 f"the journal {files[min(files)]} is of another run than the one that is stored as {run_id}"
             )
-        elif is_abandoned and not run.state.start:
+        elif is_abandoned and run.is_unseen and not run.state.start:
             run.give_up()
         return True
 
     def _has_grown(self, run_id: str, files: dict[int, Path], stored: KnownFiles) -> bool:
         """Whether there is more of a run that was over; what is compressed does not grow."""
         return size_of(self._state_dir.observed(run_id)) > stored.observed or any(
-            path.suffix != COMPRESSED and size_of(path) > stored.offsets.get(number, 0)
+            path.suffix != COMPRESSED and has_more(path, stored.offsets.get(number, 0))
             for number, path in files.items()
         )
 

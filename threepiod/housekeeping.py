@@ -53,11 +53,11 @@ class Daemon(Protocol):
     def works_on(self, run_id: str) -> bool:
         """Return whether a run is being worked on."""
 
-    def unseen(self) -> list[str]:
-        """Return the runs that are not over and of which nothing can be seen."""
+    def unseen(self) -> dict[str, float]:
+        """Return the runs that are not over and of which nothing can be seen, with the time of their last event."""
 
     async def give_up(self, run_id: str) -> None:
-        """Take such a run for over."""
+        """Take such a run for over, if it still is one."""
 
     async def remove_report(self, run_id: str) -> None:
         """Remove the report tree of a run."""
@@ -84,6 +84,7 @@ class Housekeeping:
         self._archive = Archive(state_dir)
         self._tell = report
         self._said: set[str] = set()
+        self._given_up: set[str] = set()
 
     async def serve(self) -> None:
         """Do a round now and then, for ever."""
@@ -96,25 +97,24 @@ class Housekeeping:
 
     async def round(self) -> None:
         """Look at every run that is over."""
+        # Ours goes on from the time at our start, which may have been set right since: the earlier one removes less.
+        now = min(clock.wall(), time.time())
         try:
-            over = await trio.to_thread.run_sync(self._archive.runs_over)
             files = await trio.to_thread.run_sync(runs_of, self._state_dir)
+            await self._give_up_old(files, now)
+            over = await trio.to_thread.run_sync(self._archive.runs_over)
         except (OSError, ThreepioError) as error:
             self._report(f"cannot look for runs that are over: {error}")
             return
-        # Ours goes on from the time at our start, which may have been set right since: the earlier one removes less.
-        now = min(clock.wall(), time.time())
         late = f"it was over for longer than {self._keep_s / 86_400:g} days"
-        for run_id in self._daemon.unseen():
-            if now - await trio.to_thread.run_sync(self._changed, run_id, files.get(run_id, {})) > self._keep_s:
-                try:
-                    await self.remove(run_id, late)
-                except ThreepioError as error:
-                    self._report(f"run {run_id}: housekeeping: {error}")
         is_durable: bool | None = None
         for run in over:
             mine = files.get(run.run_id, {})
-            age = now - max(run.ended, await trio.to_thread.run_sync(self._changed, run.run_id, mine))
+            # What we noted ourselves of one that we gave up makes it no younger.
+            last = (
+                0.0 if run.run_id in self._given_up else await trio.to_thread.run_sync(self._changed, run.run_id, mine)
+            )
+            age = now - max(run.ended, last)
             is_plain = any(path.suffix != COMPRESSED for path in mine.values())
             is_to_go = age > self._keep_s or run.is_being_removed  # somebody asked for the latter, and it was cut short
             if self._daemon.works_on(run.run_id) or not (is_to_go or (is_plain and age > PACK_AFTER_S)):
@@ -136,14 +136,15 @@ class Housekeeping:
         except (OSError, ThreepioError) as error:
             self._report(f"cannot remove the output of commands that began no run: {error}")
 
-    async def remove(self, run_id: str, why: str = "asked to") -> None:
+    async def remove(self, run_id: str) -> None:
         """Remove a run that is over, or of which nothing was seen for FORSAKEN_S, now.
 
         Raises:
             ThreepioError: it is not over, or not all of its journal is stored.
         """
         if run_id in self._daemon.unseen():
-            await self._give_up(run_id)
+            files = await trio.to_thread.run_sync(journal_files, self._state_dir, run_id)
+            await self._give_up_forsaken(run_id, files)
         over = await trio.to_thread.run_sync(self._archive.runs_over)
         run = next((run for run in over if run.run_id == run_id), None)
         if run is None or self._daemon.works_on(run_id):
@@ -152,17 +153,29 @@ class Housekeeping:
             files = (await trio.to_thread.run_sync(runs_of, self._state_dir)).get(run_id, {})
             if not await trio.to_thread.run_sync(_all_stored, run, files):
                 raise ThreepioError(f"not all of the journal of run {run_id} is stored: see threepio verify {run_id}")
-            await self._remove(run, files, why)
+            await self._remove(run, files, "asked to")
         except OSError as error:
             raise ThreepioError(f"cannot remove the run {run_id}: {error.strerror}") from error
 
-    async def _give_up(self, run_id: str) -> None:
-        files = await trio.to_thread.run_sync(journal_files, self._state_dir, run_id)
-        age = time.time() - await trio.to_thread.run_sync(self._changed, run_id, files)
+    async def _give_up_old(self, files: dict[str, dict[int, Path]], now: float) -> None:
+        """Give up runs of which nothing was seen for as long as runs are kept."""
+        for run_id in self._daemon.unseen():
+            changed = await trio.to_thread.run_sync(self._changed, run_id, files.get(run_id, {}))
+            updated = self._daemon.unseen().get(run_id)
+            if updated is not None and now - max(updated, changed) > max(self._keep_s, FORSAKEN_S):
+                self._given_up.add(run_id)
+                await self._daemon.give_up(run_id)
+
+    async def _give_up_forsaken(self, run_id: str, files: dict[int, Path]) -> None:
+        changed = await trio.to_thread.run_sync(self._changed, run_id, files)
+        updated = self._daemon.unseen().get(run_id)
+        if updated is None:
+            return  # something came of it meanwhile
+        age = time.time() - max(updated, changed)
         if age <= FORSAKEN_S:
             raise ThreepioError(
-                f"whether the run {run_id} is over cannot be seen from here, and its journal changed {age / 60:.0f} minutes "
-                f"ago: it can be removed when nothing came for {FORSAKEN_S / 60:.0f}"
+                f"whether the run {run_id} is over cannot be seen from here, and something came of it {age / 60:.0f} "
+                f"minutes ago: it can be removed when nothing came for {FORSAKEN_S / 60:.0f}"
             )
         await self._daemon.give_up(run_id)
 
@@ -243,8 +256,7 @@ class _Pause:
 
 def _all_stored(run: OverRun, files: dict[int, Path]) -> bool:
     return all(
-        path.suffix == COMPRESSED or is_stored(path, run.offsets.get(number, 0), run.seq)
-        for number, path in files.items()
+        path.suffix == COMPRESSED or is_stored(path, run.offsets.get(number, 0)) for number, path in files.items()
     )
 
 

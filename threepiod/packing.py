@@ -9,8 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from threepio_client.events import LINE_LIMIT
-from threepio_client.journal import parse, sync_directory, tail_size, whole_lines
+from threepio_client.journal import sync_directory, tail_size
 from threepio_client.paths import COMPRESSED
 
 LEVEL: Final = 6
@@ -66,24 +65,16 @@ def remove_parts(directory: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def is_stored(path: Path, offset: int, seq: int) -> bool:
-    """Return whether everything in a plain journal file is stored: up to byte `offset`, its last line at most `seq`.
+def is_stored(path: Path, offset: int) -> bool:
+    """Return whether everything in a plain journal file is stored, which it is up to byte `offset`.
 
-    A last line that was begun and never finished, by a writer that is gone, is nothing that could be stored; nor is a bad
-    one, as a power cut leaves it: up to `offset` the store has counted it as unreadable.
+    A last line that was begun and never finished, by a writer that is gone, is nothing that could be stored.
 
     Raises:
         OSError: it cannot be read.
     """
     with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
-        fd = file.fileno()
-        if os.fstat(fd).st_size - tail_size(fd) != offset:
-            return False
-        last = None
-        for last in whole_lines(fd, max(offset - LINE_LIMIT - 1, 0)):  # noqa: B007 - the last one is wanted
-            pass
-        event = parse(*last).event if last is not None else None
-        return event is None or event.seq <= seq
+        return offset >= os.fstat(file.fileno()).st_size - tail_size(file.fileno())
 
 
 def _read_back(file: gzip.GzipFile, pause: Callable[[], None]) -> tuple[int, int] | None:

@@ -128,6 +128,7 @@ class Run:
         self._sizes_at_tick: dict[int, int] = {}
         self._came = 0
         self._gone = False
+        self._is_given_up = False
         self._watch: ProcessWatch | None = None
         self._found = trio.Event()
         self._tree_asked = False
@@ -154,6 +155,7 @@ class Run:
             identity: the adapter's process, by its HELLO: it may die before its first line.
         """
         self._connections.add(connection)
+        self._is_given_up = False
         self._identity = self._identity or identity
         self._find_process()
         self.read_journal()
@@ -264,11 +266,14 @@ class Run:
     @property
     def is_unseen(self) -> bool:
         """Whether nothing can be seen of it: no adapter is connected, and whether its process lives is not known."""
-        return not self.is_connected and self.liveness is Liveness.UNKNOWN and not self._gone
+        return not self.is_connected and self.liveness is Liveness.UNKNOWN and not self._is_gone
 
     def give_up(self) -> None:
-        """Take a process of which nothing can be seen for gone: the journal is read to its end, and the run is over."""
-        self._gone = True
+        """Take a process of which nothing can be seen for gone: the journal is read to its end, and the run is over.
+
+        An adapter that connects before that takes it back.
+        """
+        self._is_given_up = True
         self.read_journal()
 
     async def observe(self, event_type: str, payload: dict[str, object]) -> None:
@@ -331,6 +336,11 @@ class Run:
 
     # Inside
 
+    @property
+    def _is_gone(self) -> bool:
+        """Whether the process is gone, or taken to be."""
+        return self._gone or self._is_given_up
+
     async def _work(self, nursery: trio.Nursery) -> None:
         """Read, store and ack until the run is over and everything is stored."""
         while not self.is_over or self.has_work:
@@ -348,7 +358,7 @@ class Run:
                     self._fold_observations()
                 if not await self._store_batch():
                     break
-            if self._gone and not self.has_work and not self.is_over:
+            if self._is_gone and not self.has_work and not self.is_over:
                 await self._pronounce_dead()
 
     def _check_at_work(self) -> None:
@@ -445,7 +455,7 @@ class Run:
         """Whether the group is not to grow any longer: it is large already, or the run is ending, or others wait."""
         return (
             self.state.complete is not None
-            or self._gone
+            or self._is_gone
             or self._batch.size >= BATCH_BYTES // 2
             or self._committer.is_full
             or self.journal.is_behind
@@ -471,7 +481,7 @@ class Run:
         journal, targets = self.journal, self.journal.targets
         try:
             steps, more = await trio.to_thread.run_sync(
-                partial(journal.read, self.cursor, final=self._gone, size=BATCH_BYTES // 2, count=BATCH_EVENTS // 2),
+                partial(journal.read, self.cursor, final=self._is_gone, size=BATCH_BYTES // 2, count=BATCH_EVENTS // 2),
                 limiter=self._committer.readers,
             )
         except OSError as error:
@@ -531,7 +541,7 @@ class Run:
         batch, self._batch = self._batch, Batch(key=self.key)
         self._changed = False
         # A parent may tell of the end before the journal is read to its end: that alone ends nothing.
-        is_dead = self._gone and self.state.process_gone and not self.journal.is_behind
+        is_dead = self._is_gone and self.state.process_gone and not self.journal.is_behind
         final = self.is_over or self.state.complete is not None or is_dead
         batch.close(
             seq=self.cursor,
@@ -658,10 +668,13 @@ class Run:
         path = self._state_dir.observed(self.run_id)
         if why := foreign(path):
             self._report(f"run {self.run_id}: what was observed of it is not believed, because {why}")
+        was_gone = self.state.process_gone
         for record in observations(path, self._observed):
             self._observed = record.end
             if record.event is not None:
                 self.state.observe(record.event)
+        if self.state.process_gone and not was_gone:
+            self._gone = True  # as a daemon saw that ended before it could store it
         self._changed = True
         self._wake.set()
 

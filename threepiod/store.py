@@ -145,9 +145,18 @@ class Store:
             raise
 
     def open_run(self, run_id: str, producer_id: str) -> StoredRun:
-        """Return what is stored of a run, after making its row if it is new. The producer may be another one's."""
+        """Return what is stored of a run, after making its row if it is new. The producer may be another one's.
+
+        The row of a run whose first line was not there is without a producer: it is the first one's that comes.
+        """
         found = self.find_run(run_id)
-        return self.add_run(run_id, producer_id) if found is None else found
+        if found is None:
+            return self.add_run(run_id, producer_id)
+        if producer_id and not found.producer_id:
+            change = "UPDATE runs SET producer_id = ? WHERE id = ?"
+            self._do(lambda: self._db.execute(change, (producer_id, found.key)))
+            return self.open_run(run_id, producer_id)
+        return found
 
     def add_run(self, run_id: str, producer_id: str, key: int | None = None) -> StoredRun:
         """Make the row of a run that has none, with the number `key` or the next one, and return it."""

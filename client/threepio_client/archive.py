@@ -360,7 +360,7 @@ class Archive:
         identity = ProcessIdentity.from_payload(state.start.get("process"))
         if identity is not None:
             known.liveness = identity.liveness()
-        elif not state.start and was_abandoned(journal_files(self.state_dir, known.run_id)):
+        elif self._was_abandoned(known.run_id, state):
             known.liveness = Liveness.GONE
         else:
             known.liveness = Liveness.UNKNOWN
@@ -370,6 +370,12 @@ class Archive:
             if not state.process_gone:
                 payload = gone_payload(state, last_seen(self.state_dir, state, known.run_id))
                 state.observe(Event(1, ObservationType.PROCESS_GONE, payload, state.updated, 0))
+
+    def _was_abandoned(self, run_id: str, state: RunState) -> bool:
+        try:
+            return not state.start and was_abandoned(journal_files(self.state_dir, run_id))
+        except OSError:
+            return False
 
     @contextmanager
     def reading(self, *, in_any_thread: bool = False) -> Iterator[sqlite3.Connection | None]:

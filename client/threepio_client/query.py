@@ -122,6 +122,10 @@ class QueryClient:
         self.schema_version = int(answer.get("schema_version", 1))
         return answer["result"]
 
+    def wait_longer(self, timeout_s: float) -> None:
+        """Wait so many seconds for each answer from now on: what is asked takes its time."""
+        self._sock.settimeout(timeout_s)
+
     def close(self) -> None:
         """Close the connection."""
         self._sock.close()

@@ -20,14 +20,14 @@ from threepio_client import clock
 from threepio_client.errors import NoSuchRun
 from threepio_client.events import LINE_LIMIT, EventType
 from threepio_client.files import open_own
-from threepio_client.journal import Record, parse, whole_lines
+from threepio_client.journal import Record, parse, tail_size, whole_lines
 from threepio_client.paths import COMPRESSED, FILES_LIMIT, SPARE_FROM, StateDir
 
 NO_RUNS: Final = "there are no runs yet: run your tests with the plugin installed, or with: threepio run -- pytest"
 PLAIN: Final = ".jsonl"
 ABANDONED_S: Final = 600.0
-"""A journal that has no first line after so long has a writer that died before it wrote one: an adapter waits for a daemon
-in between, but not for minutes."""
+"""A journal that has no first line after so long has a writer that died before it wrote one. An adapter waits for a daemon
+before it, but for minutes only where THREEPIO_BLOCK_MS says so: such a run is taken up when it comes."""
 _OF_A_RUN: Final = (PLAIN, PLAIN + COMPRESSED, ".observed" + PLAIN)
 """Endings of a run's first file, compressed or not, and of its observations."""
 _NUMBERED: Final = re.compile(r"(?P<base>.+)\.(?P<number>[1-9][0-9]{0,3})")
@@ -82,7 +82,7 @@ def runs_of(state_dir: StateDir, without: Collection[str] = ()) -> dict[str, dic
         base, owner = numbered["base"], _owner(path)
         if owner == base or (owner == "" and (base in known or base in without)):
             found.setdefault(base, {})[int(numbered["number"])] = path
-        elif owner is not None:
+        elif owner is not None or base not in known:
             found.setdefault(stem, {})[0] = path
     return found
 
@@ -176,7 +176,13 @@ def producer_of(files: dict[int, Path]) -> str | None:
 
 
 def was_abandoned(files: dict[int, Path]) -> bool:
-    """Return whether a journal whose first line is not there, by number of its files, is so old that none will come."""
+    """Return whether a journal, by number of its files, has no first line and is so old that none will come.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    if producer_of(files) is not None:
+        return False
     # Ours goes on from the time at our start, which may have been set right since: the earlier one gives up less.
     return min(clock.wall(), time.time()) - last_change(files.values()) > ABANDONED_S
 
@@ -190,6 +196,20 @@ def last_change(paths: Iterable[Path]) -> float:
         except OSError:
             continue
     return max(times)
+
+
+def has_more(path: Path, offset: int) -> bool:
+    """Return whether a plain journal file has whole lines beyond a byte; False if it cannot be looked at."""
+    if size_of(path) <= offset:
+        return False
+    try:
+        fd = open_own(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return os.fstat(fd).st_size - tail_size(fd) > offset
+    finally:
+        os.close(fd)
 
 
 def first_record(path: Path) -> Record | None:

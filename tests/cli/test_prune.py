@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import time
+from typing import Any
 
 import pytest
 
@@ -11,6 +13,8 @@ from tests.commands import Call
 from tests.place import Place, wait_until
 from tests.scripted import living, run_lines, write_journal
 from tests.two_runs import restamped
+from threepio_client.errors import ThreepioError
+from threepio_client.query import QueryClient
 
 
 @pytest.fixture
@@ -101,7 +105,24 @@ def test_one_of_which_nothing_can_be_seen_is_removed_if_nothing_came_for_an_hour
         assert not journal.exists()
     else:
         assert (result.exit_code, known(place, call)) == (1, {"elsewhere"})
-        assert "its journal changed 0 minutes ago: it can be removed when nothing came for 60" in result.stderr
+        assert "something came of it 0 minutes ago: it can be removed when nothing came for 60" in result.stderr
+
+
+def test_one_that_cannot_be_removed_keeps_no_other(three: Place, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = QueryClient.ask
+
+    def refuse(client: QueryClient, name: str, params: dict[str, Any] | None = None) -> Any:
+        if params is not None and name == "remove" and params["run"] == "run1":
+            raise ThreepioError("cannot remove the run run1: says the test")
+        return ask(client, name, params)
+
+    monkeypatch.setattr(QueryClient, "ask", refuse)
+    result = call(three, "prune", "--older-than", "1s")
+
+    assert result.exit_code == 1
+    assert re.fullmatch(r"removed 2 runs in .*: run2, run0\n", result.stdout)
+    assert result.stderr == "threepio: cannot remove the run run1: says the test\n"
+    assert known(three, call) == {"run1", "live"}
 
 
 def test_it_must_be_said_which(three: Place, call: Call) -> None:

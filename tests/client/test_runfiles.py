@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scripted import made_state_dir, run_lines
+from tests.scripted import made_state_dir, run_lines, write_journal
 from threepio_client.paths import SPARE_FROM, StateDir
 from threepio_client.runfiles import all_records, journal_files, open_plain, runs_of
 
@@ -98,3 +98,11 @@ def test_a_damaged_compressed_file_cannot_be_read(state_dir: StateDir, damage: s
         open_plain(path)
 
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_file_without_a_first_line_is_a_run_of_its_own_where_it_goes_on_from_none(tmp_path: Path) -> None:
+    state_dir = made_state_dir(tmp_path / "state")
+    for name in ("build.7", "other", "other.1"):
+        write_journal(state_dir, name, [] if name != "other" else run_lines("other", 1))
+
+    assert sorted(runs_of(state_dir)) == ["build.7", "other"]

@@ -13,10 +13,13 @@ import trio
 
 from tests.daemon_here import Client, Served, serving
 from tests.place import Place
-from tests.scripted import case, frame_of, in_trio, living, run_lines, sleeper, until, write_journal
+from tests.scripted import STARTED, case, frame_of, in_trio, living, run_lines, sleeper, until, write_journal
+from tests.two_runs import restamped
 from threepio_client import runfiles
 from threepio_client.archive import Archive, StoredRun
 from threepio_client.errors import ThreepioError
+from threepio_client.events import ObservationType
+from threepio_client.journal import append_observation
 from threepio_client.protocol import Ack, Unjournaled
 from threepio_client.runjournal import RunJournal
 from threepio_client.settings import KEEP_ALL
@@ -126,6 +129,103 @@ async def test_a_run_that_ended_before_its_first_line_is_over_and_can_be_removed
     assert verdict == {"kind": "gone", "text": "the process is gone, and was so before its first event"}
     assert not journal.exists()
     assert Archive(place.state_dir).run_ids() == []
+
+
+@in_trio
+async def test_a_run_that_was_given_up_before_its_first_line_is_taken_up_when_that_comes(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon, "FIRST_LINE_S", 0.0)
+    monkeypatch.setattr(runfiles, "ABANDONED_S", 0.2)
+    monkeypatch.setattr(daemon, "ABANDONED_S", 0.2)
+    write_journal(place.state_dir, "late", [])
+
+    async with serving(place) as served:
+        await until(lambda: [run.run_id for run in Archive(place.state_dir).runs_over()] == ["late"])
+        await until(lambda: not served.daemon.works_on("late"))
+        write_journal(place.state_dir, "late", run_lines("late", 2))
+        write_journal(place.state_dir, "other", run_lines("other", 1))  # the directory changes
+        await until(lambda: is_whole(place, "late"))
+
+    assert Archive(place.state_dir).view("late")["state"] == "passed"
+
+
+@in_trio
+async def test_a_run_that_is_given_up_and_connects_before_it_is_over_goes_on(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = living()._replace(pid_namespace="pid:[1]")
+    write_journal(place.state_dir, "run", run_lines("run", 2, exit_code=None, identity=elsewhere))
+    read = RunJournal.read
+
+    def read_slowly(*args: Any, **more: Any) -> Any:
+        time.sleep(0.3)
+        return read(*args, **more)
+
+    async with serving(place) as served:
+        await until(lambda: len(Archive(place.state_dir).stored_lines("run")) == 4)
+        run = served.daemon.runs["run"]
+        with monkeypatch.context() as slow:
+            slow.setattr(RunJournal, "read", read_slowly)
+            write_journal(place.state_dir, "run", [case(5, "test_it.py::test_more")])
+            run.give_up()
+            await served.adapter("run")
+        await until(lambda: run.stored == 5)
+        await trio.sleep(0.3)
+
+        assert served.daemon.works_on("run")
+        assert not run.state.process_gone
+        assert served.daemon.unseen() == {}
+        await served.daemon.give_up("run")  # nothing, as it is seen
+        assert not run.state.process_gone
+
+
+@in_trio
+async def test_what_a_daemon_noted_of_an_end_before_it_was_killed_is_the_end(place: Place) -> None:
+    elsewhere = living()._replace(pid_namespace="pid:[1]")
+    write_journal(place.state_dir, "run", run_lines("run", 2, exit_code=None, identity=elsewhere))
+    append_observation(place.state_dir.observed("run"), ObservationType.PROCESS_GONE, {"inFlight": []}, 1.0)
+
+    async with serving(place):
+        await until(lambda: [run.run_id for run in Archive(place.state_dir).runs_over()] == ["run"])
+
+
+@in_trio
+async def test_a_run_whose_journal_somebody_removed_is_no_older_for_that(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "FIRST_S", 0.0)
+    monkeypatch.setattr(housekeeping, "EVERY_S", 0.1)
+    elsewhere = living()._replace(pid_namespace="pid:[1]")
+    lines = [restamped(line, time.time() - STARTED) for line in run_lines("run", 2, exit_code=None, identity=elsewhere)]
+    journal = write_journal(place.state_dir, "run", lines)
+    async with serving(place):
+        await until(lambda: len(Archive(place.state_dir).stored_lines("run")) == 4)
+    journal.unlink()
+
+    async with serving(place, limits=KEEP_ALL._replace(keep_s=7200.0)) as served:
+        await until(lambda: served.daemon.works_on("run"))
+        await trio.sleep(0.5)
+        with pytest.raises(ThreepioError, match="something came of it 0 minutes ago"):
+            await served.daemon.remove("run")
+
+    assert len(Archive(place.state_dir).stored_lines("run")) == 4
+
+
+@in_trio
+async def test_a_torn_end_is_not_looked_at_again_whenever_a_journal_appears(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_journal(place.state_dir, "torn", [*run_lines("torn", 2, exit_code=None), b'{"seq":5,"ev'])
+
+    with caplog.at_level(logging.INFO, "threepiod"):
+        async with serving(place) as served:
+            for run_id in ("one", "two", "three"):
+                write_journal(place.state_dir, run_id, run_lines(run_id, 1))
+                await until(lambda run_id=run_id: is_whole(place, run_id))  # type: ignore[misc]
+            await until(lambda: not served.daemon.runs)
+
+    assert sum("run torn: over" in record.getMessage() for record in caplog.records) == 1
 
 
 @in_trio

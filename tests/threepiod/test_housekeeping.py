@@ -54,8 +54,8 @@ class Daemon:
     def works_on(self, run_id: str) -> bool:
         return run_id in self.works
 
-    def unseen(self) -> list[str]:
-        return []
+    def unseen(self) -> dict[str, float]:
+        return {}
 
     async def give_up(self, run_id: str) -> None:
         raise AssertionError
@@ -149,10 +149,21 @@ async def test_what_is_not_fully_stored_is_left_alone(bench: Bench) -> None:
     assert sorted(bench.daemon.forgotten) == ["cut", "torn"]
 
 
+ZEROS = bytes(700)
+CUT: dict[str, list[bytes]] = {
+    "a line of zeros": [ZEROS + b"\n"],
+    "zeros without an end": [ZEROS],
+    "many zeros": [bytes(700 * 1024)],
+    "zeros, then a line": [ZEROS + b"\n", case(9, "test_it.py::test_lost")],
+    "half a line, then zeros": [b'{"seq":7,"ev' + ZEROS],
+}
+
+
+@pytest.mark.parametrize("left", CUT)
 @in_trio
-async def test_what_a_power_cut_left_behind_the_last_line_keeps_no_run(bench: Bench) -> None:
+async def test_what_a_power_cut_left_behind_the_last_line_keeps_no_run(bench: Bench, left: str) -> None:
     bench.add("cut-off", exit_code=None, identity=gone())
-    write_journal(bench.state_dir, "cut-off", [b"\0" * 700 + b"\n"])
+    write_journal(bench.state_dir, "cut-off", CUT[left])
     append_observation(
         bench.state_dir.observed("cut-off"), ObservationType.PROCESS_GONE, {"pid": gone().pid, "inFlight": None}, 1.0
     )

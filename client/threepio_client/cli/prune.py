@@ -13,7 +13,7 @@ from threepio_client.cli.options import AsJson, length_of_time
 from threepio_client.cli.output import say, say_json
 from threepio_client.cli.place import load_settings
 from threepio_client.cli.source import Source, open_source
-from threepio_client.errors import NoSuchRun, ThreepioError
+from threepio_client.errors import NoDaemon, NoSuchRun, ThreepioError
 from threepio_client.line import plain_text
 from threepio_client.process import Liveness, ProcessIdentity
 from threepio_client.query import QueryClient
@@ -64,11 +64,19 @@ def prune(
             and time.time() - row["started"] >= older_than
         ]
     began = time.monotonic()
+    stays: list[ThreepioError] = []
     if found and not dry_run:
         place = load_settings()
-        with QueryClient.connect(place.socket, PATIENCE_S, state_dir=place.state_dir) as client:
-            for row in found:
-                client.ask("remove", {"run": row["run_id"], "exact": True})
+        with QueryClient.connect(place.socket, state_dir=place.state_dir) as client:
+            client.wait_longer(PATIENCE_S)
+            for row in list(found):
+                try:
+                    client.ask("remove", {"run": row["run_id"], "exact": True})
+                except NoDaemon:
+                    raise
+                except ThreepioError as error:
+                    stays.append(error)
+                    found.remove(row)
     if as_json:
         answer: answers.Pruned = {
             "schema_version": VIEW_VERSION,
@@ -76,15 +84,22 @@ def prune(
             "runs": [row["run_id"] for row in found],
         }
         say_json(answer)
-        return
-    if not found:
+    elif not found and not stays:
         say("no run is to be removed")
-        return
+    elif found:
+        _say_removed(found, dry_run, time.monotonic() - began)
+    for why in stays:
+        say(f"threepio: {why}", to_stderr=True)
+    if stays:
+        raise typer.Exit(1)
+
+
+def _say_removed(found: list[dict[str, Any]], dry_run: bool, took_s: float) -> None:
     names = ", ".join(row["run_id"] for row in found[:10]) + (f" and {len(found) - 10} more" if len(found) > 10 else "")
     if dry_run:
         say(f"would remove {number_of(len(found), 'run')}: {names}")
     else:
-        say(f"removed {number_of(len(found), 'run')} in {duration(time.monotonic() - began)}: {names}")
+        say(f"removed {number_of(len(found), 'run')} in {duration(took_s)}: {names}")
 
 
 def _lives(view: dict[str, Any]) -> bool:

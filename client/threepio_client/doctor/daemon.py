@@ -126,7 +126,10 @@ def _trouble(error: ThreepioError, socket: Path, state_dir: Path) -> Finding:
     if isinstance(cause, PermissionError):
         return problem("daemon", f"you may not connect to {socket} ({cause.strerror})", "let the sandbox allow it")
     if isinstance(cause, TimeoutError):
-        cure = f"threepiod restart; if that does not help, end process {_pid(state_dir)} and: {START}"
+        cure = (
+            f"threepiod restart; if that does not help, end process {_pid(state_dir)} and: {START}. Wait instead, if "
+            f"{StateDir(state_dir).daemon_log} says that the store is being brought to a new form"
+        )
         return problem("daemon", f"it listens at {socket} and does not answer within {PATIENCE_S:g} s", cure)
     return problem("daemon", str(error), "stop what listens there, or set socket (THREEPIO_SOCKET) to another path")
 
