@@ -24,8 +24,8 @@ from threepio_client.views import VIEW_VERSION
 SETTLE_S: Final = 5.0
 """How long a daemon that is there may take to store what was in the journal when it was asked."""
 
-_COUNT_OF_CATEGORY: Final = {"error": "errors"}
-"""pytest's category names that differ from ours; spaces become underscores."""
+_COUNT_OF_CATEGORY: Final = {"error": "errors", "retried": "rerun"}
+"""Category names of pytest, and of pytest-retry, that differ from ours; spaces become underscores."""
 
 
 def settle_and_verify(archive: Archive, run_id: str, *, wait: bool) -> dict[str, Any]:

@@ -22,10 +22,11 @@ class Controller(Reporter):
         """Begin the run; raises what `Adapter` raises."""
         super().__init__(session, settings, parent, rerun_of)
         self._session_at = clock.monotonic()
-        self._collected: int | None = None
+        self._ids: list[str] | None = None
         self._workers = Workers(self._adapter)
         self._nodeid = nodeid_of(session.config)
-        self._is_each = session.config.getoption("dist") == "each"
+        if session.config.getoption("dist") == "each":
+            self._outcomes = set()
 
     @pytest.hookimpl(optionalhook=True)
     @guarded
@@ -45,12 +46,9 @@ class Controller(Reporter):
     @pytest.hookimpl(optionalhook=True)
     @guarded
     def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
-        if self._collected is None:  # every worker collects the same
-            self._collected = len(ids)
+        if self._ids is None:  # every worker collects the same
+            self._ids = ids
             self.emit_collected(map(self._nodeid, ids))
-        elif self._is_each:  # and runs all of it
-            self._collected += len(ids)
-            self.emit_collected_again(map(self._nodeid, ids), self._collected)
 
     # After the terminal has counted the report: `trylast`. Guarded in itself: a wrapper is one more call for every test.
     @pytest.hookimpl(trylast=True)
@@ -64,7 +62,7 @@ class Controller(Reporter):
             duration = payloads.milliseconds(report.duration)
             if duration > (now - self._session_at) * 1000:  # we did not see it begin
                 duration = 0.0
-            nodeid = self._nodeid(report.nodeid)
+            nodeid = self._collected_as(report)
             if is_passed and when == "teardown":
                 if duration >= SLOW_TEARDOWN_MS:
                     self._adapter.emit(EventType.TEST_TEARDOWN, {"nodeid": nodeid, "duration": duration})
@@ -74,7 +72,7 @@ class Controller(Reporter):
             if is_passed and node is not None and self.emit_passed(report, nodeid, started, duration, node.gateway.id):
                 return
             self.emit_outcome(report, nodeid, split_nodeid(nodeid), self._phase_of(report, node), started, duration)
-            if when not in PHASES and not self._is_each:  # its worker died in it, and it may be given to another one
+            if when not in PHASES:  # its worker died in it, and it may be given to another one
                 self._died_in.add(nodeid)
         except Exception as error:  # noqa: BLE001 - see reporter.guarded
             self.failed("pytest_runtest_logreport", error)
@@ -89,6 +87,16 @@ class Controller(Reporter):
                 self._groups.over(self._groups.of(nodeid))
         except Exception as error:  # noqa: BLE001 - see reporter.guarded
             self.failed("pytest_runtest_logfinish", error)
+
+    def _collected_as(self, report: pytest.TestReport) -> str:
+        """Return the node id of a report's test, as it was collected: a conftest.py may have given it a name for people."""
+        reported, index = report.nodeid, report.__dict__.get("item_index")  # xdist's
+        if type(index) is int and self._ids is not None and 0 <= index < len(self._ids):
+            collected = self._ids[index]
+            # Workers that all run everything may not collect the same; a plugin may report parts of a test.
+            if self._outcomes is None and not reported.startswith(f"{collected}::"):
+                reported = collected
+        return self._nodeid(reported)
 
     def _phase_of(self, report: pytest.TestReport, node: Any) -> str:
         """Return the phase of a report; where its worker died, the one in which it did, as far as the now page knew."""

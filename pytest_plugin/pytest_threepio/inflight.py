@@ -23,18 +23,19 @@ _getppid: Final = os.getppid  # a test may replace what `os` holds while we run
 
 
 def nodeid_of(config: pytest.Config) -> Callable[[str], str]:
-    """Return what makes the node id of a test from the name that xdist gives it: some versions add `@` and its group.
+    """Return what makes the node id of a test from the name that xdist gives it: with pytest 8 it has `@` and its group.
 
     Args:
         config: of the controller or of a worker.
     """
     is_wanted = config.getoption("dist", "") == "loadgroup" or getattr(config.option, "loadgroup", False)  # in a worker
-    return _without_group if is_wanted else str
+    return _without_group if is_wanted and pytest.version_tuple < (9,) else str
 
 
 def _without_group(name: str) -> str:
-    # As xdist itself looks for the group.
-    return name.rpartition("@")[0] if name.rfind("@") > name.rfind("]") else name
+    # As xdist itself looks for the group; but a directory may have such a name, too.
+    at = name.rfind("@")
+    return name[:at] if at > max(name.rfind("]"), name.rfind("::")) else name
 
 
 class InFlight:

@@ -173,11 +173,13 @@ class InProcess(Reporter):
     def _collected_as(self, reported: str) -> str:
         """Return the node id of the test that a report is of, where it is not that of the test begun last.
 
-        A conftest.py may have given the report a name for people; a plugin may run tests beside each other.
+        A conftest.py may have given the report a name for people; a plugin may run tests beside each other, or report parts
+        of a test.
         """
         if self._collected is None:
             self._collected = {item.nodeid for item in self._session.items}
-        return reported if reported in self._collected or not self._unfinished else self._unfinished
+        is_other = reported in self._collected or reported.startswith(f"{self._unfinished}::")
+        return reported if is_other or not self._unfinished else self._unfinished
 
     def _duration_of(self, seconds: object, now: float) -> float:
         """Return a report's duration in milliseconds, by our own clock where a test replaced pytest's."""

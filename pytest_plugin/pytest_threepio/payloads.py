@@ -44,6 +44,7 @@ _FRAME: Final = r"([^\s<].*):(\d+): in "
 """A place in a file; what is between angle brackets is none."""
 _OF_DOCTEST: Final = r"(.+):(\d+|None): (DocTestFailure|UnexpectedException)"
 """The last line of what pytest says of an example in a docstring."""
+_UNEXPECTED: Final = "UNEXPECTED EXCEPTION: "
 _SAID: Final = "E   "
 
 
@@ -138,15 +139,24 @@ def _doctest_error_in(lines: list[str]) -> Payload:
     at, end = next(((at, end) for at, end in ends if end is not None), (0, None))
     if end is None or not at:
         return {}
-    begins = (number for number in range(at) if re.match(r"Expected|Got|Differences", lines[number]))
-    # Of an exception the last line says what it was.
-    said = lines[at - 1 : at] if end[3] == "UnexpectedException" else lines[next(begins, at - 1) : at]
-    error: Payload = {"message": " ".join(line.strip() for line in said), "errorType": end[3]}
     if end[3] == "UnexpectedException":
-        error |= _type_in(error["message"])
+        error = _exception_in(lines[:at])
+    else:
+        begins = (number for number in range(at) if re.match(r"Expected|Got|Differences", lines[number]))
+        said = lines[next(begins, at - 1) : at]
+        error = {"message": " ".join(line.strip() for line in said), "errorType": end[3]}
     if end[2] != "None":
         error["location"] = f"{end[1]}:{end[2]}"
     return error
+
+
+def _exception_in(lines: list[str]) -> Payload:
+    """Return message and errorType of an exception that a doctest did not expect."""
+    told = next((line.removeprefix(_UNEXPECTED) for line in lines if line.startswith(_UNEXPECTED)), lines[-1])
+    kind = told.partition("(")[0]
+    # Its last line may be one of a message of several lines.
+    said = (line for line in lines if re.match(rf"(?:[\w.]+\.)?{re.escape(kind)}(?::|$)", line))
+    return {"message": next(said, told), "errorType": kind}
 
 
 def _indentation_of(longrepr: Any) -> str:

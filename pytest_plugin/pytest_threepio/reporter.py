@@ -78,6 +78,7 @@ class Reporter:
         self._decided: dict[str, str] = {}
         self._again: dict[str, int] = {}  # tests whose next attempt is to come, with its number
         self._died_in: set[str] = set()
+        self._outcomes: set[str] | None = None  # of tests that several workers run: those that have one
         self._deselected = 0
         self._stopped: Payload | None = None
         self._outer_error = sys.exc_info()[1]  # whoever calls pytest may be handling one
@@ -205,9 +206,10 @@ class Reporter:
         self._finished = True
         code: int | None = int(self._session.exitstatus)
         error = sys.exc_info()[1]
-        if isinstance(error, KeyboardInterrupt) and error is not self._outer_error and self._stopped is None:
-            # A second one came while pytest took note of the first: it has not got as far as its exit status.
-            code, self._stopped = int(pytest.ExitCode.INTERRUPTED), {"kind": "user", "text": "KeyboardInterrupt, twice"}
+        if isinstance(error, KeyboardInterrupt) and error is not self._outer_error:
+            # It came at the session's end, or while pytest took note of another, and has not got as far as its exit status.
+            code = code or int(pytest.ExitCode.INTERRUPTED)
+            self._stopped = self._stopped or {"kind": "user", "text": "KeyboardInterrupt, outside of the tests"}
         if not is_through and self._stopped is None and not code:
             code = None  # what the process will end with, nobody here knows
             self._stopped = {
@@ -257,6 +259,7 @@ class Reporter:
             or "rerun" in report.__dict__
             or self._again
             or self._died_in
+            or self._outcomes is not None
             or self._superseded
             or self._subtests
             or self._is_masked
@@ -374,12 +377,6 @@ class Reporter:
             self._adapter.emit(EventType.TESTS_COLLECTED, {"nodeids": chunk})
         self._adapter.emit(EventType.COLLECTION_FINISH, {"collected": count, "deselected": self._deselected})
 
-    def emit_collected_again(self, nodeids: Iterable[str], count: int) -> None:
-        """Emit that tests whose node ids were emitted before are to run once more: `count` in all."""
-        for nodeid in nodeids:
-            self._groups.collected(nodeid)
-        self._adapter.emit(EventType.COLLECTION_FINISH, {"collected": count, "deselected": self._deselected})
-
     def _working_directory(self) -> str:
         """Return what paths in pytest's texts are relative to."""
         try:
@@ -421,7 +418,11 @@ class Reporter:
         if payload["phase"] != Phase.TEARDOWN:
             self._decided[worker] = nodeid
             self._again.pop(nodeid, None)
-            return nodeid in self._died_in  # xdist may give it to another worker
+            if self._outcomes is None:
+                return nodeid in self._died_in  # xdist may give it to another worker
+            is_again = nodeid in self._outcomes
+            self._outcomes.add(nodeid)
+            return is_again
         return False
 
     def _last_seen(self) -> list[Payload]:

@@ -216,6 +216,7 @@ def test_a_stored_event_that_the_journal_does_not_have_is_told(kept: Kept) -> No
             1,
             ["the runner counted 0 failed, the journal has 1", "the runner counted 1 passed, the journal has 2"],
         ),
+        ({"retried": 2}, 2, ["the runner counted 2 retried, the journal has 0"]),
         ({"passed": 3, "slow": 1}, 1, ["the runner counted 3 passed, the journal has 2"]),
         ("nonsense", 0, []),
         ({"passed": "two", "failed": 1}, 0, []),

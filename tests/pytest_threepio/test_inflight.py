@@ -232,15 +232,22 @@ def test_sigterm_is_a_death_that_the_parent_can_name(compare: Checker) -> None:
         ("test_it.py::test_one[a@b]", "test_it.py::test_one[a@b]"),
         ("test_it.py::test_one[a@b]@group", "test_it.py::test_one[a@b]"),
         ("test_it.py::test_one", "test_it.py::test_one"),
+        ("@smoke/test_it.py::test_one", "@smoke/test_it.py::test_one"),
+        ("@smoke/test_it.py::test_one@group", "@smoke/test_it.py::test_one"),
     ],
 )
 @pytest.mark.parametrize("options", [{"dist": "loadgroup"}, {"dist": "no", "loadgroup": True}])
-def test_the_group_of_xdist_is_no_part_of_a_name(name: str, nodeid: str, options: dict[str, object]) -> None:
+def test_the_group_of_xdist_is_no_part_of_a_name(
+    name: str, nodeid: str, options: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pytest, "version_tuple", (8, 4, 2))
+
     assert nodeid_of(Config(options))(name) == nodeid  # type: ignore[arg-type]  # what it uses of one
 
 
 def test_without_groups_a_name_is_as_it_is() -> None:
     assert nodeid_of(Config({"dist": "load"}))("t.yaml::a@b") == "t.yaml::a@b"  # type: ignore[arg-type]
+    assert pytest.version_tuple < (9,) or nodeid_of(Config({"dist": "loadgroup"}))("t.yaml::a@b") == "t.yaml::a@b"  # type: ignore[arg-type]
     assert nodeid_of(Config({}))("t.yaml::a@b") == "t.yaml::a@b"  # type: ignore[arg-type]  # xdist is not installed
 
 

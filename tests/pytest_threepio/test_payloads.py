@@ -321,6 +321,10 @@ def test_what_pytest_tells_of_a_collection_error_is_kept() -> None:
          "Differences (ndiff with -expected +actual): - 1 + 2", "DocTestFailure", "/p/mod.py:3"),
         (["UNEXPECTED EXCEPTION: Odd()", "Traceback (most recent call last):", "a.b.Odd: no", "/t:1: UnexpectedException"],
          "a.b.Odd: no", "Odd", "/t:1"),
+        (["UNEXPECTED EXCEPTION: ValueError('a\\nb: c')", "ValueError: a", "b: c", "/t:1: UnexpectedException"],
+         "ValueError: a", "ValueError", "/t:1"),
+        (["UNEXPECTED EXCEPTION: AssertionError()", "Traceback:", "AssertionError", "/t:1: UnexpectedException"],
+         "AssertionError", "AssertionError", "/t:1"),
         (["/p/mod.py:3: DocTestFailure"], "/p/mod.py:3: DocTestFailure", None, None),
     ],
 )  # fmt: skip

@@ -308,14 +308,57 @@ def test_3(): pass
 
 
 @pytest.mark.parametrize("dies", [False, True])
-def test_what_every_worker_runs_is_counted_as_often(place: Place, dies: bool) -> None:
+def test_what_every_worker_runs_is_finished_once(place: Place, dies: bool) -> None:
     place.suite(f"DIES = {dies}{OF_ONE_WORKER}")
 
-    place.pytest("--dist=each", "--tx=2*popen", "--max-worker-restart=0", THREEPIO_RUN_ID="run")
+    place.pytest("--dist=each", "--tx=2*popen", THREEPIO_RUN_ID="run")
 
     status = place.status("run")
-    assert (status["collected"], status["counts"]["passed"]) == (6, 4 if dies else 6)
-    assert (status["finished"], status["never_ran"]) == ((5, 1) if dies else (6, 0))
+    assert (status["collected"], status["finished"], status["never_ran"]) == (3, 3, 0)
+    assert (status["counts"]["passed"], status["counts"]["failed"]) == ((5, 1) if dies else (6, 0))
+    assert json.loads(place.threepio("never-ran", "run", "--json").stdout)["collection_finished"]
+    assert place.threepio("never-ran", "run").returncode == 0
+
+
+RENAMED_IN_THE_CONTROLLER = """
+import os, pytest
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logreport(report):
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        report.nodeid = f"for people {report.when}"
+"""
+
+
+def test_a_report_with_a_name_for_people_is_of_the_test_that_a_worker_collected(place: Place) -> None:
+    place.suite(RENAMED_IN_THE_CONTROLLER, "conftest.py")
+    place.suite("def test_one(): pass\ndef test_two(): assert 0")
+
+    place.pytest("-n", "1", THREEPIO_RUN_ID="run")
+
+    assert (place.status("run")["finished"], place.status("run")["collected"]) == (2, 2)
+    assert [failure["nodeid"] for failure in failures_of(place)] == ["test_it.py::test_two"]
+    assert place.threepio("never-ran", "run").returncode == 0
+
+
+PARTS = """
+import pytest
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item):
+    yield
+    for name, outcome in (("one", "passed"), ("two", "failed")):
+        report = pytest.TestReport(f"{item.nodeid}::{name}", item.location, {}, outcome, "E  no", "call")
+        item.ihook.pytest_runtest_logreport(report=report)
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "1")])
+def test_parts_of_a_test_that_a_plugin_reports_keep_their_names(place: Place, workers: tuple[str, ...]) -> None:
+    place.suite(PARTS, "conftest.py")
+    place.suite("def test_it(): pass")
+
+    place.pytest(*workers, THREEPIO_RUN_ID="run")
+
+    assert [failure["nodeid"] for failure in failures_of(place)] == ["test_it.py::test_it::two"]
 
 
 DOCTEST = "def f():\n    QQQ\n    >>> f()\n    1\n    QQQ\n    return 2".replace("Q", "'")
