@@ -90,13 +90,10 @@ class Controller(Reporter):
 
     def _collected_as(self, report: pytest.TestReport) -> str:
         """Return the node id of a report's test, as it was collected: a conftest.py may have given it a name for people."""
-        reported, index = report.nodeid, report.__dict__.get("item_index")  # xdist's
-        if type(index) is int and self._ids is not None and 0 <= index < len(self._ids):
-            collected = self._ids[index]
-            # Workers that all run everything may not collect the same; a plugin may report parts of a test.
-            if self._outcomes is None and not reported.startswith(f"{collected}::"):
-                reported = collected
-        return self._nodeid(reported)
+        index = report.__dict__.get("item_index")  # xdist's
+        if type(index) is int and self._ids is not None and self._outcomes is None:
+            return self._nodeid(self._ids[index])
+        return self._nodeid(report.nodeid)  # workers that all run everything may not collect the same
 
     def _phase_of(self, report: pytest.TestReport, node: Any) -> str:
         """Return the phase of a report; where its worker died, the one in which it did, as far as the now page knew."""

@@ -351,12 +351,11 @@ def pytest_runtest_call(item):
 """
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "1")])
-def test_parts_of_a_test_that_a_plugin_reports_keep_their_names(place: Place, workers: tuple[str, ...]) -> None:
+def test_parts_of_a_test_that_a_plugin_reports_keep_their_names(place: Place) -> None:
     place.suite(PARTS, "conftest.py")
     place.suite("def test_it(): pass")
 
-    place.pytest(*workers, THREEPIO_RUN_ID="run")
+    place.pytest(THREEPIO_RUN_ID="run")
 
     assert [failure["nodeid"] for failure in failures_of(place)] == ["test_it.py::test_it::two"]
 
