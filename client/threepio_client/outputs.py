@@ -1,22 +1,73 @@
 """Output files of commands, looked at from outside: which commands go on, and what nobody needs any more.
 
-The file is locked by whoever writes to it, so a command goes on as long as the lock is taken.
+`threepio run` holds a record lock on the file of its command (fcntl(2)) until that has ended. Such a lock is no child's, so
+neither a command that redirects its output nor one that leaves a process behind changes what it says.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import struct
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Final
 
 from threepio_client.files import open_own
 from threepio_client.paths import StateDir
+from threepio_client.process import identity_of
 from threepio_client.runfiles import runs_of
 
+_LOCK: Final = struct.Struct("hhqqi4x")
+"""struct flock of fcntl(2): type, whence, start, length, pid."""
 
-def starting(state_dir: StateDir) -> str:
+
+def lock(file: int) -> None:
+    """Lock an output file, by its descriptor, as long as that is open and no other descriptor of it is closed here.
+
+    Raises:
+        BlockingIOError: another process has it.
+    """
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        raise BlockingIOError(error.errno, error.strerror) from error
+    except OSError:  # a file system without locks
+        pass
+
+
+def writer_of(path: Path) -> int | None:
+    """Return the pid of the `threepio run` whose command writes to the file.
+
+    0 if there is one that cannot be seen, None if there is none.
+    """
+    try:
+        file = open_own(path, os.O_RDONLY)
+    except OSError:
+        return 0 if path.exists() else None
+    try:
+        kind, _, _, _, pid = _LOCK.unpack(
+            fcntl.fcntl(file, fcntl.F_GETLK, _LOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+        )
+    except OSError:
+        return 0
+    finally:
+        os.close(file)
+    return None if kind == fcntl.F_UNLCK else max(int(pid), 0)
+
+
+def has_ended(path: Path) -> bool:
+    """Return whether there is the output of a command that has ended."""
+    return path.exists() and writer_of(path) is None
+
+
+def starting(state_dir: StateDir, since: float) -> str:
     """Return the run id of a command that goes on and of which no run has begun; of several the latest, empty for none.
+
+    Args:
+        state_dir: where to look.
+        since: seconds since the epoch; a command that began before that is none.
 
     Raises:
         OSError: the journals cannot be listed.
@@ -24,24 +75,18 @@ def starting(state_dir: StateDir) -> str:
     known = runs_of(state_dir) if state_dir.journals.is_dir() else {}
     begun: dict[str, float] = {}
     for path in without_run(state_dir, known):
-        if not has_ended(path):
-            begun[path.stem] = path.stat().st_mtime
+        pid = writer_of(path)
+        if pid is not None and (at := _began(pid)) >= since:
+            begun[path.stem] = at
     return max(begun, key=begun.__getitem__, default="")
 
 
-def has_ended(path: Path) -> bool:
-    """Return whether nobody writes to a command's output any more; False where that cannot be seen."""
-    try:
-        file = open_own(path, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    finally:
-        os.close(file)
-    return True
+def _began(pid: int) -> float:
+    """Return when a process began, in seconds since the epoch; now, where that cannot be seen."""
+    ticks = identity_of(pid).start_ticks if pid else 0
+    if not ticks:
+        return time.time()
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def without_run(state_dir: StateDir, known: Collection[str]) -> Iterator[Path]:

@@ -87,6 +87,48 @@ def test_a_budget_leaves_out_the_middle_of_what_is_long_and_says_so(place: Place
     assert len(told) - 1 + int(left_out) == 3000
 
 
+@pytest.mark.parametrize("printed", ["x" * 100_000, "\U0001f600" * 30_000, "\x1b[31m\x07" * 5000, "\0" * 20_000])
+@pytest.mark.parametrize("budget", [500, 2000])
+def test_of_one_long_line_the_ends_are_shown(place: Place, call: Call, printed: str, budget: int) -> None:
+    found = case(
+        3, TALKS, "FAIL", error={"message": "no", "stack": "E   no"}, output=[["Captured stdout call", printed]]
+    )
+    write_journal(place.state_dir, "run", [*run_lines("run", 0)[:2], found])
+
+    text = call(place, "show", TALKS, "--budget", str(budget)).stdout
+
+    assert 0.15 * budget * 4 < len(text.encode()) <= budget * 4
+    assert "[... cut: " in text
+
+
+def test_with_a_budget_what_is_bad_is_told_before_what_is_not(place: Place, call: Call) -> None:
+    error = {"message": "ValueError: no", "stack": "E   ValueError: the reason"}
+    cases = []
+    for number in range(1000):
+        subtest = {"message": "case", "parameters": {"n": str(number)}}
+        is_bad = number == 998
+        more = {"error": error} if is_bad else {}
+        status = "FAIL" if is_bad else "PASS"
+        cases.append(case(number + 3, TALKS, status, subtest=subtest, countedAs="subtests_passed", **more))
+    write_journal(place.state_dir, "run", [*run_lines("run", 0)[:2], *cases])
+
+    text = call(place, "show", TALKS, "--budget", "500").stdout
+
+    assert len(text.encode()) <= 2000
+    assert "    E   ValueError: the reason" in text.splitlines()
+    told = re.search(r"^  \[\.\.\. and (\d+) PASS, see all without --budget", text, re.M)
+    assert told is not None
+    assert text.count("PASS in call") + int(told[1]) == 999
+
+
+@pytest.mark.parametrize("command", [["show", "x"], ["failures"]])
+def test_json_is_not_cut(told: Place, call: Call, command: list[str]) -> None:
+    result = call(told, *command, "--json", "--budget", "10")
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "JSON is whole" in result.stderr
+
+
 def test_what_fits_into_a_budget_is_whole(told: Place, call: Call) -> None:
     assert call(told, "show", BREAKS, "--budget", "500").stdout == call(told, "show", BREAKS).stdout
 

@@ -245,6 +245,12 @@ def test_how_old_an_answer_is_is_said(
     assert [line for line in call(place, "status", "run").stdout.splitlines() if "ended" in line] == said
 
 
+def test_when_a_process_died_that_nobody_saw_is_not_known(place: Place, call: Call) -> None:
+    write_journal(place.state_dir, "run", run_lines("run", 2, exit_code=None))
+
+    assert "  last heard of " in call(place, "status", "run").stdout
+
+
 @pytest.mark.parametrize("command", [["runs", "--project", "."], ["doctor"]], ids=" ".join)
 def test_in_a_directory_that_is_gone_it_is_said(
     place: Place, call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: list[str]

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
+import re
 import shlex
 import subprocess
 import threading
+import time
 from contextlib import nullcontext
 
 import pytest
 
 from tests.commands import Call
 from tests.place import COMMAND_TIMEOUT_S, Place, wait_until
-from tests.scripted import living, made_state_dir, run_lines, write_journal
-from threepio_client.cli import command_output, wait
+from tests.scripted import STARTED, living, run_lines, write_journal
+from tests.two_runs import restamped
+from threepio_client.cli import wait
 from threepio_client.paths import StateDir
 
 GATED = """
@@ -170,31 +171,49 @@ def test_a_command_that_ended_without_a_run_is_not_waited_for(place: Place, call
     ]
 
 
-def test_a_command_that_never_begins_a_run_is_not_the_latest_for_ever(
-    place: Place, call: Call, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("reference", ["new", "latest"])
+def test_a_command_that_has_not_begun_its_run_at_the_limit_is_no_older_run(
+    place: Place, call: Call, reference: str
 ) -> None:
-    monkeypatch.setattr(wait, "BEGINS_S", 0.3)
     write_journal(place.state_dir, "older", run_lines("older", 2))
-    command = start_command(place, UNTIL_GO, THREEPIO_RUN_ID="new")
+    command = start_command(place, f"exec >log 2>&1; {UNTIL_GO}", THREEPIO_RUN_ID="new")
     wait_until((place.path / "reached").exists)
+
+    result = call(place, "wait", reference, "--max", "0.5s")
+    (place.path / "go").touch()
+    command.communicate(timeout=COMMAND_TIMEOUT_S)
+
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert result.stderr.endswith("threepio: the command of run new goes on, and has not begun its run yet\n")
+
+
+def test_a_command_that_began_before_the_latest_run_is_another_one(place: Place, call: Call) -> None:
+    command = start_command(place, UNTIL_GO, THREEPIO_RUN_ID="server")
+    wait_until((place.path / "reached").exists)
+    lines = [restamped(line, time.time() + 1 - STARTED) for line in run_lines("later", 2)]
+    write_journal(place.state_dir, "later", lines)
 
     result = call(place, "wait")
     (place.path / "go").touch()
     command.communicate(timeout=COMMAND_TIMEOUT_S)
 
-    assert (result.exit_code, result.stdout.splitlines()[0]) == (0, "run older: passed")
+    assert (result.exit_code, result.stdout.splitlines()[0]) == (0, "run later: passed")
 
 
-def test_who_looks_for_commands_takes_no_run_id(place: Place) -> None:
-    state_dir = made_state_dir(place.state_dir.path)
-    path = state_dir.output("name")
-    path.parent.mkdir()
-    path.touch()
-    with path.open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_SH)  # as who looks has it for a moment
-        threading.Timer(0.01, file.close).start()
-        run_id, output = command_output.reserve(state_dir, "name")
+def test_a_command_that_is_started_right_now_is_waited_for(place: Place) -> None:
+    write_journal(place.state_dir, "older", run_lines("older", 2))
+    place.suite("def test_one(): assert 0")
+    waiting = start_wait(place)  # is the first to be there
+    command = start_command(place, f"{shlex.join(place.python)} -m pytest -q", THREEPIO_RUN_ID="new")
+    told, _ = waiting.communicate(timeout=COMMAND_TIMEOUT_S)
+    command.communicate(timeout=COMMAND_TIMEOUT_S)
 
-    assert output is not None
-    os.close(output)
-    assert run_id == "name"
+    assert (waiting.returncode, told.splitlines()[0].startswith("run new: failed")) == (1, True), told
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a b"])
+def test_what_can_be_no_run_id_is_not_waited_for(place: Place, call: Call, name: str) -> None:
+    result = call(place, "wait", name)
+
+    assert result.exit_code == 2
+    assert "can be no run id" in " ".join(re.findall(r"\w+", result.stderr))

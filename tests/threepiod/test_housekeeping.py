@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import signal
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.commands import Call
+from tests.outputs import locked
 from tests.place import Place, wait_until
 from tests.scripted import case, flip_bit, gone, in_trio, made_state_dir, run_lines, write_journal
 from threepio_client import clock
@@ -399,9 +399,7 @@ async def test_the_output_of_a_command_that_began_no_run_is_removed_when_it_is_o
         path.write_text("printed")
         if path.stem != "young":
             os.utime(path, (clock.wall() - 91 * DAY, clock.wall() - 91 * DAY))
-    with outputs[2].open("a") as writer:
-        fcntl.flock(writer, fcntl.LOCK_EX)
-
+    with locked(outputs[2]):
         await bench.round()
 
     assert [path.exists() for path in outputs] == [False, True, True, True]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
-import time
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +11,7 @@ from threepio_client import settings
 from threepio_client.cli.output import say
 from threepio_client.errors import NoPlace
 from threepio_client.files import open_own
+from threepio_client.outputs import lock
 from threepio_client.paths import StateDir, ids_like, make_private_dir
 from threepio_client.runfiles import journal_files
 
@@ -21,9 +20,6 @@ FREE_BYTES: Final = 1024 * 1024
 LAST_LINES: Final = 10
 LAST_BYTES: Final = 16 * 1024
 """What is shown of the output of a command that failed before any adapter reported."""
-LOCK_TRIES: Final = 3
-LOCK_PAUSE_S: Final = 0.020
-"""Whoever looks whether a command goes on has the lock for a moment."""
 
 
 def reserve(state_dir: StateDir, wanted: str) -> tuple[str, int | None]:
@@ -99,7 +95,7 @@ def _locked_output(path: Path) -> int:
     make_private_dir(path.parent)
     file = open_own(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     try:
-        _lock(file)
+        lock(file)
         size = os.fstat(file).st_size
         os.posix_fallocate(file, size, FREE_BYTES)  # the command itself writes to it: its tests would be what fails
         os.ftruncate(file, size)
@@ -108,16 +104,3 @@ def _locked_output(path: Path) -> int:
             os.close(file)
             raise
     return file
-
-
-def _lock(file: int) -> None:
-    for left in reversed(range(LOCK_TRIES)):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if not left:
-                raise
-            time.sleep(LOCK_PAUSE_S)
-        except OSError:  # a file system without locks
-            return

@@ -11,7 +11,7 @@ from threepio_client import answers
 from threepio_client.causes import Cause, fingerprint, group, message_of
 from threepio_client.cli.completion import run_references
 from threepio_client.cli.failure_text import cause_lines
-from threepio_client.cli.options import AsJson, Budget, RunReference
+from threepio_client.cli.options import AsJson, Budget, RunReference, check_budget
 from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import Source, open_source
 from threepio_client.line import plain_text
@@ -46,6 +46,7 @@ def failures(
     ] = "",
 ) -> None:
     """Say what failed in a run and why, grouped by cause. Exit code 0 if nothing did, else 1."""
+    check_budget(budget, as_json)
     with open_source() as source:
         answer = source.failures(run)
         before = _names(source, since) if since else frozenset()

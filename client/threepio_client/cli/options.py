@@ -34,6 +34,7 @@ Budget = Annotated[
     int | None,
     typer.Option(metavar="TOKENS", min=1, help=f"Keep the answer within so many tokens of {BYTES_PER_TOKEN} bytes."),
 ]
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON (docs/json.md).")]
 
 
@@ -43,3 +44,9 @@ def length_of_time(text: str) -> float:
         return settings.length_of_time(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def check_budget(budget: int | None, as_json: bool) -> None:
+    """Raise BadParameter where an answer in JSON is to be cut: it would be none any more."""
+    if budget is not None and as_json:
+        raise typer.BadParameter("it is for the answer as text, and JSON is whole", param_hint="--budget")

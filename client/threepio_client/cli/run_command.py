@@ -195,9 +195,6 @@ def _run(
             why = error.strerror if isinstance(error, OSError) else error
             say(f"threepio: cannot run {command[0]}{where}: {why}", to_stderr=True)
             raise typer.Exit(NOT_FOUND) from error
-        finally:
-            if output is not None:
-                os.close(output)
         while process.poll() is None:
             info = signal.sigtimedwait(watched, LOOK_EVERY_S)
             look()
@@ -208,6 +205,8 @@ def _run(
         return process.pid, process.returncode
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
+        if output is not None:
+            os.close(output)  # and with it the lock, by which others see that the command goes on
 
 
 def _with_mask(mask: set[Any]) -> Callable[[], None]:

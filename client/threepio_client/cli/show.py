@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, cast
@@ -10,13 +11,13 @@ import typer
 
 from threepio_client import answers
 from threepio_client.cli.finding import find_test
-from threepio_client.cli.options import AsJson, Budget, NodeId, RunReference
+from threepio_client.cli.options import AsJson, Budget, NodeId, RunReference, check_budget
 from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import open_source
 from threepio_client.cli.without_outcome import without_outcome, words_of
 from threepio_client.events import BAD, Phase
 from threepio_client.line import clip
-from threepio_client.printable import BYTES_PER_TOKEN, one_line, size_of
+from threepio_client.printable import BYTES_PER_TOKEN, inert, one_line, size_of
 from threepio_client.results import (
     Details,
     Entry,
@@ -50,6 +51,7 @@ def show(nodeid: NodeId, run: RunReference = "latest", as_json: AsJson = False, 
     test without an outcome it says whether it is in flight, what it died in, or that it never ran, with exit code 0.
     Exit code 4 if there is no such test.
     """
+    check_budget(budget, as_json)
     with open_source() as source:
         run_id = source.find(run)
         view: dict[str, Any] = {}
@@ -82,9 +84,10 @@ def show(nodeid: NodeId, run: RunReference = "latest", as_json: AsJson = False, 
         words = f"{words_of(known, view)}," if known is not None else ""
         what = outcome.status if outcome is not None else words
         first, last = one_line(f"{nodeid}: {what} in run {run_id}"), _history_line(earlier)
-        blocks = [block for result in found for block in _blocks(result)]
-        if budget is not None:
-            blocks = _fitting(blocks, budget * BYTES_PER_TOKEN - size_of(first) - size_of(last))
+        if budget is None:
+            blocks = [block for result in found for block in _blocks(result)]
+        else:
+            blocks = _fitting(found, budget * BYTES_PER_TOKEN - size_of(first) - size_of(last))
         say(first)
         for block in blocks:
             say(block.heading)
@@ -131,24 +134,52 @@ def _indented(text: str) -> list[str]:
     return [f"{INDENT}{line}" for line in text.splitlines()]
 
 
-def _fitting(blocks: list[_Block], room: int) -> list[_Block]:
-    """Return the blocks with so much of their texts that all of it takes `room` bytes: what is short stays whole."""
-    room -= sum(size_of(block.heading) for block in blocks)
+def _fitting(found: list[Result], room: int) -> list[_Block]:
+    """Return so much of the results that it takes `room` bytes: what is short stays whole, what is bad is told first."""
+    chosen, blocks = _chosen(found, room // 2)
+    left = room - sum(size_of(block.heading) for block in blocks)
     sizes = [sum(map(size_of, block.text)) for block in blocks]
     texts: dict[int, list[str]] = {}
-    for left, at in enumerate(sorted(range(len(blocks)), key=sizes.__getitem__)):
-        share = max(room, 0) // (len(blocks) - left)
-        texts[at] = blocks[at].text if sizes[at] <= share else _ends(blocks[at].text, share)
-        room -= sum(map(size_of, texts[at]))
-    return [_Block(block.heading, texts[at]) for at, block in enumerate(blocks)]
+    for done, at in enumerate(sorted(range(len(blocks)), key=sizes.__getitem__)):
+        share = max(left, 0) // (len(blocks) - done)
+        texts[at] = blocks[at].text if sizes[at] <= max(share, size_of(_left_out(1))) else _ends(blocks[at].text, share)
+        left -= sum(map(size_of, texts[at]))
+    shown = [_Block(block.heading, texts[at]) for at, block in enumerate(blocks)]
+    if len(chosen) < len(found):
+        others = Counter(result.status for result in found if id(result) not in chosen)
+        told = ", ".join(f"{count} {status}" for status, count in sorted(others.items()))
+        shown.append(_Block(f"  [... and {told}, see all without --budget ...]", []))
+    return shown
+
+
+def _chosen(found: list[Result], room: int) -> tuple[set[int], list[_Block]]:
+    """Return the ids of the results whose headings take at most `room` bytes, bad ones before others, and their blocks."""
+    blocks = {id(result): _blocks(result) for result in found}
+    chosen: set[int] = set()
+    for result in sorted(found, key=lambda result: result.status not in BAD):
+        room -= sum(size_of(block.heading) for block in blocks[id(result)])
+        if room < 0 and chosen:
+            break
+        chosen.add(id(result))
+    return chosen, [block for result in found if id(result) in chosen for block in blocks[id(result)]]
 
 
 def _ends(lines: list[str], room: int) -> list[str]:
     """Return the beginning of a text and three times as much of its end, with a line between that counts the others."""
-    lines = [clip(line, max(room // 2, 1)) for line in lines]
     room -= size_of(_left_out(len(lines)))
+    lines = [_clipped(line, room // 4) for line in lines]
     head, tail = _as_many(lines, room // 4), _as_many(lines[::-1], room - room // 4)
     return [*lines[:head], _left_out(len(lines) - head - tail), *lines[len(lines) - tail :]]
+
+
+def _clipped(line: str, room: int) -> str:
+    """Return a line as it is printed, cut in the middle where that takes more than `room` bytes."""
+    whole = shown = inert(line)
+    limit = room
+    while size_of(shown) > room and limit > 0:
+        shown = clip(whole, limit)
+        limit -= max((size_of(shown) - room) // 4, 1)  # a character is four bytes at most
+    return shown
 
 
 def _as_many(lines: list[str], room: int) -> int:

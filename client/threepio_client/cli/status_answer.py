@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import open_source
-from threepio_client.runstate import LIVE_STATES
+from threepio_client.runstate import LIVE_STATES, State
 from threepio_client.views import is_good
 from threepio_client.wording import elsewhere, length, status_lines
 
@@ -41,4 +41,7 @@ def answer_lines(view: dict[str, Any], reference: str) -> list[str]:
 def _age(view: dict[str, Any]) -> str:
     """Return how long ago a run ended, if that is worth a word: an old answer must not be taken for a new one."""
     age_s = time.time() - view["started"] - view["duration_s"]
-    return "" if view["state"] in LIVE_STATES or not view["started"] or age_s < OLD_S else f"ended {length(age_s)} ago"
+    if view["state"] in LIVE_STATES or not view["started"] or age_s < OLD_S:
+        return ""
+    # When a process died, perhaps nobody saw.
+    return f"{'last heard of' if view['state'] == State.CRASHED else 'ended'} {length(age_s)} ago"

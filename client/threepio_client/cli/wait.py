@@ -13,21 +13,22 @@ import typer
 from threepio_client.cli.command_output import last_lines
 from threepio_client.cli.options import AsJson, RunReference, length_of_time
 from threepio_client.cli.output import say, say_json
-from threepio_client.cli.source import open_source
+from threepio_client.cli.source import Source, open_source
 from threepio_client.cli.status_answer import answer_lines
-from threepio_client.errors import NoSuchRun
-from threepio_client.outputs import has_ended, starting
+from threepio_client.errors import NoSuchRun, WaitedTooLong
+from threepio_client.outputs import has_ended, starting, writer_of
 from threepio_client.paths import StateDir
-from threepio_client.runfiles import journal_files
 from threepio_client.runstate import LIVE_STATES
+from threepio_client.settings import RUN_ID
 from threepio_client.views import has_failures, is_good
 from threepio_client.wording import elsewhere
 
 EXAMPLE = "Example: threepio wait --until first-failure --max 1m"
 STILL_RUNNING: Final = 3
 POLL_S: Final = 0.2
-BEGINS_S: Final = 30.0
-"""How long a command may take to begin its run; after that the latest run is another one."""
+LOOK_S: Final = 1.0
+"""How long a command that begins a run is looked for, where the latest run is over: one that was started just now."""
+LOOK_EVERY_S: Final = 0.050
 ENDED_S: Final = 3.0
 """How long a command has to have ended before its run is not waited for any more."""
 
@@ -53,10 +54,12 @@ def wait(
     A run that has not begun yet is waited for, too, where RUN is its id; the beginning of an id means a run that goes on.
     Without RUN it is the one that a command of `threepio run` is about to begin, else the latest one at the moment.
     """
-    deadline, asked = time.monotonic() + longest, run
+    if not RUN_ID.fullmatch(run):
+        raise typer.BadParameter(f"{run!r} can be no run id", param_hint="RUN")
+    deadline, asked, is_unsaid = time.monotonic() + longest, run, run == "latest"
     with open_source() as source:
         if run == "latest":
-            _await_beginning(source.state_dir, min(deadline, time.monotonic() + BEGINS_S))
+            run = _newest(source, min(deadline, time.monotonic() + LOOK_S))
         beginning = _Beginning(source.state_dir, run, deadline)
         while True:
             view: dict[str, Any] | None = None
@@ -70,9 +73,10 @@ def wait(
                 view = None
                 beginning.look(error)
             if view is not None:
-                where = elsewhere(view["rootdir"], view["started"]) if run == "latest" else ""
+                where = elsewhere(view["rootdir"], view["started"]) if is_unsaid else ""
                 if where and view["state"] in LIVE_STATES:  # the answer says it, too, when there is one
                     say(f"threepio: run {view['run_id']} is {where}", to_stderr=True)
+                is_unsaid = False
                 run = view["run_id"]  # a run that begins meanwhile is another one
                 if view["state"] not in LIVE_STATES or (until is Until.FIRST_FAILURE and has_failures(view)):
                     break
@@ -104,10 +108,15 @@ class _Beginning:
 
         Raises:
             NoSuchRun: it is not, because there is no time left, or the command that was to begin it has ended.
+            WaitedTooLong: there is no time left, and that command goes on.
         """
         now = time.monotonic()
         if now >= self._deadline:
-            raise error
+            if writer_of(self._output) is None:
+                raise error
+            raise WaitedTooLong(
+                f"the command of run {self._output.stem} goes on, and has not begun its run yet"
+            ) from None
         if not self._is_told:
             say(f"threepio: {error}; waiting for one to begin that is named so", to_stderr=True)
             self._is_told = True
@@ -120,19 +129,21 @@ class _Beginning:
             raise _none_began(self._output) from None
 
 
-def _await_beginning(state_dir: StateDir, deadline: float) -> None:
-    """Return when no command is about to begin a run any more, or at the deadline.
+def _newest(source: Source, deadline: float) -> str:
+    """Return the id of the run that a command is about to begin - it may have been started just now -, else of the latest.
 
-    Raises:
-        NoSuchRun: the command has ended, and no run began: what is the latest now is an older one.
+    Where there is neither, `latest`.
     """
-    run_id = ""
-    with suppress(OSError):  # what is wrong there, the answer says
-        while (found := starting(state_dir)) and time.monotonic() < deadline:
-            run_id = found
-            time.sleep(POLL_S)
-        if run_id and not found and not journal_files(state_dir, run_id):
-            raise _none_began(state_dir.output(run_id))
+    while True:
+        view: dict[str, Any] | None = None
+        with suppress(NoSuchRun):
+            view = source.status("latest")
+        with suppress(OSError):  # what is wrong there, the answer says
+            if run_id := starting(source.state_dir, view["started"] if view is not None else 0.0):
+                return run_id
+        if time.monotonic() >= deadline or (view is not None and view["state"] in LIVE_STATES):
+            return "latest" if view is None else str(view["run_id"])
+        time.sleep(LOOK_EVERY_S)
 
 
 def _none_began(output: Path) -> NoSuchRun:
