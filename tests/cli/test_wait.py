@@ -184,7 +184,10 @@ def test_a_command_that_has_not_begun_its_run_at_the_limit_is_no_older_run(
     command.communicate(timeout=COMMAND_TIMEOUT_S)
 
     assert (result.exit_code, result.stdout) == (3, "")
-    assert result.stderr.endswith("threepio: the command of run new goes on, and has not begun its run yet\n")
+    assert result.stderr.splitlines() == [
+        "threepio: waiting for the run new, which a command is about to begin",
+        "threepio: the command of run new goes on, and has not begun its run yet",
+    ]
 
 
 def test_a_command_that_began_before_the_latest_run_is_another_one(place: Place, call: Call) -> None:

@@ -118,7 +118,11 @@ class _Beginning:
                 f"the command of run {self._output.stem} goes on, and has not begun its run yet"
             ) from None
         if not self._is_told:
-            say(f"threepio: {error}; waiting for one to begin that is named so", to_stderr=True)
+            name = self._output.stem
+            if writer_of(self._output) is not None:
+                say(f"threepio: waiting for the run {name}, which a command is about to begin", to_stderr=True)
+            else:
+                say(f"threepio: {error}; waiting for one to begin that is named so", to_stderr=True)
             self._is_told = True
         if not has_ended(self._output):
             self._ended_at = None
