@@ -423,13 +423,13 @@ class Daemon:
             return True
         try:
             producer_id = await trio.to_thread.run_sync(producer_of, files)
+            is_abandoned = producer_id is None and await trio.to_thread.run_sync(was_abandoned, files)
         except OSError as error:
             if run_id not in self._unreadable:  # said once, looked at again when the directory has changed
                 self._unreadable.add(run_id)
                 self._note_error(f"cannot read the journal {files[min(files)]}: {error.strerror}")
             # Where no descriptor is left, another may be soon.
             return error.errno not in (errno.EMFILE, errno.ENFILE)
-        is_abandoned = producer_id is None and was_abandoned(files)
         if producer_id is None and not is_abandoned:
             # Its first line is not there yet: the next tick looks again, unless its writer is slow or dead.
             changed = last_change(files.values())
