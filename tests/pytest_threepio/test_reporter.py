@@ -403,6 +403,25 @@ def failures_of(place: Place) -> list[dict[str, Any]]:
     return list(json.loads(place.threepio("failures", "run", "--json").stdout)["failures"])
 
 
+AGAIN_AFTER_A_PASS = """
+import pytest
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item):
+    report = pytest.TestReport(item.nodeid, item.location, {}, "rerun", None, "call")
+    item.ihook.pytest_runtest_logreport(report=report)
+"""
+
+
+def test_a_test_that_a_plugin_runs_again_after_it_passed_is_not_over_with_its_teardown(place: Place) -> None:
+    place.suite(AGAIN_AFTER_A_PASS, "conftest.py")
+    place.suite("def test_one(): pass")
+
+    place.pytest(THREEPIO_RUN_ID="run")
+
+    (group,) = (found["payload"] for found in place.journal_events("run") if found["eventType"] == "testGroupResult")
+    assert (group["totals"], group["remaining"]) == ({"PASS": 1, "RERUN": 1}, 1)
+
+
 BESIDE_EACH_OTHER = """
 import pytest
 from _pytest.runner import runtestprotocol

@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from threepio_client.archive import Archive, StoredRun
 from threepio_client.errors import ThreepioError
 from threepio_client.events import ObservationType
 from threepio_client.journal import append_observation
+from threepio_client.paths import StateDir
 from threepio_client.protocol import Ack, Unjournaled
 from threepio_client.runjournal import RunJournal
 from threepio_client.settings import KEEP_ALL
@@ -124,6 +126,18 @@ async def test_a_run_that_ended_before_its_first_line_is_over_and_can_be_removed
         await until(lambda: [run.run_id for run in Archive(place.state_dir).runs_over()] == ["headless"])
         verdict = Archive(place.state_dir).view("headless")["verdict"]
         await until(lambda: not served.daemon.works_on("headless"))
+        looks: list[StateDir] = []
+        list_runs = daemon.runs_of
+
+        def watched(state_dir: StateDir) -> dict[str, dict[int, Path]]:
+            looks.append(state_dir)
+            return list_runs(state_dir)
+
+        monkeypatch.setattr(daemon, "runs_of", watched)
+        await trio.sleep(2 * daemon.TICK_S)  # what was noted of its end is a change
+        seen = len(looks)
+        await trio.sleep(3 * daemon.TICK_S)
+        assert len(looks) == seen
         await served.daemon.remove("headless")
 
     assert verdict == {"kind": "gone", "text": "the process is gone, and was so before its first event"}
