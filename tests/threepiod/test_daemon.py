@@ -127,7 +127,7 @@ async def test_a_run_that_ended_before_its_first_line_is_over_and_can_be_removed
         verdict = Archive(place.state_dir).view("headless")["verdict"]
         await until(lambda: not served.daemon.works_on("headless"))
         looks: list[StateDir] = []
-        list_runs = daemon.runs_of
+        list_runs = runfiles.runs_of
 
         def watched(state_dir: StateDir) -> dict[str, dict[int, Path]]:
             looks.append(state_dir)
