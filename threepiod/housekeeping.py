@@ -160,24 +160,28 @@ class Housekeeping:
     async def _give_up_old(self, files: dict[str, dict[int, Path]], now: float) -> None:
         """Give up runs of which nothing was seen for as long as runs are kept."""
         for run_id in self._daemon.unseen():
-            changed = await trio.to_thread.run_sync(self._changed, run_id, files.get(run_id, {}))
-            updated = self._daemon.unseen().get(run_id)
-            if updated is not None and now - max(updated, changed) > max(self._keep_s, FORSAKEN_S):
+            last = await self._last_of_unseen(run_id, files.get(run_id, {}))
+            if last is not None and now - last > max(self._keep_s, FORSAKEN_S):
                 self._given_up.add(run_id)
                 await self._daemon.give_up(run_id)
 
     async def _give_up_forsaken(self, run_id: str, files: dict[int, Path]) -> None:
-        changed = await trio.to_thread.run_sync(self._changed, run_id, files)
-        updated = self._daemon.unseen().get(run_id)
-        if updated is None:
-            return  # something came of it meanwhile
-        age = time.time() - max(updated, changed)
+        last = await self._last_of_unseen(run_id, files)
+        if last is None:
+            return
+        age = time.time() - last
         if age <= FORSAKEN_S:
             raise ThreepioError(
                 f"whether the run {run_id} is over cannot be seen from here, and something came of it {age / 60:.0f} "
                 f"minutes ago: it can be removed when nothing came for {FORSAKEN_S / 60:.0f}"
             )
         await self._daemon.give_up(run_id)
+
+    async def _last_of_unseen(self, run_id: str, files: dict[int, Path]) -> float | None:
+        """Return when the last thing came of a run of which nothing can be seen; None if something was seen meanwhile."""
+        changed = await trio.to_thread.run_sync(self._changed, run_id, files)
+        updated = self._daemon.unseen().get(run_id)  # asked after the wait
+        return None if updated is None else max(updated, changed)
 
     async def _pack(self, run: OverRun, files: dict[int, Path]) -> None:
         for path in files.values():

@@ -31,8 +31,8 @@ def lock(file: int) -> None:
     """
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError) as error:
-        raise BlockingIOError(error.errno, error.strerror) from error
+    except BlockingIOError:
+        raise
     except OSError:  # a file system without locks
         pass
 

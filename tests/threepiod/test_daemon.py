@@ -113,13 +113,18 @@ async def test_what_is_no_journal_disturbs_nobody(place: Place, caplog: pytest.L
     assert len(told) == 1, told
 
 
+@pytest.fixture
+def abandoned_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A journal without a first line is taken for abandoned after half a second."""
+    monkeypatch.setattr(daemon, "FIRST_LINE_S", 0.0)
+    for module in (daemon, runfiles):
+        monkeypatch.setattr(module, "ABANDONED_S", 0.5)
+
+
 @in_trio
 async def test_a_run_that_ended_before_its_first_line_is_over_and_can_be_removed(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: Place, monkeypatch: pytest.MonkeyPatch, abandoned_soon: None
 ) -> None:
-    monkeypatch.setattr(daemon, "FIRST_LINE_S", 0.0)
-    monkeypatch.setattr(runfiles, "ABANDONED_S", 0.5)
-    monkeypatch.setattr(daemon, "ABANDONED_S", 0.5)
     journal = write_journal(place.state_dir, "headless", [b'{"seq":1,"eventTy'])
 
     async with serving(place) as served:
@@ -147,11 +152,8 @@ async def test_a_run_that_ended_before_its_first_line_is_over_and_can_be_removed
 
 @in_trio
 async def test_a_run_that_was_given_up_before_its_first_line_is_taken_up_when_that_comes(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: Place, abandoned_soon: None
 ) -> None:
-    monkeypatch.setattr(daemon, "FIRST_LINE_S", 0.0)
-    monkeypatch.setattr(runfiles, "ABANDONED_S", 0.2)
-    monkeypatch.setattr(daemon, "ABANDONED_S", 0.2)
     write_journal(place.state_dir, "late", [])
 
     async with serving(place) as served:

@@ -12,6 +12,7 @@ from threepio_client.views import is_good
 from threepio_client.wording import elsewhere, length, status_lines
 
 OLD_S: Final = 5.0
+"""How old an answer about a run that is over has to be for that to be said."""
 
 
 def print_status(reference: str, as_json: bool) -> bool:
