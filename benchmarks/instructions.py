@@ -15,7 +15,7 @@ from benchmarks.usage import measured
 
 
 def counting_tool() -> str:
-    """`perf` where it can count instructions here, else `callgrind`: some fifty times slower, and the first process only.
+    """`perf` where it can count instructions here, else `callgrind`: some fifty times slower.
 
     Raises:
         MissingRequirement: there is neither.
@@ -32,7 +32,7 @@ def counting_tool() -> str:
 
 
 def counted(tool: str, command: Sequence[Any], cwd: Path, environment: dict[str, str]) -> int:
-    """Run a command to its end and return its instructions in user space.
+    """Run a command to its end and return its instructions in user space, with those of the processes that it starts.
 
     Raises:
         BenchmarkFailed: it failed, or nothing was counted.
@@ -41,11 +41,18 @@ def counted(tool: str, command: Sequence[Any], cwd: Path, environment: dict[str,
     prefix = (
         ["perf", "stat", "-x,", "-e", "instructions:u", "-o", said, "--"]
         if tool == "perf"
-        else ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", f"--log-file={said}"]
+        else [
+            "valgrind",
+            "--tool=callgrind",
+            "--trace-children=yes",
+            "--callgrind-out-file=/dev/null",
+            f"--log-file={said}.%p",
+        ]
     )
     # With random hashes the same program takes another number of instructions each time.
     measured([*prefix, *command], cwd, environment | {"PYTHONHASHSEED": "0"})
-    found = re.search(r"^(\d+),,instructions|Collected : (\d+)", said.read_text(), re.MULTILINE)
-    if found is None:
-        raise BenchmarkFailed(f"{tool} counted nothing; see {said}")
-    return int(found[1] or found[2])
+    texts = [path.read_text() for path in said.parent.glob(f"{said.name}*")]  # of callgrind one a process
+    found = [re.search(r"^(\d+),,instructions|Collected : (\d+)", text, re.MULTILINE) for text in texts]
+    if not found or None in found:
+        raise BenchmarkFailed(f"{tool} did not count every process; see {said}*")
+    return sum(int(match[1] or match[2]) for match in found if match)

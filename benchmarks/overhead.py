@@ -306,7 +306,17 @@ def _memory(sample: Sample) -> float:
 def rows_of(samples: list[Sample], instructions: dict[str, int]) -> list[list[str]]:
     """The variants side by side: medians with quartiles, and the ratio of medians to plain."""
     rows = [
-        ["", "CPU ms (quartiles)", "/ plain", "added ms", "wall ms (quartiles)", "/ plain", "added MiB", "instr. M", ""]
+        [
+            "",
+            "CPU ms (quartiles)",
+            "/ plain",
+            "added ms",
+            "wall ms (quartiles)",
+            "/ plain",
+            "added MiB",
+            "instr. M",
+            "/ plain",
+        ]
     ]
     cpu, wall, memory = (_of(samples, "plain", number) for number in (_cpu, _wall, _memory))
     for name in dict.fromkeys(sample.variant for sample in sorted(samples, key=_order)):
@@ -322,7 +332,7 @@ def rows_of(samples: list[Sample], instructions: dict[str, int]) -> list[list[st
                 f"{own_wall.median / wall.median:.3f}",
                 f"{(own_memory.median - memory.median) / MIB:.1f}",
                 f"{instructions[name] / 1e6:,.1f}" if name in instructions else "",
-                "",
+                f"{instructions[name] / instructions['plain']:.4f}" if name in instructions else "",
             ]
         )
     return rows

@@ -67,10 +67,10 @@ def test_memory_is_judged_where_a_suite_is_huge() -> None:
 
 
 def test_a_row_has_medians_and_their_ratio_to_plain() -> None:
-    rows = rows_of(samples(100, usage(0.2), usage(0.3), daemon_cpu_s=0.1), {"plain": 2_000_000})
+    rows = rows_of(samples(100, usage(0.2), usage(0.3), daemon_cpu_s=0.1), {"plain": 2_000_000, "daemon": 2_040_000})
 
-    assert rows[1] == ["plain", "200 (200-200)", "1.000", "0.0", "200 (200-200)", "1.000", "0.0", "2.0", ""]
-    assert rows[2] == ["daemon", "300 (300-300)", "1.500", "100.0", "300 (300-300)", "1.500", "0.0", "", ""]
+    assert rows[1] == ["plain", "200 (200-200)", "1.000", "0.0", "200 (200-200)", "1.000", "0.0", "2.0", "1.0000"]
+    assert rows[2] == ["daemon", "300 (300-300)", "1.500", "100.0", "300 (300-300)", "1.500", "0.0", "2.0", "1.0200"]
 
 
 def test_a_suite_has_the_tests_that_were_asked_for(tmp_path: Path) -> None:
