@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from typer import Typer
 from typer.testing import CliRunner
@@ -38,8 +39,14 @@ def call_threepiod(place: Place, *arguments: str, **environ: str) -> Result:
     return _call(threepiod, "threepiod", place, arguments, environ)
 
 
+def runner() -> CliRunner:
+    """Return what calls a command and keeps its standard error apart: click before 8.2 does so only if it is told to."""
+    options: dict[str, Any] = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}
+    return CliRunner(**options)
+
+
 def _call(app: Typer, name: str, place: Place, arguments: tuple[str, ...], environ: dict[str, str]) -> Result:
-    result = CliRunner().invoke(app, arguments, env={**place.environ, **environ}, prog_name=name)
+    result = runner().invoke(app, arguments, env={**place.environ, **environ}, prog_name=name)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Result(exit_code=result.exit_code, stdout=result.stdout, stderr=result.stderr)

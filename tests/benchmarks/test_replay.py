@@ -78,6 +78,7 @@ def pytest_runtest_protocol(item):
 """
 
 
+@pytest.mark.skipif(pytest.version_tuple < (8, 4), reason="`-p` does not look at the setting pythonpath")
 def test_other_plugins_see_real_nodes(recorded: tuple[Path, PytestRun], tmp_path: Path) -> None:
     recording, _ = recorded
     (tmp_path / "observer.py").write_text(OBSERVER.format(path=str(tmp_path / "seen")))

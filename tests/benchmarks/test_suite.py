@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.reportlog import count_log
+from tests.needs import SUBTESTS, needs
 
 SUITE = """
 import time
@@ -37,6 +38,7 @@ class TestUnit(unittest.TestCase):
 """
 
 
+@needs(SUBTESTS)
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_every_account_of_a_suite_agrees(tmp_path: Path, capsys: pytest.CaptureFixture[str], workers: str) -> None:
     (tmp_path / "test_it.py").write_text(SUITE)

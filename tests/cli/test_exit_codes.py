@@ -10,9 +10,8 @@ from typing import Any, Final
 
 import pytest
 from typer.main import get_command
-from typer.testing import CliRunner
 
-from tests.commands import Call
+from tests.commands import Call, runner
 from tests.conftest import made_place
 from tests.place import Place, wait_until
 from tests.scripted import case, event, gone, living, made_state_dir, run_lines, write_journal
@@ -278,7 +277,7 @@ def test_a_daemon_that_does_not_end_in_time(place: Place, monkeypatch: pytest.Mo
     place.start_daemon()
     monkeypatch.setattr(lifecycle, "STOP_TIMEOUT_S", 0.0)
 
-    result = CliRunner().invoke(threepiod, [command], env=place.environ)
+    result = runner().invoke(threepiod, [command], env=place.environ)
 
     assert result.exit_code == 3
     assert "did not stop within" in result.stderr
@@ -288,7 +287,7 @@ def test_a_daemon_that_is_not_ready_in_time(place: Place, monkeypatch: pytest.Mo
     monkeypatch.setattr(lifecycle, "START_TIMEOUT_S", 0.0)
     monkeypatch.setattr(lifecycle, "_END_TIMEOUT_S", 0.0)
 
-    result = CliRunner().invoke(threepiod, ["start"], env=place.environ)
+    result = runner().invoke(threepiod, ["start"], env=place.environ)
 
     assert result.exit_code == 3
     assert "was not ready within 0 s" in result.stderr

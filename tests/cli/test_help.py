@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from typer.testing import CliRunner
 
+from tests.commands import runner
 from tests.place import Place
 from threepio_client import __version__
 from threepio_client.cli.app import make_app
@@ -30,7 +30,7 @@ def test_the_commands_of_the_contract_are_there() -> None:
     ("app", "program", "name"), COMMANDS, ids=lambda value: value if isinstance(value, str) else ""
 )
 def test_every_command_has_a_help_with_an_example(app: object, program: str, name: str) -> None:
-    result = CliRunner().invoke(app, [name, "--help"], prog_name=program)  # type: ignore[arg-type]
+    result = runner().invoke(app, [name, "--help"], prog_name=program)  # type: ignore[arg-type]
 
     assert result.exit_code == 0
     assert f"Example: {program} {name}" in " ".join(result.stdout.split())
@@ -40,11 +40,10 @@ def test_every_command_has_a_help_with_an_example(app: object, program: str, nam
     ("app", "program"), [(threepio, "threepio"), (threepiod, "threepiod")], ids=["client", "daemon"]
 )
 def test_a_program_says_its_version_and_its_commands(app: object, program: str) -> None:
-    runner = CliRunner()
-    version = runner.invoke(app, ["--version"], prog_name=program)  # type: ignore[arg-type]
+    version = runner().invoke(app, ["--version"], prog_name=program)  # type: ignore[arg-type]
     assert (version.exit_code, version.stdout) == (0, f"{program} {__version__}\n")
 
-    overview = runner.invoke(app, ["--help"], prog_name=program)  # type: ignore[arg-type]
+    overview = runner().invoke(app, ["--help"], prog_name=program)  # type: ignore[arg-type]
     assert overview.exit_code == 0
     for _, owner, name in COMMANDS:
         assert owner != program or f" {name} " in overview.stdout
@@ -56,7 +55,7 @@ def test_a_program_says_its_version_and_its_commands(app: object, program: str) 
     ids=" ".join,
 )
 def test_a_wrong_call_is_a_usage_error(arguments: list[str]) -> None:
-    result = CliRunner().invoke(threepio, arguments, prog_name="threepio")
+    result = runner().invoke(threepio, arguments, prog_name="threepio")
     assert result.exit_code == 2
     assert result.stdout == ""
     assert "Usage: threepio" in result.stderr

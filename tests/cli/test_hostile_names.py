@@ -158,12 +158,12 @@ QUESTIONS: Final = [
 BAD_INPUT: Final = [
     ["status", HOSTILE], ["status", LONG], ["show", HOSTILE, "two"], ["show", LONG, "two"], ["history", LONG],
     ["never-ran", LONG], ["rerun", LONG], ["stacks", LONG], ["verify", LONG], ["wait", LONG, "--max", "0s"],
-    ["diff", LONG], ["slow", LONG], ["events", LONG], ["prune", LONG], [LONG], ["status", "two", LONG],
+    ["diff", LONG], ["slow", LONG], ["events", LONG], ["prune", LONG], [f"x{LONG}"], ["status", "two", LONG],
     [f"--{LONG}"], ["status", f"--{LONG}"], ["runs", "--limit", LONG], ["runs", "--state", LONG],
     ["prune", "--older-than", LONG], ["wait", "--max", LONG], ["wait", "--until", LONG],
     ["failures", "--budget", LONG], ["failures", "--since", LONG], ["status", "\udcff\udc9b"],
     ["show", "\udcff\udc9b", "two"], ["history", "\udcff\udc9b"], ["status", "[bold red]x[/nothing]"],
-    ["[link=x]y[/bold]"],
+    ["x[link=x]y[/bold]"],
 ]  # fmt: skip
 
 

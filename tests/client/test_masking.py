@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.needs import SUBTESTS, needs
 from tests.place import Place, wait_until
 from threepio_client.events import FIELD_LIMIT, Phase
 from threepio_client.masking import MASKED, Mask, MaskedPage
@@ -138,6 +139,7 @@ def everything_kept(place: Place) -> bytes:
     return b"".join(path.read_bytes() for path in sorted(place.state_dir.path.rglob("*")) if path.is_file())
 
 
+@needs(SUBTESTS)
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_nothing_that_is_kept_of_a_run_has_the_secret(served: Place, workers: str) -> None:
     served.suite(LEAKS)

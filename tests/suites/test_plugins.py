@@ -11,24 +11,15 @@ of pytest-asyncio, pytest-trio and anyio want the same tests, so marks are used.
 from __future__ import annotations
 
 import itertools
-import sys
 import time
 from collections.abc import Callable
-from importlib.util import find_spec
 
 import pytest
 
-from tests.suites import interpreter
+from tests.needs import SUBTESTS, needs
 from tests.suites.checker import SUITE, Checker, Compared
 
 DAY = 86400.0
-PLUGINS = interpreter.ask(sys.executable).plugins
-
-
-def needs(*names: str) -> pytest.MarkDecorator:
-    """Skip a test where a plugin or a module is not installed; CI installs them all."""
-    lacking = [name for name in names if name not in PLUGINS and find_spec(name.partition(".")[0]) is None]
-    return pytest.mark.skipif(bool(lacking), reason=f"not installed: {', '.join(lacking)}")
 
 
 @pytest.fixture
@@ -514,7 +505,7 @@ TestMachine = Machine.TestCase
     real_times(done)
 
 
-SUBTESTS = """
+HAS_SUBTESTS = """
 import unittest
 import pytest
 def test_all_kinds(subtests):
@@ -538,11 +529,11 @@ class TestUnit(unittest.TestCase):
 """
 
 
-@needs("subtests" if pytest.version_tuple < (9,) else "pytest")
+@needs(SUBTESTS)
 @pytest.mark.parametrize("verbosity", [(), ("-q",), ("-v",)], ids=["", "-q", "-v"])
 @pytest.mark.thorough
 def test_subtests(compare: Checker, real_times: Callable[[Compared], None], verbosity: tuple[str, ...]) -> None:
-    done = compare.run(SUBTESTS, *verbosity, plugins=("subtests",))
+    done = compare.run(HAS_SUBTESTS, *verbosity, plugins=("subtests",))
 
     assert done.exit_code == 1
     subtests = [payload for payload in done.of_type("testCase") if "subtest" in payload]
@@ -667,7 +658,7 @@ TOGETHER = (
 )  # fmt: skip
 
 
-@needs(*(name for name in TOGETHER if name != "subtests"), "freezegun", "hypothesis", "trio")
+@needs(*(SUBTESTS if name == "subtests" else name for name in TOGETHER), "freezegun", "hypothesis", "trio")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_all_that_get_along_together(compare: Checker, real_times: Callable[[Compared], None], workers: int) -> None:
     arguments = itertools.chain(

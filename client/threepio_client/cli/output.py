@@ -63,8 +63,9 @@ def flush() -> None:
 
 
 def _print(text: str, stream: TextIO) -> None:
-    with suppress(OSError) if stream is sys.stderr else _telling():  # of stderr nobody could be told
-        print(text, file=stream)
+    is_error = stream is sys.stderr
+    with suppress(OSError) if is_error else _telling():  # of stderr nobody could be told
+        print(text, file=stream, flush=is_error)  # it may be buffered, where it is not the process's own
 
 
 @contextmanager
