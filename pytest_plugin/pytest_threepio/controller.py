@@ -25,7 +25,8 @@ class Controller(Reporter):
         self._ids: list[str] | None = None
         self._workers = Workers(self._adapter)
         self._nodeid = nodeid_of(session.config)
-        if session.config.getoption("dist") == "each":
+        self._all_run_everything = session.config.getoption("dist") == "each"
+        if self._all_run_everything:
             self._outcomes = set()
 
     @pytest.hookimpl(optionalhook=True)
@@ -91,9 +92,10 @@ class Controller(Reporter):
     def _collected_as(self, report: pytest.TestReport) -> str:
         """Return the node id of a report's test, as it was collected: a conftest.py may have given it a name for people."""
         index = report.__dict__.get("item_index")  # xdist's
-        if type(index) is int and self._ids is not None and self._outcomes is None:
+        # Workers that all run everything may not collect the same.
+        if type(index) is int and self._ids is not None and not self._all_run_everything:
             return self._nodeid(self._ids[index])
-        return self._nodeid(report.nodeid)  # workers that all run everything may not collect the same
+        return self._nodeid(report.nodeid)
 
     def _phase_of(self, report: pytest.TestReport, node: Any) -> str:
         """Return the phase of a report; where its worker died, the one in which it did, as far as the now page knew."""

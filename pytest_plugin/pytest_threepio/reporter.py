@@ -78,7 +78,8 @@ class Reporter:
         self._decided: dict[str, str] = {}
         self._again: dict[str, int] = {}  # tests whose next attempt is to come, with its number
         self._died_in: set[str] = set()
-        self._outcomes: set[str] | None = None  # of tests that several workers run: those that have one
+        # The tests that have an outcome, where one may have several: plugin flaky reports every attempt of an xfail.
+        self._outcomes: set[str] | None = set() if config.pluginmanager.hasplugin("flaky") else None
         self._deselected = 0
         self._stopped: Payload | None = None
         self._outer_error = sys.exc_info()[1]  # whoever calls pytest may be handling one

@@ -119,6 +119,29 @@ def test_timeout_by_thread_ends_the_process(compare: Checker) -> None:
     assert "test_it.py::test_hangs" in done.status["verdict"]["text"]
 
 
+@needs("flaky")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_flaky_reports_an_xfail_for_each_attempt_and_it_is_one_test(compare: Checker, workers: int) -> None:
+    suite = """
+import itertools
+import pytest
+from flaky import flaky
+counter = itertools.count()
+@flaky(max_runs=3)
+def test_third(): assert next(counter) == 2
+@flaky
+@pytest.mark.xfail
+def test_xfail(): assert 0
+def test_fine(): pass
+"""
+    done = compare.run(suite, "-n", str(workers), plugins=("flaky", "xdist"), with_workers=bool(workers))
+
+    assert done.outcomes()[f"{SUITE}::test_xfail"] == ["XFAIL", "XFAIL"]
+    assert done.counts["xfailed"] == 2  # as pytest counts
+    assert (done.status["collected"], done.status["finished"], done.status["never_ran"]) == (3, 3, 0)
+    assert done.status["state"] == "passed"
+
+
 @needs("rerunfailures")
 @pytest.mark.thorough
 def test_rerunfailures(compare: Checker, real_times: Callable[[Compared], None]) -> None:
