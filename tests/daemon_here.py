@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgpack
 import trio
@@ -14,10 +15,11 @@ from tests.place import Place
 from tests.scripted import living, made_state_dir
 from threepio_client.paths import StateDir
 from threepio_client.protocol import VERSION, Ask, Connection, Hello, Message, Reply, Role, Welcome
-from threepio_client.settings import KEEP_ALL, DaemonSettings
+from threepio_client.settings import OFF, DaemonSettings
 from threepiod.daemon import Daemon
 from threepiod.lifecycle import open_store
 from threepiod.listener import listen
+from threepiod.service import Service
 from threepiod.store import Store
 
 
@@ -57,6 +59,10 @@ class Client:
                 return msgpack.unpackb(data)
 
 
+KEEP_ALL: Final = DaemonSettings(keep_s=math.inf, idle_exit_s=math.inf, reports=OFF)
+"""Nothing is removed, the daemon stays, and no report is written."""
+
+
 class Served:
     """A daemon in this process."""
 
@@ -69,7 +75,7 @@ class Served:
             self.store, trouble = open_store(path, lambda: None)
         else:
             self.store = store_type(path)
-        self.daemon = Daemon(place.settings, self.store, trouble, limits)
+        self.daemon = Daemon(place.settings, self.store, trouble, limits, Service({}), lambda: True)
         self._clients: list[Client] = []
 
     async def connect(self, role: Role = Role.ADAPTER) -> Client:

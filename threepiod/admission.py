@@ -60,8 +60,8 @@ def raise_descriptor_limit() -> None:
 class Admission:
     """Counts who is connected."""
 
-    def __init__(self, found: Limits | None = None) -> None:
-        self._limits = found or limits()
+    def __init__(self) -> None:
+        self._limits = limits()
         self._strangers: dict[trio.CancelScope, None] = {}  # the one that came first is first
         self._guests: Counter[Role] = Counter()
         self._long = 0

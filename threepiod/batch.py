@@ -84,7 +84,7 @@ class Batch:
         nodeids, passed = self.nodeids, self.passed
         for event in events:
             if event.seq > state.seq + 1:
-                self.add_hole(state.seq + 1, event.seq - 1, "unreadable", event.timestamp)
+                self.add_hole(state.seq + 1, event.seq - 1, event.timestamp)
             state.fold(event)
             if type(event) is Passed:  # nearly all are: no call for them
                 row = event.row
@@ -124,9 +124,9 @@ class Batch:
             if event.type in GROUP_EVENTS:
                 self.groups.append((event.seq, event.type, group_of(event.type, payload)))
 
-    def add_hole(self, first: int, last: int, reason: str, timestamp: float) -> None:
+    def add_hole(self, first: int, last: int, timestamp: float) -> None:
         """Add that the lines `first` to `last` cannot be read."""
-        self.events.append((self.key, first, HOLE, timestamp, 0, _json({"last": last, "reason": reason})))
+        self.events.append((self.key, first, HOLE, timestamp, 0, _json({"last": last, "reason": "unreadable"})))
 
     def close(
         self, *, seq: int, offsets: dict[int, int], observed: int, final: bool, ingest: Payload, state: RunState

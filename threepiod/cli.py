@@ -1,4 +1,4 @@
-"""The command `threepiod`: start, stop, restart, status."""
+"""The command `threepiod`; its own commands are in `commands.py`."""
 
 from __future__ import annotations
 

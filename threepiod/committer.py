@@ -26,8 +26,8 @@ class Committer:
     Attributes:
         commits: how many transactions there were.
         taken: bytes of lines that runs have taken and that are not stored.
-        pulse: grows with every step of ingest, also with one that failed.
         room: is set, and replaced, when there is less of that.
+        pulse: grows with every step of ingest, also with one that failed.
         readers: how many threads may read journals at once.
     """
 

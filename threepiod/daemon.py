@@ -30,7 +30,7 @@ from threepio_client.journal import append_observation
 from threepio_client.paths import COMPRESSED
 from threepio_client.protocol import Hello
 from threepio_client.runfiles import ABANDONED_S, has_more, last_change, producer_of, runs_of, size_of, was_abandoned
-from threepio_client.settings import KEEP_ALL, RUN_ID, DaemonSettings, Settings
+from threepio_client.settings import RUN_ID, DaemonSettings, Settings
 from threepio_client.views import VIEW_VERSION
 from threepiod.admission import Admission
 from threepiod.committer import Committer
@@ -74,10 +74,10 @@ class Daemon:
         self,
         settings: Settings,
         store: Store,
-        trouble: str = "",
-        limits: DaemonSettings = KEEP_ALL,
-        service: Service | None = None,
-        has_place: Callable[[], bool] = lambda: True,
+        trouble: str,
+        limits: DaemonSettings,
+        service: Service,
+        has_place: Callable[[], bool],
     ) -> None:
         """Prepare to serve.
 
@@ -86,7 +86,7 @@ class Daemon:
             store: the open store.
             trouble: what was wrong with it, if anything was.
             limits: how long runs are kept, and how long the daemon stays where it has nothing to do.
-            service: the service manager; None for none.
+            service: the service manager.
             has_place: whether the state directory is still the one that is locked, and the store in it the one that is open.
         """
         self.runs: dict[str, Run] = {}
@@ -97,7 +97,7 @@ class Daemon:
         self._admission = Admission()
         self._reports = Reports(self, self._state_dir, limits.reports, self._note_error)
         self._housekeeping = Housekeeping(self, self._state_dir, self._committer, limits.keep_s, self._note_error)
-        self._service = service or Service({})
+        self._service = service
         self._has_place = has_place
         self._idle_exit_s = math.inf if limits.idle_exit_s is None else limits.idle_exit_s
         self._started = self._busy_at = self._ticked_at = self._progressed_at = clock.monotonic()

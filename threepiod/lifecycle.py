@@ -28,7 +28,7 @@ from threepio_client.paths import make_private_dir
 from threepio_client.query import QueryClient
 from threepio_client.settings import Settings, check_socket_path
 from threepiod.listener import AlreadyRunning, is_still, listen, take_lock, unlink_own
-from threepiod.service import Service
+from threepiod.service import FROM_A_MANAGER, Service
 
 if TYPE_CHECKING:
     from threepiod.store import Store
@@ -38,8 +38,6 @@ MIGRATION_TIMEOUT_S: Final = 600.0
 """How long to wait for a daemon that brings a large store to the form of its version: as long as systemd does."""
 _END_TIMEOUT_S: Final = 1.0
 """How long a daemon that will not be ready may take to say why and to end."""
-_MANAGERS: Final = ("NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_")
-"""Beginnings of what a service manager tells whoever starts a daemon, and not the daemon."""
 OTHER_TIMEOUT_S: Final = 10.0
 """How long a daemon that was started by somebody else at the same time may take until it is ready."""
 STOP_TIMEOUT_S: Final = 60.0
@@ -174,7 +172,7 @@ def start_background(settings: Settings, say: Callable[[str], None]) -> dict[str
             start_new_session=True,
             cwd="/",
             env={
-                **{name: value for name, value in os.environ.items() if not name.startswith(_MANAGERS)},
+                **{name: value for name, value in os.environ.items() if not name.startswith(FROM_A_MANAGER)},
                 "THREEPIO_SOCKET": str(settings.socket),
                 "THREEPIO_STATE_DIR": str(settings.state_dir),
             },

@@ -238,7 +238,7 @@ class _Filling:
         holes = state.holes
         if old.seq > state.seq:
             holes += old.seq - state.seq
-            self._batch.add_hole(state.seq + 1, old.seq, "unreadable", old.state.updated)
+            self._batch.add_hole(state.seq + 1, old.seq, old.state.updated)
         if holes > old.state.holes and old.seq >= state.seq:
             missing = holes - old.state.holes
             self._made.unreadable.append(f"{missing} events of run {old.run_id}: in no journal, and not to be read")
@@ -258,10 +258,9 @@ class _Filling:
             self._observed = old.observed
             for name in OBSERVED:
                 setattr(self._state, name, getattr(old.state, name))
-        for record in observations(path, self._observed):
-            self._observed = record.end
-            if record.event is not None:
-                self._state.observe(record.event)
+        for event, end in observations(path, self._observed):
+            self._observed = end
+            self._state.observe(event)
 
     def _is_ended(self) -> bool:
         identity = ProcessIdentity.from_payload(self._state.start.get("process"))

@@ -134,7 +134,7 @@ class Reports:
     """Writes the trees of all runs."""
 
     def __init__(
-        self, daemon: Daemon, state_dir: StateDir, setting: ReportPlace, report: Callable[[str], None] = log.error
+        self, daemon: Daemon, state_dir: StateDir, setting: ReportPlace, report: Callable[[str], None]
     ) -> None:
         """Prepare to write.
 

@@ -669,10 +669,9 @@ class Run:
         if why := foreign(path):
             self._report(f"run {self.run_id}: what was observed of it is not believed, because {why}")
         was_gone = self.state.process_gone
-        for record in observations(path, self._observed):
-            self._observed = record.end
-            if record.event is not None:
-                self.state.observe(record.event)
+        for event, end in observations(path, self._observed):
+            self._observed = end
+            self.state.observe(event)
         if self.state.process_gone and not was_gone:
             self._gone = True  # as a daemon saw that ended before it could store it
         self._changed = True

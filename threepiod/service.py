@@ -9,14 +9,8 @@ from collections.abc import MutableMapping
 from typing import Final
 
 _FIRST_FD: Final = 3
-_OF_THE_MANAGER: Final = (
-    "LISTEN_PID",
-    "LISTEN_FDS",
-    "LISTEN_FDNAMES",
-    "NOTIFY_SOCKET",
-    "WATCHDOG_USEC",
-    "WATCHDOG_PID",
-)
+FROM_A_MANAGER: Final = ("LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_")
+"""Beginnings of what a service manager tells the daemon that it starts, and nobody else."""
 
 log = logging.getLogger("threepiod")
 
@@ -45,8 +39,8 @@ class Service:
         is_watched = self._address and environ.get("WATCHDOG_PID", own) == own
         self.feed_every_s = _seconds(environ.get("WATCHDOG_USEC", "")) / 2 if is_watched else 0.0
         self._is_unheard = False
-        for name in _OF_THE_MANAGER:
-            environ.pop(name, None)
+        for name in [name for name in environ if name.startswith(FROM_A_MANAGER)]:
+            del environ[name]
 
     def ready(self) -> None:
         """Say that the daemon serves."""

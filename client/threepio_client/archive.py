@@ -228,10 +228,13 @@ class Archive:
                     state.fold(step.event)
                 if state.start:
                     break
-        for seen in observations(self.state_dir.observed(run_id), stored.observed if stored else 0):
-            if seen.event is not None:
-                state.observe(seen.event)
+        self._observe(state, run_id, stored)
         return state
+
+    def _observe(self, state: RunState, run_id: str, stored: StoredRun | None) -> None:
+        """Fold the observations that lie beyond the store."""
+        for event, _ in observations(self.state_dir.observed(run_id), stored.observed if stored else 0):
+            state.observe(event)
 
     def run(self, run_id: str, also: Callable[[Event], None] | None = None) -> KnownRun:
         """Return what is known of a run; where its process is gone, with the observation that it is.
@@ -253,9 +256,7 @@ class Archive:
                 elif not step.is_cut_off:
                     state.fold_bad_line()
         known.journaled = state.seq
-        for seen in observations(self.state_dir.observed(run_id), stored.observed if stored else 0):
-            if seen.event is not None:
-                state.observe(seen.event)
+        self._observe(state, run_id, stored)
         if state.complete is None:
             self._look_at_process(known)
         return known

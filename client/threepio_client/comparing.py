@@ -161,8 +161,7 @@ def _read(archive: Archive, run_id: str, tests: set[int] | None) -> tuple[dict[s
     def noted() -> Iterator[Result]:
         for result in results(archive, run_id, tests=tests, details=Details.BAD, with_collection=True):
             if result.status in BAD:
-                error = result.details.get("error")
-                reasons[result.seq] = reason(error if isinstance(error, dict) else {})
+                reasons[result.seq] = reason(result.error)
             yield result
 
     found = outcomes(noted())

@@ -7,7 +7,6 @@ the disk. The adapter and, for what the adapter's own files cannot hold, the dae
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 
 from threepio_client.errors import NoPlace
 from threepio_client.journal import JournalError, JournalWriter
@@ -17,19 +16,18 @@ from threepio_client.paths import FILES_LIMIT, SPARE_FROM, StateDir, make_privat
 _unlink = os.unlink
 
 
-def make_next_file(state_dir: StateDir, run_id: str, lines: Iterable[bytes]) -> JournalWriter:
+def make_next_file(state_dir: StateDir, run_id: str, lines: list[bytes]) -> JournalWriter:
     """Return the next file of a run's journal, with these lines in it, synced: in the spare directory if it must be.
 
     Args:
         state_dir: where the journals are.
         run_id: the run.
-        lines: what it begins with, each with its newline; gone through once for each directory that is tried.
+        lines: what it begins with, each with its newline.
 
     Raises:
         JournalError: it can be made in neither directory; the text says why not in the first one.
     """
     troubles = []
-    kept = list(lines)
     for first in (1, SPARE_FROM) if state_dir.spare is not None else (1,):
         try:
             if first == SPARE_FROM and state_dir.spare is not None:
@@ -38,7 +36,7 @@ def make_next_file(state_dir: StateDir, run_id: str, lines: Iterable[bytes]) -> 
                 make_private_dir(state_dir.journals)  # a test may have removed it
             file = _first_free(state_dir, run_id, first)
             try:
-                for line in kept:
+                for line in lines:
                     file.append_line(line)
                 file.sync()
             except JournalError:

@@ -90,15 +90,6 @@ class RemoteProtocolError(ProtocolError):
 
 
 class Refused(ThreepioError):
-    """The daemon refused the connection.
-
-    Attributes:
-        code: the refusal code (see docs/protocol.md).
-    """
+    """The daemon refused the connection."""
 
     exit_code = 5
-
-    def __init__(self, code: str, reason: str) -> None:
-        super().__init__(f"the daemon refused the connection: {reason} [{code}]")
-        self.code = code
-        self.reason = reason

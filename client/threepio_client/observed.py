@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from threepio_client import nowpage
-from threepio_client.journal import Record, records
+from threepio_client.journal import records
+from threepio_client.line import Event
 from threepio_client.paths import StateDir
 from threepio_client.runstate import RunState
 
@@ -33,9 +34,12 @@ def gone_payload(state: RunState, slots: list[nowpage.InFlight] | None) -> dict[
     return {"pid": state.pid, "inFlight": None if slots is None else nowpage.told(slots)}
 
 
-def observations(path: Path, offset: int = 0) -> list[Record]:
-    """Return the good lines of an observation file from `offset`; empty if there is none that can be read and is ours."""
+def observations(path: Path, offset: int = 0) -> list[tuple[Event, int]]:
+    """Return (what it says, byte offset behind it) of the good lines of an observation file from `offset`.
+
+    Empty if there is no file that can be read and is ours.
+    """
     try:
-        return [record for record in records(path, offset) if record.event is not None]
+        return [(record.event, record.end) for record in records(path, offset) if record.event is not None]
     except OSError:
         return []

@@ -22,6 +22,11 @@ def one_line(text: str) -> str:
     return clip(inert(text), LINE_SHOWN)
 
 
+def number_of(count: int, thing: str) -> str:
+    """Return `1 test`, `2 tests`."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
 def size_of(line: str) -> int:
     """Return how many bytes a line takes where it is printed, with its newline."""
     return len(inert(line).encode()) + 1
@@ -46,14 +51,10 @@ def fitting(text: str, width: int) -> str:
 
 def inert(text: str) -> str:
     """Return the text with every character that a terminal could act on as its backslash escape."""
+    # str.isprintable is False for control, format (bidi marks), surrogate and separator characters other than space.
     if text.isascii() and text.isprintable():
         return text
-    return "".join("\\n" if char == "\n" else char if _is_safe(char) else _escape(char) for char in text)
-
-
-def _is_safe(char: str) -> bool:
-    # str.isprintable is False for control, format (bidi marks), surrogate and separator characters other than space.
-    return char.isprintable()
+    return "".join("\\n" if char == "\n" else char if char.isprintable() else _escape(char) for char in text)
 
 
 def _escape(char: str) -> str:

@@ -157,5 +157,5 @@ class QueryClient:
             self._waiting.extend(self._protocol.receive(data))
         message = self._waiting.pop(0)
         if isinstance(message, Refuse):
-            raise Refused(message.code, message.reason)
+            raise Refused(f"the daemon refused the connection: {message.reason} [{message.code}]")
         return message

@@ -73,6 +73,14 @@ class Result(NamedTuple):
         return (found if isinstance(found, dict) else {}) if "subtest" in self.details else None
 
     @property
+    def subtest_text(self) -> str:
+        """Message and parameters of the subtest, in a line; empty where it has neither."""
+        subtest = self.subtest or {}
+        given = subtest.get("parameters")
+        values = [f"{name}={value}" for name, value in given.items()] if isinstance(given, dict) else []
+        return " ".join([str(subtest.get("message") or ""), *values]).strip()
+
+    @property
     def counted(self) -> str | None:
         """Name of the count that it belongs to, one of `COUNTS`; None where its status is not known here."""
         counted_as = self.details.get("countedAs")

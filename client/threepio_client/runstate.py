@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from threepio_client.events import EventType, ObservationType, Payload, Phase, Status
 from threepio_client.line import Event, Passed
+from threepio_client.printable import number_of
 
 COUNTS: Final = (
     "passed",
@@ -372,7 +373,7 @@ class RunState:
 
     def _died(self) -> str:
         """Return how many workers died: the runner goes on without them, and may end as if nothing was."""
-        return f"; {_some(self.workers_died, 'worker')} died" if self.workers_died else ""
+        return f"; {number_of(self.workers_died, 'worker')} died" if self.workers_died else ""
 
     def _afterwards(self) -> str:
         """Return how the process ended after its run was over, where that is not how the runner wanted to end."""
@@ -388,14 +389,14 @@ class RunState:
     def _damage(self) -> list[str]:
         parts = []
         if self.holes or self.bad_lines:
-            parts.append(f"{_some(max(self.holes, self.bad_lines), 'line')} of its journal cannot be read")
+            parts.append(f"{number_of(max(self.holes, self.bad_lines), 'line')} of its journal cannot be read")
         if self.conflicts:
-            parts.append(f"{_some(self.conflicts, 'line')} came twice with different content")
+            parts.append(f"{number_of(self.conflicts, 'line')} came twice with different content")
         errors = _number((self.complete or {}).get("pluginErrors"))
         if errors:
-            parts.append(f"{_some(errors, 'error')} in the plugin kept something from being reported")
+            parts.append(f"{number_of(errors, 'error')} in the plugin kept something from being reported")
         if self.events_lost:
-            parts.append(f"{_some(self.events_lost, 'event')} lost, because nothing could be written")
+            parts.append(f"{number_of(self.events_lost, 'event')} lost, because nothing could be written")
         return parts
 
 
@@ -419,10 +420,6 @@ _EXIT_CODES: Final = {
 }
 """pytest's exit codes (pytest.ExitCode); a plugin such as pytest-cov also ends with 1 or 2 for reasons of its own."""
 _ERROR: Final = ("error", "the runner ended without an exit code")
-
-
-def _some(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _number(value: object) -> int:

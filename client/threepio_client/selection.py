@@ -115,9 +115,8 @@ class Selector:
 
     def result(self, state_dir: StateDir, run_id: str, state: RunState) -> Selection:
         """Return the selection, after the last event; `state` has seen the same events."""
-        for record in observations(state_dir.observed(run_id)):
-            if record.event is not None:
-                self._observe(record.event.type, record.event.payload)
+        for event, _ in observations(state_dir.observed(run_id)):
+            self._observe(event.type, event.payload)
         identity = ProcessIdentity.from_payload(state.start.get("process"))
         liveness = identity.liveness() if identity is not None else Liveness.UNKNOWN
         if state.complete is None and not self._knows_end and liveness is Liveness.GONE:

@@ -107,10 +107,6 @@ class DaemonSettings(NamedTuple):
     reports: ReportPlace
 
 
-KEEP_ALL: Final = DaemonSettings(keep_s=math.inf, idle_exit_s=math.inf, reports=OFF)
-"""Nothing is removed, the daemon stays, and no report is written."""
-
-
 def load(
     environ: Mapping[str, str] | None = None,
     ini: Mapping[str, str] | None = None,

@@ -85,11 +85,6 @@ class FrameReader:
             yield array
         self._rest = data[at:]
 
-    @property
-    def in_frame(self) -> bool:
-        """Whether the stream stands inside a frame."""
-        return bool(self._rest)
-
 
 def _decode(body: bytes) -> list[Any]:
     try:

@@ -7,12 +7,11 @@ import time
 from typing import Any, Final
 
 from threepio_client.faulttrace import deepest
-from threepio_client.printable import one_line
+from threepio_client.printable import number_of, one_line
 from threepio_client.runstate import COUNTS, LIVE_STATES, manner_of_death, place_of_death
 
 IN_FLIGHT_SHOWN: Final = 3
 DEATHS_SHOWN: Final = 2
-FAILURES_SHOWN: Final = 20
 WORTH_SAYING_MS: Final = 20.0
 """Time blocked that is more than the scheduler's doing."""
 _EVENTS: Final = {
@@ -60,7 +59,7 @@ def status_lines(view: dict[str, Any]) -> list[str]:
     parts = [f"{events['journaled']} journaled", f"{events['received']} received", f"{events['stored']} stored"]
     parts += [f"{events[name]} {_EVENTS[name]}" for name in _EVENTS if events.get(name)]
     if view["write_failures"]:
-        parts.append(f"{view['write_failures']} write failure{'s' if view['write_failures'] > 1 else ''}")
+        parts.append(number_of(view["write_failures"], "write failure"))
     if view["blocked_ms"] >= WORTH_SAYING_MS:
         parts.append(f"blocked for {duration(view['blocked_ms'] / 1000)}")
     lines.append(f"  events: {', '.join(parts)} (asked the {view['source']})")
@@ -88,11 +87,6 @@ def _death_lines(view: dict[str, Any]) -> list[str]:
     if trace:
         lines.append(f"  its own last words: {first_line(trace)}" + (f", {at}" if (at := deepest(trace)) else ""))
     return lines
-
-
-def number_of(count: int, thing: str) -> str:
-    """Return `1 test`, `2 tests`."""
-    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def failure_lines(failures: list[dict[str, Any]], shown: int) -> list[str]:

@@ -26,6 +26,7 @@ import trio
 import trio.testing
 from trio._core import _run as trio_run
 
+from tests.daemon_here import KEEP_ALL
 from tests.faults import wires
 from tests.faults.disk import DAEMON, Disk, Killed, Thrown
 from tests.faults.wires import DaemonStream, Wire
@@ -42,6 +43,7 @@ from threepiod import runids
 from threepiod.batch import HOLE, Batch
 from threepiod.daemon import Daemon
 from threepiod.keeper import Keeper
+from threepiod.service import Service
 from threepiod.store import Store, StoreError
 from threepiod.watch import ProcessWatch
 
@@ -268,7 +270,7 @@ class World:
         if self.daemon is None:
             self.is_frozen = False
             store = _Store(self)
-            self.daemon = Daemon(self.settings, store)
+            self.daemon = Daemon(self.settings, store, "", KEEP_ALL, Service({}), lambda: True)
             self._scope = trio.CancelScope()
             self._nursery.start_soon(self._daemon_life, self.daemon, store, self._scope)
 

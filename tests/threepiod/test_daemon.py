@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import trio
 
-from tests.daemon_here import Client, Served, serving
+from tests.daemon_here import KEEP_ALL, Client, Served, serving
 from tests.place import Place
 from tests.scripted import STARTED, case, frame_of, in_trio, living, run_lines, sleeper, until, write_journal
 from tests.two_runs import restamped
@@ -24,7 +24,6 @@ from threepio_client.journal import append_observation
 from threepio_client.paths import StateDir
 from threepio_client.protocol import Ack, Unjournaled
 from threepio_client.runjournal import RunJournal
-from threepio_client.settings import KEEP_ALL
 from threepio_client.verification import verify_run
 from threepiod import daemon, housekeeping
 from threepiod.batch import Batch

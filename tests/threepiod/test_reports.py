@@ -13,13 +13,12 @@ from pathlib import Path
 import pytest
 
 from tests import trees
-from tests.daemon_here import serving
+from tests.daemon_here import KEEP_ALL, serving
 from tests.place import Place, wait_until
 from tests.scripted import case, event, in_trio, living, run_lines, until, write_journal
 from threepio_client import settings
 from threepio_client.events import EventType
 from threepio_client.report.tree import BESIDE, RUN_PAGE
-from threepio_client.settings import KEEP_ALL
 from threepiod import pages, reports
 from threepiod.daemon import Daemon
 

@@ -1,4 +1,4 @@
-"""The command `threepio`, one file a command. Only modules in this package import typer."""
+"""The command `threepio`, one file a command. Of the client, only modules in this package import typer."""
 
 from __future__ import annotations
 

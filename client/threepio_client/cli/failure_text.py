@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import PurePath
@@ -47,9 +46,6 @@ class _Told:
     place: str
     same: int
     is_alone: bool
-
-
-_Render = Callable[[_Told], list[str]]
 
 
 def cause_lines(causes: list[Cause], rootdir: str, *, run_id: str, budget: int | None = None) -> list[str]:

@@ -15,7 +15,7 @@ from threepio_client.cli.options import AsJson, Budget, RunReference, check_budg
 from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import Source, open_source
 from threepio_client.line import plain_text
-from threepio_client.printable import BYTES_PER_TOKEN
+from threepio_client.printable import BYTES_PER_TOKEN, number_of
 from threepio_client.runstate import LIVE_STATES, State
 from threepio_client.views import VIEW_VERSION
 from threepio_client.wording import failure_lines
@@ -135,5 +135,5 @@ def _row(cause: Cause) -> answers.Cause:
 def _counted(found: list[dict[str, Any]], causes: list[Cause], of: int) -> str:
     if not found:
         return "nothing failed" if not of else f"none of its {of} failures is like that"
-    what = f"{len(found)} failure{'s' if len(found) > 1 else ''}" + (f" of {of}" if len(found) < of else "")
-    return f"{what}, {len(causes)} cause{'s' if len(causes) > 1 else ''}"
+    what = number_of(len(found), "failure") + (f" of {of}" if len(found) < of else "")
+    return f"{what}, {number_of(len(causes), 'cause')}"

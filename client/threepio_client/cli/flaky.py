@@ -12,10 +12,9 @@ from threepio_client.cli.options import AsJson
 from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import open_source
 from threepio_client.events import BAD, Status
-from threepio_client.printable import one_line
+from threepio_client.printable import number_of, one_line
 from threepio_client.results import odd_tests, outcomes, results
 from threepio_client.views import VIEW_VERSION
-from threepio_client.wording import number_of
 
 EXAMPLE = "Example: threepio flaky --runs 50"
 RUNS = 20

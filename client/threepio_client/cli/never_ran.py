@@ -10,9 +10,8 @@ from threepio_client import answers
 from threepio_client.cli.options import AsJson, RunReference
 from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import open_source
-from threepio_client.printable import one_line
+from threepio_client.printable import number_of, one_line
 from threepio_client.views import VIEW_VERSION
-from threepio_client.wording import number_of
 
 EXAMPLE = "Example: threepio never-ran latest --all"
 SHOWN = 20

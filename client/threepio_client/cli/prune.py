@@ -15,11 +15,12 @@ from threepio_client.cli.place import load_settings
 from threepio_client.cli.source import Source, open_source
 from threepio_client.errors import NoDaemon, NoSuchRun, ThreepioError
 from threepio_client.line import plain_text
+from threepio_client.printable import number_of
 from threepio_client.process import Liveness, ProcessIdentity
 from threepio_client.query import QueryClient
 from threepio_client.runstate import LIVE_STATES, State
 from threepio_client.views import VIEW_VERSION
-from threepio_client.wording import duration, number_of
+from threepio_client.wording import duration
 
 EXAMPLE = "Example: threepio prune --older-than 30d --keep 10"
 PATIENCE_S: Final = 600.0

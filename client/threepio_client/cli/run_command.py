@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -188,7 +189,7 @@ def _run(
                 stderr=None if output is None else subprocess.STDOUT,
                 env=environ,
                 cwd=cwd,
-                preexec_fn=_with_mask(old),
+                preexec_fn=partial(signal.pthread_sigmask, signal.SIG_SETMASK, old),
             )
         except (OSError, ValueError) as error:  # the latter: a NUL in it, or what is no text of this system
             where = f" in {cwd}" if cwd is not None else ""
@@ -207,13 +208,6 @@ def _run(
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
         if output is not None:
             os.close(output)  # and with it the lock, by which others see that the command goes on
-
-
-def _with_mask(mask: set[Any]) -> Callable[[], None]:
-    def restore() -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-    return restore
 
 
 def _conclude(source: Source, run_id: str, end: dict[str, int], output: Path | None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from threepio_client.cli.source import open_source
 from threepio_client.cli.without_outcome import without_outcome, words_of
 from threepio_client.events import BAD, Phase
 from threepio_client.line import clip
-from threepio_client.printable import BYTES_PER_TOKEN, inert, one_line, size_of
+from threepio_client.printable import BYTES_PER_TOKEN, inert, number_of, one_line, size_of
 from threepio_client.results import (
     Details,
     Entry,
@@ -28,7 +28,6 @@ from threepio_client.results import (
     results,
 )
 from threepio_client.views import VIEW_VERSION
-from threepio_client.wording import number_of
 
 EXAMPLE = "Example: threepio show tests/test_shop.py::test_order latest"
 HISTORY_SHOWN = 10

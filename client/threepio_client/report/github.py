@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import Any, Final, TextIO
 
 from threepio_client.causes import Cause, message_of
-from threepio_client.printable import inert, one_line
+from threepio_client.printable import inert, number_of, one_line
 from threepio_client.report.entries import Entries
 from threepio_client.report.model import NEVER_RAN, Report
 from threepio_client.report.texts import code, fenced, inert_lines
@@ -88,16 +88,16 @@ def _blocks(report: Report) -> Iterator[str]:
         yield "\n".join(["| | |", "|---|---:|", *rows, ""])
     if report.causes:
         failures = sum(cause.count for cause in report.causes)
-        yield f"### {_many(failures, 'failure')}, {_many(len(report.causes), 'cause')}\n"
+        yield f"### {number_of(failures, 'failure')}, {number_of(len(report.causes), 'cause')}\n"
     for cause in report.causes:
         yield _cause_block(cause)
     unfinished = [test.nodeid for test in report.tests if test.standing == NEVER_RAN]
     if unfinished:
         what = "still to run" if report.is_live else "never ran"
-        yield f"### {_many(len(unfinished), 'test')} {what}\n\n{_list(unfinished)}"
+        yield f"### {number_of(len(unfinished), 'test')} {what}\n\n{_list(unfinished)}"
     flaky = [test.nodeid for test in report.tests if test.attempts > 1 and test.standing in ("PASS", "XPASS")]
     if flaky:
-        yield f"### {_many(len(flaky), 'test')} passed only after another attempt\n\n{_list(flaky)}"
+        yield f"### {number_of(len(flaky), 'test')} passed only after another attempt\n\n{_list(flaky)}"
     more = code(f"threepio failures {view['run_id']} --all")
     yield f"Run {code(view['run_id'])}; more of it: {more}\n"
 
@@ -159,7 +159,3 @@ def _end_of(text: str) -> str:
 
 def _known(collected: Any) -> str:
     return "an unknown number of" if collected is None else str(collected)
-
-
-def _many(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

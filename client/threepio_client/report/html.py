@@ -254,13 +254,9 @@ def _reasons(named: _Named) -> list[dict[str, Any]]:
     found: dict[tuple[str, str], list[int]] = {}
     for number, test in named:
         if test.results and test.standing in (Status.SKIP, Status.XFAIL, Status.XPASS):
-            found.setdefault((test.standing, _reason(test.results[-1])), []).append(number)
+            found.setdefault((test.standing, test.results[-1].reason), []).append(number)
     listed = [{"standing": key[0], "reason": inert(key[1]), "tests": places} for key, places in found.items()]
     return sorted(listed, key=lambda item: -len(item["tests"]))
-
-
-def _reason(result: Result) -> str:
-    return str(result.details.get("skipReason") or result.details.get("xfailReason") or "")
 
 
 class _Texts:
@@ -311,9 +307,7 @@ def _details(named: _Named, texts: _Texts, rootdir: str) -> dict[str, Any]:
 def _told(result: Result, texts: _Texts, rootdir: str) -> dict[str, Any]:
     """Return one result; texts by number, and nothing that it does not have."""
     details = result.details
-    error = details.get("error")
-    error = error if isinstance(error, dict) else {}
-    subtest = details.get("subtest")
+    error = result.error
     found: dict[str, Any] = {
         "status": texts.number(result.status),
         "phase": texts.number(result.phase),
@@ -321,12 +315,10 @@ def _told(result: Result, texts: _Texts, rootdir: str) -> dict[str, Any]:
     }
     if details.get("attempt", 1) != 1:
         found["attempt"] = texts.number(details["attempt"])
-    if isinstance(subtest, dict):
-        given = subtest.get("parameters")
-        shown = [f"{name}={value}" for name, value in given.items()] if isinstance(given, dict) else []
-        found["subtest"] = texts.number(" ".join([str(subtest.get("message", "")), *shown]).strip())
-    if reason := _reason(result):
-        found["reason"] = texts.number(reason)
+    if result.subtest is not None:
+        found["subtest"] = texts.number(result.subtest_text)
+    if result.reason:
+        found["reason"] = texts.number(result.reason)
     for name in ("message", "stack", "errorType"):
         if error.get(name):
             found[name] = texts.number(error[name])

@@ -22,7 +22,7 @@ from threepio_client.printable import inert
 from threepio_client.report.model import IN_FLIGHT, NEVER_RAN, Case, Report
 from threepio_client.report.texts import code, fenced
 from threepio_client.results import Result
-from threepio_client.runstate import COUNTS
+from threepio_client.runstate import COUNTS, count_of
 from threepio_client.wording import counts_text, duration, relative
 
 OTHER: Final = "OTHER"
@@ -46,15 +46,6 @@ EXAMPLES_SHOWN: Final = 5
 """Failures of a cause that are named."""
 RESULTS_SHOWN: Final = 200
 """Events of one test that are told, subtests and attempts; the rest is counted."""
-_COUNTED_AS: Final[dict[str, str]] = {
-    Status.PASS: "passed",
-    Status.FAIL: "failed",
-    Status.ERROR: "errors",
-    Status.SKIP: "skipped",
-    Status.XFAIL: "xfailed",
-    Status.XPASS: "xpassed",
-    Status.RERUN: "rerun",
-}
 _in_quotes: Final = json.JSONEncoder(ensure_ascii=False).encode
 LONGEST_MS: Final = 1e12
 _MESSAGE_SHOWN: Final = 200
@@ -225,7 +216,8 @@ def run_page(
     yield f"- more: `threepio failures {run_id}`, `threepio show NODEID {run_id}`, `threepio rerun {run_id}`\n"
     yield "\n## Counts\n\n| | status | tests | counted by the runner |\n|---|---|--:|--:|\n"
     for standing, sign in SYMBOLS.items():
-        counted = view["counts"][_COUNTED_AS[standing]] if standing in _COUNTED_AS else ""
+        name = count_of(standing)
+        counted = view["counts"][name] if name is not None else ""
         if standing != OTHER or totals.counts.get(OTHER):
             yield f"| {sign} | {standing} | {totals.counts.get(standing, 0)} | {counted} |\n"
     yield from _causes(causes, view["rootdir"], link)
@@ -368,9 +360,7 @@ def _result_parts(result: Result) -> Iterator[str]:
     """Yield what an event of a test says, in paragraphs."""
     head = f"{code(result.status)} in {code(str(result.phase) or 'no phase')}"
     if result.subtest is not None:
-        parameters = result.subtest.get("parameters")
-        values = [f"{key}={value}" for key, value in parameters.items()] if isinstance(parameters, dict) else []
-        head += f", subtest {code(' '.join([str(result.subtest.get('message') or ''), *values]).strip())}"
+        head += f", subtest {code(result.subtest_text)}"
     error = result.error
     if error.get("errorType"):
         head += f", {code(str(error['errorType']))}"

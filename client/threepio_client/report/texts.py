@@ -1,6 +1,6 @@
 """Texts of a test made harmless for a file that a program or a browser reads.
 
-Every character that a reader could act on becomes its backslash escape, as on the terminal (`cli/output.py`); the formats
+Every character that a reader could act on becomes its backslash escape, as on the terminal (`printable.py`); the formats
 add what their own syntax needs.
 """
 
