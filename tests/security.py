@@ -333,7 +333,7 @@ CHECKS: Final = (
     ),
     Check(
         "in the output of a command",
-        "client/threepio_client/cli/run_command.py",
+        "client/threepio_client/cli/run.py",
         "        mask_output(found, state_dir.output(run_id))\n",
         "        pass\n",
         "tests/client/test_masking.py::test_the_output_of_a_command_is_masked_when_it_has_ended",

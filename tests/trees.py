@@ -28,10 +28,11 @@ from typing import Final
 from tests.place import Place, wait_until
 from threepio_client.archive import Archive
 from threepio_client.paths import StateDir
+from threepio_client.report import markdown
 from threepio_client.report.markdown import SYMBOLS, by_group, group_of, standing_of
 from threepio_client.report.model import Report, read
 from threepio_client.report.texts import code
-from threepio_client.report.tree import GROUPS, RUN_PAGE, page_of
+from threepio_client.report.tree import GROUPS, RUN_PAGE, Folder, back_from, page_of
 
 _TEST: Final = re.compile(r"- (\S) (`+)(.*?)(?<!`)\2(?!`)")
 _TREE_S: Final = 30.0
@@ -55,6 +56,22 @@ class TestNames:
     @pytest.mark.parametrize("text", ["a|b", "`tick`", "new\\nline", "\\x1b[31mred", "../../up", "{number}"])
     def test_text(self, text): pass
 """
+
+
+def write(report: Report, path: Path) -> None:
+    """Write the tree of a run, of which these are all tests, into a directory, as the daemon should write it."""
+    files = markdown.by_group(report.tests)
+    groups = [markdown.group_of(name, cases) for name, cases in files.items()]
+    path.mkdir(parents=True, exist_ok=True)
+    with Folder(os.open(path, os.O_RDONLY)) as folder:
+        for group in groups:
+            page = page_of(group.name)
+            sections = markdown.sections_of(group.name, files[group.name])
+            folder.write(page, markdown.group_page(report.view["run_id"], group, sections, back_from(page)))
+        rows = [markdown.group_row(group, page_of(group.name)) for group in markdown.in_order(groups)]
+        totals, causes = markdown.groups_totals(groups), markdown.told(report.causes)
+        folder.write(RUN_PAGE, markdown.run_page(report.view, totals, causes, rows, link=page_of))
+        folder.remove_others({page_of(group.name) for group in groups}.__contains__)
 
 
 def folder_of(state_dir: StateDir, run_id: str) -> Path:

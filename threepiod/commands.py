@@ -11,10 +11,10 @@ from typing import Annotated, Final
 
 import typer
 
-from threepio_client import __version__, answers, settings
+from threepio_client import answers, settings
 from threepio_client.cli.output import say, say_json
 from threepio_client.cli.place import load_settings
-from threepio_client.cli.program import Commands, guarded
+from threepio_client.cli.program import guarded, new_program
 from threepio_client.errors import NoDaemon
 from threepio_client.views import VIEW_VERSION
 from threepio_client.wording import clock_time
@@ -22,13 +22,7 @@ from threepiod import lifecycle, units
 from threepiod.listener import AlreadyRunning
 from threepiod.metrics import openmetrics
 
-app = typer.Typer(
-    name="threepiod",
-    cls=Commands,
-    help="The daemon that keeps the results of your test runs.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+app = new_program("threepiod", "The daemon that keeps the results of your test runs.")
 
 _TOTALS: Final = {
     "received": "received",
@@ -222,21 +216,6 @@ def rebuild(as_json: Json = False) -> None:
         say(f"threepiod: could not be read: {what}", to_stderr=True)
     if made.unreadable:
         raise typer.Exit(1)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        say(f"threepiod {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _main(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
-    ] = False,
-) -> None:
-    """The daemon that keeps the results of your test runs."""
 
 
 def run() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
@@ -262,10 +262,21 @@ class Store:
         """Close the store; the last connection folds the write-ahead log into it."""
         self._db.close()
 
-    def _write(self, batches: list[Batch]) -> None:
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """All that is done with the connection, or nothing."""
         db = self._db
         db.execute("BEGIN IMMEDIATE")
         try:
+            yield db
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+
+    def _write(self, batches: list[Batch]) -> None:
+        with self._transaction() as db:
             for batch in batches:
                 self._write_tests(batch)
                 if batch.events:
@@ -292,11 +303,6 @@ class Store:
                         batch.key,
                     ),
                 )
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
 
     def _write_tests(self, batch: Batch) -> None:
         db, key = self._db, batch.key
@@ -328,9 +334,7 @@ class Store:
         return ids
 
     def _remove_rows(self, key: int, count: int) -> bool:
-        db = self._db
-        db.execute("BEGIN IMMEDIATE")
-        try:
+        with self._transaction() as db:
             query = "SELECT test, seq FROM results WHERE run = ? ORDER BY test, seq LIMIT ?"
             results = db.execute(query, (key, count)).fetchall()
             query = "SELECT seq FROM events WHERE run = ? ORDER BY seq LIMIT ?"
@@ -343,11 +347,6 @@ class Store:
             else:
                 db.execute("DELETE FROM conflicts WHERE run = ?", (key,))
                 db.execute("DELETE FROM runs WHERE id = ?", (key,))
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
         return not (results or events)
 
     def _checkpoint(self) -> bool:
@@ -377,11 +376,10 @@ class Store:
             self.kept = self._copy(missing[0])
         for migration in MIGRATIONS:
             if migration.name not in done:
-                db.execute("BEGIN IMMEDIATE")
-                for statement in migration.statements:
-                    db.execute(statement)
-                db.execute("INSERT INTO migrations VALUES (?, datetime('now'))", (migration.name,))
-                db.execute("COMMIT")
+                with self._transaction():
+                    for statement in migration.statements:
+                        db.execute(statement)
+                    db.execute("INSERT INTO migrations VALUES (?, datetime('now'))", (migration.name,))
 
     def _copy(self, before: str) -> Path:
         """Keep the store as it is before a migration, beside it; return where."""

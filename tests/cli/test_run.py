@@ -15,7 +15,8 @@ import pytest
 
 from tests.place import COMMAND_TIMEOUT_S, Place, wait_until
 from tests.scripted import made_state_dir, run_lines, write_journal
-from threepio_client.cli import command_output, run_command
+from threepio_client.cli import command_output
+from threepio_client.cli import run as run_module
 from threepio_client.cli.command_output import LAST_LINES
 
 PYTEST = f"{sys.executable} -m pytest -q -p no:cacheprovider"
@@ -244,10 +245,10 @@ def test_an_end_that_cannot_be_noted_is_said_and_the_run_is_told(
                 "workers_died": 0,
             }
 
-    monkeypatch.setattr(run_command, "open_source", ReadOnly)
-    monkeypatch.setattr(run_command, "say_result", lambda _, view: print(f"run {view['run_id']}: {view['state']}"))
+    monkeypatch.setattr(run_module, "open_source", ReadOnly)
+    monkeypatch.setattr(run_module, "say_result", lambda _, view: print(f"run {view['run_id']}: {view['state']}"))
 
-    doubt = run_command._report(["run"], {"exitCode": 0}, None, {})
+    doubt = run_module._report(["run"], {"exitCode": 0}, None, {})
 
     said = capsys.readouterr()
     assert (doubt, said.out) == ("", "run run: passed\n")

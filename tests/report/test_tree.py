@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from tests import trees
 from tests.place import Place
 from tests.report.test_model import Cases, write_run
-from threepio_client.report import tree
 from threepio_client.report.tree import RUN_PAGE, open_run, page_of, remove_run
 
 
@@ -204,7 +203,7 @@ def test_a_whole_tree_is_written_from_a_report(place: Place) -> None:
     (folder / "groups").mkdir()
     (folder / "groups/of_before.md").write_text("old")
 
-    tree.write(report, folder)
+    trees.write(report, folder)
 
     trees.check_folder(folder, report)
     assert sorted(os.listdir(place.path)) == ["out", "state"]

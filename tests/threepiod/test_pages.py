@@ -107,7 +107,7 @@ def finish(place: Place, found: Pages) -> None:
 def is_as_reported(place: Place, folder: Path) -> None:
     archive = Archive(place.state_dir)
     report = read(archive, "run")
-    tree.write(report, place.path / "reported")
+    trees.write(report, place.path / "reported")
     assert trees.same(folder, place.path / "reported") == []
     trees.check_folder(folder, report)
 

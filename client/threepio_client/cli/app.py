@@ -5,13 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from importlib import import_module
-from typing import Annotated, Final
+from typing import Final
 
 import typer
 
-from threepio_client import __version__
-from threepio_client.cli.output import say
-from threepio_client.cli.program import Commands, guarded
+from threepio_client.cli.program import guarded, new_program
 
 COMMANDS: Final = (
     "run",
@@ -34,43 +32,21 @@ COMMANDS: Final = (
     "doctor",
 )
 """In the order of the help. Each is the function of its name in the module of its name, with an EXAMPLE beside it."""
-_MODULES: Final = {"run": "run_command"}
 _TAKES_ALL: Final = frozenset({"run", "rerun"})
 """They hand on what they do not know."""
 
 
 def make_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
     """Return the program with these commands."""
-    app = typer.Typer(
-        name="threepio",
-        cls=Commands,
-        help="What happened to your test runs: what runs, what failed and why, what never ran.",
-        no_args_is_help=True,
-        pretty_exceptions_enable=False,
-    )
-    app.callback()(_main)
+    app = new_program("threepio", "What happened to your test runs: what runs, what failed and why, what never ran.")
     for name in names:
         function = name.replace("-", "_")
-        module = import_module(f"threepio_client.cli.{_MODULES.get(name, function)}")
+        module = import_module(f"threepio_client.cli.{function}")
         settings = {"ignore_unknown_options": True} if name in _TAKES_ALL else None
         app.command(name, epilog=module.EXAMPLE, context_settings=settings)(
             guarded("threepio")(getattr(module, function))
         )
     return app
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        say(f"threepio {__version__}")
-        raise typer.Exit
-
-
-def _main(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
-    ] = False,
-) -> None:
-    """What happened to your test runs: what runs, what failed and why, what never ran."""
 
 
 def run() -> None:

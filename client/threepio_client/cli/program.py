@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Annotated, Any, Final, ParamSpec, TypeVar
 
 import typer
 from typer.core import TyperGroup
 
-from threepio_client.cli.output import complain, flush
+from threepio_client import __version__
+from threepio_client.cli.output import complain, flush, say
 from threepio_client.errors import ThreepioError
 from threepio_client.line import clip
 from threepio_client.printable import inert
@@ -34,6 +35,27 @@ class Commands(TyperGroup):
         """Parse the arguments of the command, and run it."""
         with _harmless_errors():
             return super().invoke(ctx)
+
+
+def new_program(name: str, purpose: str) -> typer.Typer:
+    """Return a program without commands, which says its version and what it is for."""
+    app = typer.Typer(name=name, cls=Commands, help=purpose, no_args_is_help=True, pretty_exceptions_enable=False)
+    app.callback(help=purpose)(_options)
+    return app
+
+
+def _print_version(context: typer.Context, wanted: bool) -> None:
+    if wanted:
+        say(f"{context.command.name} {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Take the options of the program itself."""
 
 
 @contextmanager

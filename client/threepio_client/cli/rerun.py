@@ -9,7 +9,7 @@ import typer
 
 from threepio_client.cli.options import RunReference
 from threepio_client.cli.output import say
-from threepio_client.cli.run_command import run_and_report
+from threepio_client.cli.run import run_and_report
 from threepio_client.cli.source import open_source
 from threepio_client.errors import ThreepioError
 from threepio_client.printable import one_line

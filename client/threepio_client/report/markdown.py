@@ -92,17 +92,17 @@ class Told(NamedTuple):
     examples: list[tuple[str, str]]
 
 
-def write(report: Report, out: TextIO, output: Path | None = None) -> None:
+def write(report: Report, out: TextIO) -> None:
     """Write a run as one document.
 
     Args:
         report: the run.
         out: where to.
-        output: the file with what its command printed; None if there is none.
     """
     files = by_group(report.tests)
     groups = [group_of(name, cases) for name, cases in files.items()]
-    for part in run_page(report.view, groups_totals(groups), told(report.causes), table(groups), output=output):
+    rows = (group_row(group, "") for group in in_order(groups))
+    for part in run_page(report.view, groups_totals(groups), told(report.causes), rows):
         out.write(part)
     for group in in_order(groups):
         out.write("\n")
@@ -244,12 +244,6 @@ def _causes(causes: list[Told], rootdir: str, link: Link | None) -> Iterator[str
             yield f"- and {cause.failures - len(cause.examples)} more\n"
     if rest := causes[CAUSES_SHOWN:]:
         yield f"\nAnd {sum(cause.failures for cause in rest)} failures of {len(rest)} rarer causes.\n"
-
-
-def table(groups: Iterable[Group], link: Link | None = None) -> Iterator[str]:
-    """Yield the rows of the table of groups."""
-    for group in in_order(groups):
-        yield group_row(group, link(group.name) if link is not None else "")
 
 
 def group_row(group: Group, path: str) -> str:

@@ -21,9 +21,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from threepio_client.report import markdown
-from threepio_client.report.model import Report
-
 BESIDE: Final = ".threepio"
 """Name of the base in the rootdir of the tests."""
 RUN_PAGE: Final = "test-run.md"
@@ -61,40 +58,6 @@ def _marked(name: str) -> str:
 def back_from(page: str) -> str:
     """Return the path of the run's page as a link from this one."""
     return "../" * page.count("/") + RUN_PAGE
-
-
-def write(report: Report, path: Path, output: Path | None = None) -> None:
-    """Write the whole tree of a run, of which these are all tests, into a directory.
-
-    Args:
-        report: the run.
-        path: its folder; made if it is not there.
-        output: the file with what its command printed; None if there is none.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    files = markdown.by_group(report.tests)
-    groups = [markdown.group_of(name, cases) for name, cases in files.items()]
-    run_id = report.view["run_id"]
-    path.mkdir(mode=0o777, parents=True, exist_ok=True)
-    with Folder(os.open(path, _DIRECTORY)) as folder:
-        for group in groups:
-            page = page_of(group.name)
-            sections = markdown.sections_of(group.name, files[group.name])
-            folder.write(page, markdown.group_page(run_id, group, sections, back_from(page)))
-        folder.write(
-            RUN_PAGE,
-            markdown.run_page(
-                report.view,
-                markdown.groups_totals(groups),
-                markdown.told(report.causes),
-                markdown.table(groups, page_of),
-                link=page_of,
-                output=output,
-            ),
-        )
-        folder.remove_others({page_of(group.name) for group in groups}.__contains__)
 
 
 class Folder:
