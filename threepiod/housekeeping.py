@@ -19,12 +19,12 @@ import trio
 from threepio_client import clock
 from threepio_client.archive import Archive, OverRun
 from threepio_client.errors import ThreepioError
-from threepio_client.journal import sync_directory
+from threepio_client.files import sync_directory
 from threepio_client.outputs import has_ended, without_run
 from threepio_client.paths import COMPRESSED, StateDir
-from threepio_client.runfiles import journal_files, last_change, runs_of
+from threepio_client.runfiles import is_stored, journal_files, last_change, runs_of
 from threepiod.committer import Committer
-from threepiod.packing import is_stored, pack, remove_parts
+from threepiod.packing import pack, remove_parts
 from threepiod.store import Store
 
 PACK_AFTER_S: Final = 600.0

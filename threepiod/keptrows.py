@@ -18,8 +18,6 @@ from threepiod.grouppage import Row, nodeid_of
 
 ROWS_KEPT: Final = 16_000
 """Of all runs, some 350 bytes each; of a group that is let go the store is asked."""
-USUAL_NAME: Final = 500
-"""Characters; a row with a longer node id, or other texts in its columns, counts as several. `Passed` has none."""
 DETAILS_KEPT: Final = 2 * 1024 * 1024
 """Characters of details that are kept with rows, of all runs; for more the store is asked."""
 SHORT: Final = 200
@@ -138,8 +136,8 @@ class KeptRows:
             texts = f"{nodeid}{status}{phase}{worker}"
             if type(started) is str or type(duration) is str:  # of a foreign writer
                 texts += f"{started}{duration}"
-            if len(texts) >= USUAL_NAME:
-                more = len(texts) // USUAL_NAME
+            if len(texts) >= NAME_LIMIT:
+                more = len(texts) // NAME_LIMIT
                 group.long += more
                 room.rows += more
             group.results.append(row)

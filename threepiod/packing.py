@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from threepio_client.journal import sync_directory, tail_size
+from threepio_client.files import sync_directory
 from threepio_client.paths import COMPRESSED
 
 LEVEL: Final = 6
@@ -63,18 +63,6 @@ def remove_parts(directory: Path) -> None:
     """Remove what a killed packing left behind."""
     for part in directory.glob(f"*{COMPRESSED}{PART}"):
         part.unlink(missing_ok=True)
-
-
-def is_stored(path: Path, offset: int) -> bool:
-    """Return whether everything in a plain journal file is stored, which it is up to byte `offset`.
-
-    A last line that was begun and never finished, by a writer that is gone, is nothing that could be stored.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
-        return offset >= os.fstat(file.fileno()).st_size - tail_size(file.fileno())
 
 
 def _read_back(file: gzip.GzipFile, pause: Callable[[], None]) -> tuple[int, int] | None:

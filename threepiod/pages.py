@@ -348,11 +348,9 @@ class Pages:
                 yield text
                 last = name + "\0"
 
-    def _is_page(self) -> Any:
-        pages = set()
-        for (name,) in self._store.execute("SELECT name FROM pages WHERE run = ? AND row IS NOT NULL", (self._key,)):
-            pages.add(page_of(name))
-        return pages.__contains__
+    def _is_page(self) -> Callable[[str], bool]:
+        names = self._store.execute("SELECT name FROM pages WHERE run = ? AND row IS NOT NULL", (self._key,))
+        return {page_of(name) for (name,) in names}.__contains__
 
     # What no event of a group tells
 

@@ -18,7 +18,7 @@ from zlib import crc32
 from threepio_client import answers, clock
 from threepio_client.archive import StoredRun
 from threepio_client.errors import ThreepioError
-from threepio_client.journal import sync_directory
+from threepio_client.files import sync_directory
 from threepio_client.observed import observations
 from threepio_client.paths import StateDir, make_private_dir
 from threepio_client.process import Liveness, ProcessIdentity

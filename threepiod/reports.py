@@ -424,8 +424,7 @@ class Reports:
             found.pages.close()
 
     def _fall_back(self, run_id: str, found: _Tree, error: OSError) -> None:
-        found.pages.close()
-        del self._trees[run_id]
+        self._close_tree(run_id)
         stored = self._archive.stored(run_id)
         if stored is None:
             raise error
@@ -454,12 +453,10 @@ class Reports:
             os.replace(self._mark(run_id, _BEGUN), self._mark(run_id, _WRITTEN))
         complete = [name for name, one in self._trees.items() if one.pages.is_complete]
         for name in complete[: max(len(complete) - KEPT, 0)]:
-            self._trees.pop(name).pages.close()
+            self._close_tree(name)
 
     def _remove(self, run_id: str) -> None:
-        found = self._trees.pop(run_id, None)
-        if found is not None:
-            found.pages.close()
+        self._close_tree(run_id)
         base = self._base_of(run_id)
         if base is not None:
             tree.remove_run(base, run_id)

@@ -17,8 +17,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from threepio_client.archive import RUN_COLUMNS, StoredRun, offsets_of, stored_run
 from threepio_client.errors import ThreepioError
 from threepio_client.events import Phase, Status
-from threepio_client.files import foreign, open_own
-from threepio_client.journal import sync_directory
+from threepio_client.files import foreign, open_own, sync_directory
 from threepiod.batch import HOLE, Batch
 from threepiod.schema import MIGRATIONS
 

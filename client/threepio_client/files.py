@@ -1,4 +1,4 @@
-"""Files that nobody else can have planted, where a directory was left open by mistake."""
+"""Files that nobody else can have planted, where a directory was left open by mistake; and names that are there to stay."""
 
 import errno
 import os
@@ -24,6 +24,15 @@ def open_own(path: Path, flags: int) -> int:
         _close(fd)
         raise PermissionError(errno.EPERM, "it belongs to another user")
     return fd
+
+
+def sync_directory(path: Path) -> None:
+    """Sync a directory, so that a file just made in it survives a power cut."""
+    fd = _open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        _close(fd)
 
 
 def foreign(path: Path) -> str:

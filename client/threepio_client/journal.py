@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from threepio_client.errors import BadLine, ThreepioError
 from threepio_client.events import LINE_LIMIT, Payload
-from threepio_client.files import open_own
+from threepio_client.files import open_own, sync_directory
 from threepio_client.line import Event, decode_all, encode, seal
 
 READ_SIZE: Final = 256 * 1024
@@ -249,27 +249,16 @@ class JournalWriter:
 _FLAGS: Final = os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def sync_directory(path: Path) -> None:
-    """Sync a directory, so that a file just made in it survives a power cut."""
-    fd = _open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        _close(fd)
-
-
 class Record(NamedTuple):
     """One whole line of a journal, as it was found.
 
     Attributes:
-        number: line number in the file, from 1, counted from where reading began.
         end: byte offset behind the line.
         raw: the line without its newline.
         event: what it says, or None if it is bad.
         reason: why it is bad, else empty.
     """
 
-    number: int
     end: int
     raw: bytes
     event: Event | None
@@ -322,22 +311,22 @@ def records(path: Path, offset: int = 0) -> Iterator[Record]:
     fd = open_own(path, os.O_RDONLY)
     try:
         with closing(whole_lines(fd, offset)) as lines:
-            for number, (raw, end) in enumerate(lines, start=1):
-                yield parse(raw, end, number)
+            for raw, end in lines:
+                yield parse(raw, end)
     finally:
         os.close(fd)
 
 
-def parse(raw: bytes, end: int, number: int = 0) -> Record:
+def parse(raw: bytes, end: int) -> Record:
     """Return the record of one line without its newline."""
-    return parse_all([(raw, end)])[0]._replace(number=number)
+    return parse_all([(raw, end)])[0]
 
 
 def parse_all(lines: list[tuple[bytes, int]]) -> list[Record]:
-    """Return the records of lines without their newlines, each given with the byte offset behind it; their numbers are 0."""
+    """Return the records of lines without their newlines, each given with the byte offset behind it."""
     found = decode_all([raw for raw, _ in lines])
     return [
-        Record(0, end, raw, None, str(event)) if isinstance(event, BadLine) else Record(0, end, raw, event, "")
+        Record(end, raw, None, str(event)) if isinstance(event, BadLine) else Record(end, raw, event, "")
         for (raw, end), event in zip(lines, found, strict=True)
     ]
 

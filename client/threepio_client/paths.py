@@ -9,7 +9,7 @@ from random import SystemRandom
 from typing import Final, NamedTuple
 
 from threepio_client.errors import NoPlace, SettingsError
-from threepio_client.journal import sync_directory
+from threepio_client.files import sync_directory
 
 _ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
 """Run ids are read aloud and typed: no 0 or o, no 1, i or l."""

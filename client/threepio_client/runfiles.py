@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 import zlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -200,14 +200,23 @@ def last_change(paths: Iterable[Path]) -> float:
 
 def has_more(path: Path, offset: int) -> bool:
     """Return whether a plain journal file has whole lines beyond a byte; False if it cannot be looked at."""
-    if size_of(path) <= offset:
-        return False
     try:
-        fd = open_own(path, os.O_RDONLY)
+        return size_of(path) > offset and not is_stored(path, offset)
     except OSError:
         return False
+
+
+def is_stored(path: Path, offset: int) -> bool:
+    """Return whether everything in a plain journal file is stored, which it is up to byte `offset`.
+
+    A last line that was begun and never finished, by a writer that is gone, is nothing that could be stored.
+
+    Raises:
+        OSError: it cannot be read, or is not ours.
+    """
+    fd = open_own(path, os.O_RDONLY)
     try:
-        return os.fstat(fd).st_size - tail_size(fd) > offset
+        return offset >= os.fstat(fd).st_size - tail_size(fd)
     finally:
         os.close(fd)
 
@@ -219,7 +228,12 @@ def first_record(path: Path) -> Record | None:
         OSError: it cannot be read.
     """
     if path.suffix != COMPRESSED:
-        return next(all_records(path), None)
+        fd = open_plain(path)
+        try:
+            found = next(whole_lines(fd, 0), None)
+        finally:
+            os.close(fd)
+        return None if found is None else parse(*found)
     import gzip
 
     with os.fdopen(open_own(path, os.O_RDONLY), "rb") as file, gzip.open(file) as plain:
@@ -228,21 +242,7 @@ def first_record(path: Path) -> Record | None:
         except (EOFError, zlib.error) as error:
             raise OSError(None, f"the compressed journal {path} is damaged") from error
     is_whole = line.endswith(b"\n") or len(line) > LINE_LIMIT
-    return parse(line.removesuffix(b"\n"), len(line), 1) if is_whole else None
-
-
-def all_records(path: Path) -> Iterator[Record]:
-    """Yield the whole lines of a journal file from its beginning, bad ones included, compressed or not.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    fd = open_plain(path)
-    try:
-        for number, (raw, end) in enumerate(whole_lines(fd, 0), start=1):
-            yield parse(raw, end, number)
-    finally:
-        os.close(fd)
+    return parse(line.removesuffix(b"\n"), len(line)) if is_whole else None
 
 
 def _stem(name: str) -> str:

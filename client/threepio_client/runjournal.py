@@ -14,7 +14,8 @@ from math import inf
 from typing import Final, NamedTuple
 
 from threepio_client.events import EventType
-from threepio_client.journal import Record, blocks_of_lines, parse_all, sync_directory, tail_size
+from threepio_client.files import sync_directory
+from threepio_client.journal import Record, blocks_of_lines, parse_all, tail_size
 from threepio_client.line import Event, encode_text
 from threepio_client.paths import StateDir
 from threepio_client.runfiles import journal_files, open_plain

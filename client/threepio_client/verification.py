@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from threepio_client.answers import TypeCount, Verification
@@ -46,46 +47,14 @@ def verify_run(archive: Archive, run_id: str) -> dict[str, Any]:
     """
     stored_seq = getattr(archive.stored(run_id), "seq", 0)
     stored = archive.stored_lines(run_id)
-    by_seq: dict[int, int] = {}
-    state = RunState()
-    problems: list[str] = []
-    types: Counter[str] = Counter()
-    numbers: Counter[int] = Counter()
-    corrupt = repeated = conflicts = last = 0
-    files = journal_files(archive.state_dir, run_id)
-    for step in _steps(archive.state_dir, run_id, problems):
-        event = step.event
-        numbers[step.file] += 1
-        place = f"line {numbers[step.file]} of {files[step.file].name if step.file in files else 'the journal'}"
-        if step.is_cut_off:
-            problems.append(f"note: {place} and what follows {step.reason}: the machine went down")
-            continue
-        if event is None:
-            corrupt += 1
-            state.fold_bad_line()
-            problems.append(f"{place} is corrupt: {step.reason}")
-            continue
-        if event.seq in by_seq:
-            if by_seq[event.seq] != event.crc:
-                conflicts += 1
-                problems.append(f"{place} has seq {event.seq} again, with other content")
-            elif not step.file:  # a continuation begins with lines that stand in the files before it, too
-                repeated += 1
-                problems.append(f"{place} has seq {event.seq} again")
-            continue
-        by_seq[event.seq] = event.crc
-        types[event.type] += 1
-        last = max(last, event.seq)
-        state.fold(event)
-    gaps = last - len(by_seq)
-    if gaps:
-        problems.append(f"{gaps} events up to number {last} are not in the journal")
+    journal = _read(archive.state_dir, run_id)
+    by_seq, state, problems = journal.by_seq, journal.state, journal.problems
     stored_by_seq = {seq: crc for seq, crc, _ in stored}
     absent = [seq for seq in by_seq if seq not in stored_by_seq]
     live = archive.run(run_id).liveness is Liveness.ALIVE and state.complete is None
     pending = sum(1 for seq in absent if seq > stored_seq) if live else 0
     different = sum(1 for seq, crc in by_seq.items() if stored_by_seq.get(seq, crc) != crc)
-    invented = sum(1 for seq in stored_by_seq if seq not in by_seq) if corrupt == 0 and gaps == 0 else 0
+    invented = 0 if journal.corrupt or journal.gaps else sum(1 for seq in stored_by_seq if seq not in by_seq)
     not_counted = _compare_totals(state, problems)
     if len(absent) - pending:
         problems.append(f"{len(absent) - pending} events of the journal are not stored" + _advice(stored_seq))
@@ -100,25 +69,84 @@ def verify_run(archive: Archive, run_id: str) -> dict[str, Any]:
     torn = 0 if live else archive.torn(run_id)
     if torn:
         problems.append(f"note: {torn} bytes of a last line that was never finished: its writer was killed or cut off")
-    missing = gaps + len(absent) - pending + different + invented + not_counted
-    duplicates = repeated + len(stored) - len(stored_by_seq)
+    missing = journal.gaps + len(absent) - pending + different + invented + not_counted
+    duplicates = journal.repeated + len(stored) - len(stored_by_seq)
     answer: Verification = {
         "schema_version": VIEW_VERSION,
         "run_id": run_id,
-        "whole": bool(files) and not (missing or duplicates or corrupt or conflicts or state.events_lost),
+        "whole": journal.is_there
+        and not (missing or duplicates or journal.corrupt or journal.conflicts or state.events_lost),
         "journal_events": len(by_seq),
         "stored_events": len(stored),
         "missing": missing,
         "duplicates": duplicates,
-        "corrupt": corrupt,
-        "conflicts": conflicts,
+        "corrupt": journal.corrupt,
+        "conflicts": journal.conflicts,
         "pending": pending,
         "torn_bytes": torn,
         "events_lost": state.events_lost,
-        "by_type": _by_type(types, Counter(kind for _, _, kind in stored)),
+        "by_type": _by_type(journal.types, Counter(kind for _, _, kind in stored)),
         "problems": problems,
     }
     return {**answer}
+
+
+@dataclass(kw_only=True)
+class _Journal:
+    """What a run's journal has, line by line.
+
+    Attributes:
+        is_there: whether there is a file of it.
+        by_seq: the checksum of each event, by its number.
+        types: how many events there are of each type.
+        state: what the events tell of the run.
+        gaps: numbers up to the last one that no event has.
+        corrupt: lines that are none.
+        repeated: events that stand there again.
+        conflicts: events that stand there again with other content.
+        problems: all that in words, in the order of the lines.
+    """
+
+    is_there: bool
+    by_seq: dict[int, int] = field(default_factory=dict)
+    types: Counter[str] = field(default_factory=Counter)
+    state: RunState = field(default_factory=RunState)
+    gaps: int = 0
+    corrupt: int = 0
+    repeated: int = 0
+    conflicts: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def _read(state_dir: StateDir, run_id: str) -> _Journal:
+    files = journal_files(state_dir, run_id)
+    found = _Journal(is_there=bool(files))
+    numbers: Counter[int] = Counter()
+    for step in _steps(state_dir, run_id, found.problems):
+        event = step.event
+        numbers[step.file] += 1
+        place = f"line {numbers[step.file]} of {files[step.file].name if step.file in files else 'the journal'}"
+        if step.is_cut_off:
+            found.problems.append(f"note: {place} and what follows {step.reason}: the machine went down")
+        elif event is None:
+            found.corrupt += 1
+            found.state.fold_bad_line()
+            found.problems.append(f"{place} is corrupt: {step.reason}")
+        elif event.seq not in found.by_seq:
+            found.by_seq[event.seq] = event.crc
+            found.types[event.type] += 1
+            found.state.fold(event)
+        elif found.by_seq[event.seq] != event.crc:
+            found.conflicts += 1
+            found.problems.append(f"{place} has seq {event.seq} again, with other content")
+        elif not step.file:  # a continuation begins with lines that stand in the files before it, too
+            found.repeated += 1
+            found.problems.append(f"{place} has seq {event.seq} again")
+    last = max(found.by_seq, default=0)
+    found.gaps = last - len(found.by_seq)
+    if found.gaps:
+        found.problems.append(f"{found.gaps} events up to number {last} are not in the journal")
+    return found
 
 
 def _steps(state_dir: StateDir, run_id: str, problems: list[str]) -> Iterator[Step]:

@@ -188,14 +188,10 @@ def _last_error(state: RunState) -> answers.LastError | None:
 
 
 def _in_flight(state: RunState, facts: Facts, ended: float) -> list[answers.InFlight]:
-    slots: list[dict[str, Any]]
-    if state.process_gone or state.complete is not None:
-        slots = state.left_in_flight
-    else:
-        slots = [
-            {"nodeid": slot.text, "phase": slot.phase, "since": slot.since, "worker": slot.worker}
-            for slot in facts.in_flight
-        ]
+    from threepio_client.nowpage import told  # whoever knows what is in flight has it already
+
+    is_over = state.process_gone or state.complete is not None
+    slots = state.left_in_flight if is_over else told(facts.in_flight)
     return [
         {
             "nodeid": slot.get("nodeid", ""),

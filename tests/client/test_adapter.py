@@ -1026,9 +1026,9 @@ def run_script(place: Path, script: str) -> list[str]:
 def numbers(place: Path) -> list[object]:
     """Return what the journal of the script's run has, event by event."""
     found = []
-    for record in records(place / "state" / "journals" / "run.jsonl"):
+    for number, record in enumerate(records(place / "state" / "journals" / "run.jsonl"), start=1):
         assert record.event is not None, record
-        assert record.event.seq == record.number
+        assert record.event.seq == number
         found.append(record.event.payload.get("n", record.event.type))
     return found
 

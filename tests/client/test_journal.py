@@ -91,7 +91,7 @@ def test_lines_are_numbered_from_one_and_read_back(writer: JournalWriter, path: 
     assert [seq for seq, _ in written] == [1, 2, 3]
     assert b"".join(line for _, line in written) == path.read_bytes()
     found = list(records(path))
-    assert [(record.number, record.raw + b"\n") for record in found] == written
+    assert [record.raw + b"\n" for record in found] == [line for _, line in written]
     assert found[-1].end == writer.end == path.stat().st_size
     assert writer.seq == 3
     assert [record.event for record in records(path, found[0].end)] == [record.event for record in found[1:]]
@@ -435,7 +435,7 @@ def test_a_line_without_its_end_is_not_there_yet(path: Path) -> None:
     assert torn(path) == 0
 
 
-def test_a_bad_line_is_told_with_its_number_and_reading_goes_on(path: Path) -> None:
+def test_a_bad_line_is_told_and_reading_goes_on(path: Path) -> None:
     lines = [line(f"test {n}", n) for n in range(1, 5)]
     lines[1] = lines[1].replace(b"test 2", b"test X")
     lines[2] = b"\n"
@@ -443,12 +443,7 @@ def test_a_bad_line_is_told_with_its_number_and_reading_goes_on(path: Path) -> N
 
     found = list(records(path))
 
-    assert [(record.number, record.event is None) for record in found] == [
-        (1, False),
-        (2, True),
-        (3, True),
-        (4, False),
-    ]
+    assert [record.event is None for record in found] == [False, True, True, False]
     assert "checksum" in found[1].reason
     assert found[3].reason == ""
 

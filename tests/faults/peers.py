@@ -192,9 +192,9 @@ def differences(place: Place, run_id: str, events: int) -> list[str]:
     """
     found = []
     journaled = []
-    for record in records(place.state_dir.journal(run_id)):
+    for number, record in enumerate(records(place.state_dir.journal(run_id)), start=1):
         if record.event is None:
-            found.append(f"run {run_id}: line {record.number} of its journal is bad: {record.reason}")
+            found.append(f"run {run_id}: line {number} of its journal is bad: {record.reason}")
         else:
             journaled.append(record.event)
     if [event.seq for event in journaled] != list(range(1, len(journaled) + 1)):

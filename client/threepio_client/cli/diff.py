@@ -9,7 +9,7 @@ import typer
 from threepio_client import answers
 from threepio_client.archive import Archive
 from threepio_client.cli.completion import run_references
-from threepio_client.cli.options import AsJson
+from threepio_client.cli.options import AsJson, ShowAll
 from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import open_source
 from threepio_client.comparing import Difference, compare
@@ -49,7 +49,7 @@ def diff(
         str, typer.Argument(metavar="[AFTER]", help="The later run.", parser=plain_text, autocompletion=run_references)
     ] = "latest",
     as_json: AsJson = False,
-    show_all: Annotated[bool, typer.Option("--all", help="List every test.")] = False,
+    show_all: ShowAll = False,
 ) -> None:
     """Compare two runs test by test. Exit code 0 if nothing is newly failing, gone or never ran, else 1."""
     with open_source() as source:

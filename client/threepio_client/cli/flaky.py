@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from threepio_client import answers
-from threepio_client.cli.options import AsJson
+from threepio_client.cli.options import AsJson, ShowAll
 from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import open_source
 from threepio_client.events import BAD, Status
@@ -24,7 +24,7 @@ SHOWN = 20
 def flaky(
     runs: Annotated[int, typer.Option(min=1, help="How many runs of the latest run's rootdir to look at.")] = RUNS,
     as_json: AsJson = False,
-    show_all: Annotated[bool, typer.Option("--all", help="List every test.")] = False,
+    show_all: ShowAll = False,
 ) -> None:
     """List tests that passed only after another attempt, or that passed and failed at the same commit."""
     with open_source() as source:

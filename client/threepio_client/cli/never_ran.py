@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from threepio_client import answers
-from threepio_client.cli.options import AsJson, RunReference
+from threepio_client.cli.options import AsJson, RunReference, ShowAll
 from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import open_source
 from threepio_client.printable import number_of, one_line
@@ -20,7 +18,7 @@ SHOWN = 20
 def never_ran(
     run: RunReference = "latest",
     as_json: AsJson = False,
-    show_all: Annotated[bool, typer.Option("--all", help="List every test.")] = False,
+    show_all: ShowAll = False,
 ) -> None:
     """List the tests that a run collected and did not finish. Exit code 0 if there are none, else 1.
 

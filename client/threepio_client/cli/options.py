@@ -35,6 +35,7 @@ Budget = Annotated[
     typer.Option(metavar="TOKENS", min=1, help=f"Keep the answer within so many tokens of {BYTES_PER_TOKEN} bytes."),
 ]
 
+ShowAll = Annotated[bool, typer.Option("--all", help="List every test.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON (docs/json.md).")]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -18,7 +17,7 @@ from threepio_client.printable import one_line
 from threepio_client.runfiles import NO_RUNS
 from threepio_client.runstate import State
 from threepio_client.views import VIEW_VERSION
-from threepio_client.wording import counts_text, duration
+from threepio_client.wording import clock_time, counts_text, duration
 
 EXAMPLE = "Example: threepio runs --project . --state failed --limit 5"
 MOST = 10_000
@@ -53,7 +52,7 @@ def runs(
         say(NO_RUNS if is_empty else "no run is like that: threepio runs lists all", to_stderr=True)
     width = max((len(row["run_id"]) for row in rows), default=0)
     for row in rows:
-        started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["started"])) if row["started"] else "?"
+        started = clock_time(row["started"]) if row["started"] else "?"
         line = (
             f"{row['run_id']:{width}}  {started}  {row['state']:<11}  {duration(row['duration_s']):>12}  "
             f"{counts_text(row['counts'])}  {row['rootdir']}" + (f" ({row['branch']})" if row["branch"] else "")

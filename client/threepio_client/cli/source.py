@@ -18,7 +18,7 @@ from threepio_client.cli.place import load_settings
 from threepio_client.errors import NoDaemon, Refused, SettingsError
 from threepio_client.query import QueryClient
 from threepio_client.settings import Settings
-from threepio_client.views import VIEW_VERSION
+from threepio_client.views import VIEW_VERSION, run_row
 from threepio_client.wording import elsewhere
 
 if TYPE_CHECKING:
@@ -80,8 +80,6 @@ class Source:
         """Return the newest runs, the latest first."""
 
         def from_files() -> list[dict[str, Any]]:
-            from threepio_client.views import run_row
-
             return [run_row(self.archive.view(run_id)) for run_id in self.archive.run_ids()[:limit]]
 
         return self._answer("runs", {"limit": limit}, from_files)
