@@ -5,6 +5,7 @@ The tests run in any case, with their own outcome, except where a setting holds 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -13,13 +14,18 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.commands import Call
 from tests.place import Place, wait_until
-from tests.scripted import flip_bit, living, run_lines, write_journal
+from tests.scripted import flip_bit, living, made_state_dir, run_lines, write_journal
+from threepio_client.archive import Archive
 from threepio_client.cli import source as source_module
+from threepio_client.cli.command_output import reserve
+from threepio_client.paths import StateDir
+from threepio_client.runfiles import journal_files
 
 GREEN = "def test_one(): pass"
 RED = "def test_one(): assert False"
@@ -64,6 +70,40 @@ def test_an_unknown_run(three: Place, call: Call, command: list[str], with_daemo
 
 def test_a_reference_that_acts_on_the_terminal(three: Place, call: Call) -> None:
     assert "\\x1b[31m" in only_line(call(three, "status", "\x1b[31m").stderr)
+
+
+@pytest.mark.parametrize("command", [*READING, ["wait", "--max", "0s"], ["rerun"], ["events"]], ids=" ".join)
+def test_the_id_of_a_command_that_began_no_run_is_no_prefix(place: Place, call: Call, command: list[str]) -> None:
+    write_journal(made_state_dir(place.state_dir.path), "shard-10", run_lines("shard-10", 1))
+    place.state_dir.output("shard-1").parent.mkdir()
+    place.state_dir.output("shard-1").touch()
+
+    result = call(place, command[0], "shard-1", *command[1:])
+
+    assert (result.exit_code, result.stdout) == (4, "")
+    printed = place.state_dir.output("shard-1")
+    assert f"no run shard-1 has begun; what its command printed: {printed}" in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "command", [["status"], ["status", "--json"], ["failures"], ["report", "--format", "junit"]], ids=" ".join
+)
+def test_a_later_command_without_a_run_is_said_beside_the_latest_run(
+    place: Place, call: Call, command: list[str]
+) -> None:
+    write_journal(made_state_dir(place.state_dir.path), "run", run_lines("run", 1))
+    before = call(place, *command)
+    printed = place.state_dir.output("broken")
+    printed.parent.mkdir()
+    printed.touch()
+
+    after, named = call(place, *command), call(place, command[0], "run", *command[1:])
+
+    said = f"threepio: a later command has begun no run; what it printed: {printed}\n"
+    assert said not in before.stderr
+    assert said in after.stderr
+    assert said not in named.stderr
+    assert after.exit_code == before.exit_code
 
 
 @pytest.mark.parametrize("command", READING, ids=" ".join)
@@ -112,6 +152,51 @@ def test_a_state_directory_that_cannot_be_used_is_said(place: Place, call: Call,
     assert "THREEPIO_STATE_DIR" in start.stderr
     assert read.exit_code == (4 if bad is in_proc else 2)
     assert "THREEPIO_STATE_DIR" in only_line(read.stderr) or bad is in_proc
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make a file of somebody else")
+@pytest.mark.parametrize("command", [*READING, ["runs"], ["flaky"], ["history", "test_1"]], ids=" ".join)
+def test_a_journal_of_another_user_is_passed_over_and_said(place: Place, call: Call, command: list[str]) -> None:
+    journal = write_journal(made_state_dir(place.state_dir.path), "theirs", run_lines("theirs", 1))
+    write_journal(place.state_dir, "ours", run_lines("ours", 2))
+    os.chown(journal, 65534, 65534)
+
+    result = call(place, *command)
+
+    assert f"the journal {journal} is not read, because it belongs to uid 65534, not to you" in result.stderr
+    assert "theirs" not in result.stdout
+    assert "no flaky test in 1 run" in result.stdout or "ours" in result.stdout
+
+
+def test_an_error_of_the_system_that_nobody_expected_is_one_line(
+    place: Place, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_journal(made_state_dir(place.state_dir.path), "run", run_lines("run", 1))
+    monkeypatch.setattr(Archive, "run", lambda *_: os.stat("/proc/self/no-such-file"))
+
+    result = call(place, "verify", "run")
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert only_line(result.stderr).startswith("threepio: /proc/self/no-such-file: No such file or directory. ")
+
+
+def test_what_cannot_be_searched_keeps_no_command_from_running(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that keeps HOME=/root for another user."""
+    real, closed = os.stat, place.path / "closed"
+
+    def stat(path: Any, *arguments: Any, **options: Any) -> os.stat_result:
+        if str(path).startswith(f"{closed}/"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", stat)
+
+    run_id, output = reserve(StateDir(closed / "state"), "wanted")
+
+    if output is not None:
+        os.close(output)
+    assert run_id == "wanted"
+    assert journal_files(StateDir(closed / "state"), "wanted") == {}
 
 
 @pytest.mark.parametrize(("bad", "suite", "code"), [(a_file, RED, 1), (too_long, GREEN, 0)], ids=["red", "green"])

@@ -107,7 +107,7 @@ class Queries:
             return reference
         if reference in self._daemon.runs:
             return reference
-        return find_run(await self._run_ids.latest_first(self._daemon.runs), reference)
+        return find_run(self._archive.state_dir, await self._run_ids.latest_first(self._daemon.runs), reference)
 
     async def _observe(self, params: dict[str, Any]) -> bool:
         run_id = await self._find(params)

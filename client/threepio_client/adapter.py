@@ -291,8 +291,10 @@ class Adapter:
     def _make_journal(self, wanted: str) -> tuple[str, JournalWriter, str]:
         """Return the run's id, its journal, and why that is not where it should be (empty if it is)."""
         for run_id in ids_like(wanted):
+            if run_id != wanted and os.path.exists(self._state_dir.output(run_id)):
+                continue  # a command of `threepio run` has it, and is about to begin its run
             path = self._state_dir.journal(run_id)
-            if path.with_name(path.name + COMPRESSED).exists() or self._has_spare(run_id):  # a run that is over
+            if os.path.exists(f"{path}{COMPRESSED}") or self._has_spare(run_id):  # a run that is over
                 continue
             try:
                 return run_id, JournalWriter(path), ""
@@ -305,7 +307,7 @@ class Adapter:
 
     def _has_spare(self, run_id: str) -> bool:
         spare = self._state_dir.spare
-        return spare is not None and self._state_dir.journal(run_id, SPARE_FROM).exists()
+        return spare is not None and os.path.exists(self._state_dir.journal(run_id, SPARE_FROM))
 
     def _make_spare_journal(self, run_id: str, error: JournalError) -> JournalWriter:
         spare = self._state_dir.spare

@@ -136,7 +136,7 @@ class Archive:
     """Store and journals of one state directory.
 
     Attributes:
-        trouble: why the store could not be read, empty if it could or if there is none.
+        trouble: why the store or a journal could not be read, empty if they could or there are none.
     """
 
     def __init__(self, state_dir: StateDir, *, stays_open: bool = False) -> None:
@@ -169,8 +169,14 @@ class Archive:
                 started = dict(store.execute("SELECT run_id, started FROM runs"))
         known = {run_id for run_id, at in started.items() if at}
         for run_id, files in self._files(known).items():
-            if run_id not in known:
-                started[run_id] = started_by(files[min(files)])
+            if run_id in known:
+                continue
+            journal = files[min(files)]
+            if why := foreign(journal):
+                whose = "was the state directory copied, or a suite started by sudo? Then chown it"
+                self.trouble = self.trouble or f"the journal {journal} is not read, because {why}: {whose}"
+            else:
+                started[run_id] = started_by(journal)
         return started
 
     def find(self, reference: str) -> str:
@@ -182,7 +188,7 @@ class Archive:
         """
         if reference != "latest" and self.stored(reference) is not None:
             return reference  # nearly always, where it is a program that asks
-        return find_run(self.run_ids(), reference)
+        return find_run(self.state_dir, self.run_ids(), reference)
 
     def is_over(self, run_id: str) -> bool:
         """Return whether the store has all that there is of a run."""
@@ -402,9 +408,13 @@ class Archive:
 
     def _open(self, *, in_any_thread: bool) -> sqlite3.Connection | None:
         path = self.state_dir.store
-        if not path.exists():
+        try:
+            found = path.stat()
+        except FileNotFoundError:
             return None
-        found = path.stat()
+        except OSError as error:
+            self.trouble = f"the store {path} is not read: {error.strerror}; this answer comes from the journals alone"
+            return None
         file = found.st_dev, found.st_ino
         if self._opened is not None:
             if self._opened[0] == file:

@@ -32,7 +32,7 @@ def make_next_file(state_dir: StateDir, run_id: str, lines: list[bytes]) -> Jour
         try:
             if first == SPARE_FROM and state_dir.spare is not None:
                 make_private_dir(state_dir.spare, "THREEPIO_SOCKET")
-            elif state_dir.path.is_dir():
+            elif os.path.isdir(state_dir.path):
                 make_private_dir(state_dir.journals)  # a test may have removed it
             file = _first_free(state_dir, run_id, first)
             try:

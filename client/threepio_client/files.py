@@ -22,7 +22,7 @@ def open_own(path: Path, flags: int) -> int:
     fd = _open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     if _fstat(fd).st_uid != _getuid():
         _close(fd)
-        raise PermissionError(errno.EPERM, "it belongs to another user")
+        raise PermissionError(errno.EPERM, "it belongs to another user", str(path))
     return fd
 
 

@@ -17,7 +17,7 @@ from typing import Final
 from threepio_client.files import open_own
 from threepio_client.paths import StateDir
 from threepio_client.process import identity_of
-from threepio_client.runfiles import runs_of
+from threepio_client.runfiles import journal_files, runs_of
 
 _LOCK: Final = struct.Struct("hhqqi4x")
 """struct flock of fcntl(2): type, whence, start, length, pid."""
@@ -45,7 +45,7 @@ def writer_of(path: Path) -> int | None:
     try:
         file = open_own(path, os.O_RDONLY)
     except OSError:
-        return 0 if path.exists() else None
+        return 0 if os.path.exists(path) else None
     try:
         kind, _, _, _, pid = _LOCK.unpack(
             fcntl.fcntl(file, fcntl.F_GETLK, _LOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
@@ -59,7 +59,7 @@ def writer_of(path: Path) -> int | None:
 
 def has_ended(path: Path) -> bool:
     """Return whether there is the output of a command that has ended."""
-    return path.exists() and writer_of(path) is None
+    return os.path.exists(path) and writer_of(path) is None
 
 
 def starting(state_dir: StateDir, since: float) -> str:
@@ -72,13 +72,34 @@ def starting(state_dir: StateDir, since: float) -> str:
     Raises:
         OSError: the journals cannot be listed.
     """
-    known = runs_of(state_dir) if state_dir.journals.is_dir() else {}
+    known = runs_of(state_dir) if os.path.isdir(state_dir.journals) else {}
     begun: dict[str, float] = {}
     for path in without_run(state_dir, known):
         pid = writer_of(path)
         if pid is not None and (at := _began(pid)) >= since:
             begun[path.stem] = at
     return max(begun, key=begun.__getitem__, default="")
+
+
+def later_without_run(state_dir: StateDir, since: float) -> Path | None:
+    """Return what a command printed that wrote later than `since`, in seconds since the epoch, and of which no run is known.
+
+    Of several the one that wrote last; None if there is none.
+    """
+    found = None
+    try:
+        with os.scandir(state_dir.output("x").parent) as entries:
+            for entry in entries:
+                at = entry.stat().st_mtime
+                if (
+                    at > since
+                    and entry.name.endswith(".log")
+                    and not journal_files(state_dir, entry.name[: -len(".log")])
+                ):
+                    since, found = at, Path(entry.path)
+    except OSError:  # there is no output, or a command is just being removed
+        pass
+    return found
 
 
 def _began(pid: int) -> float:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import tempfile
 import time
 import zlib
 from collections.abc import Collection, Iterable
@@ -63,7 +61,7 @@ def runs_of(state_dir: StateDir, without: Collection[str] = ()) -> dict[str, dic
     # There may be thousands of names, and every question begins here.
     unwanted = {f"{run_id}{end}" for run_id in without for end in _OF_A_RUN}
     listed = {state_dir.journals: set(os.listdir(state_dir.journals)) - unwanted}
-    if state_dir.spare is not None and state_dir.spare.is_dir():
+    if state_dir.spare is not None and os.path.isdir(state_dir.spare):
         listed[state_dir.spare] = set(os.listdir(state_dir.spare)) - unwanted
     stems = [(directory, name, _stem(name)) for directory, there in listed.items() for name in sorted(there)]
     # Where both are there, compressing was cut short: the plain file counts.
@@ -87,11 +85,11 @@ def runs_of(state_dir: StateDir, without: Collection[str] = ()) -> dict[str, dic
     return found
 
 
-def find_run(run_ids: list[str], reference: str) -> str:
+def find_run(state_dir: StateDir, run_ids: list[str], reference: str) -> str:
     """Return the run id that a reference means among ids, the latest first: an id, a unique prefix, or `latest`.
 
     Raises:
-        NoSuchRun: there is no such run, or several.
+        NoSuchRun: there is no such run, or several; or it is that of a command that began none.
     """
     if not run_ids:
         raise NoSuchRun(NO_RUNS)
@@ -99,6 +97,8 @@ def find_run(run_ids: list[str], reference: str) -> str:
         return run_ids[0]
     if reference in run_ids:
         return reference
+    if os.sep not in reference and os.path.exists(output := state_dir.output(reference)):
+        raise NoSuchRun(f"no run {reference} has begun; what its command printed: {output}")
     found = [run_id for run_id in run_ids if run_id.startswith(reference)]
     if not found:
         raise NoSuchRun(f"no run begins with {reference!r}: see them with: threepio runs")
@@ -137,7 +137,9 @@ def open_plain(path: Path) -> int:
         fd = open_own(path, os.O_RDONLY)
     if path.suffix != COMPRESSED:
         return fd
-    import gzip  # never in the tested process
+    import gzip  # these take time, and are needed for old runs only
+    import shutil
+    import tempfile
 
     with os.fdopen(fd, "rb") as file, gzip.open(file) as plain, tempfile.TemporaryFile() as room:
         try:
@@ -254,7 +256,8 @@ def _stem(name: str) -> str:
 
 def _existing(path: Path) -> Path | None:
     packed = path.with_name(path.name + COMPRESSED)
-    return path if path.exists() else packed if packed.exists() else None
+    # A Path's own `exists` raises where a directory cannot be searched.
+    return path if os.path.exists(path) else packed if os.path.exists(packed) else None
 
 
 def _owner(path: Path) -> str | None:

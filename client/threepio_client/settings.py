@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from zlib import crc32
 
-from threepio_client.errors import SettingsError
+from threepio_client.errors import NoPlace, SettingsError
 
 if TYPE_CHECKING:
     from threepio_client.configfile import Problem
@@ -122,6 +122,7 @@ def load(
 
     Raises:
         SettingsError: a value cannot be used; the text names the setting, where it stands, and what is allowed.
+        NoPlace: no state directory is set, and there is no home directory for one.
     """
     source = _Source(environ, ini, problems)
     found = {setting.key: source.get(setting).value for setting in SETTINGS if not setting.is_daemons}
@@ -141,6 +142,16 @@ def load(
         mask_env=found["mask_env"] or (),
         mask=found["mask"] or (),
     )
+
+
+def mode_of(environ: Mapping[str, str], ini: Mapping[str, str]) -> Mode:
+    """Return whether and how the adapter is to work, also where no directory for its files is known; else as `load`.
+
+    Raises:
+        SettingsError: it cannot be used, or the configuration file cannot.
+    """
+    mode: Mode = _Source(environ, ini, []).get(BY_KEY["mode"]).value
+    return mode
 
 
 def load_daemons(environ: Mapping[str, str] | None = None) -> DaemonSettings:
@@ -216,7 +227,10 @@ def _choice(kind: type[E_]) -> Callable[[str], E_]:
 def _absolute(text: str) -> Path:
     if "\0" in text:
         raise ValueError("a path cannot hold NUL")
-    return Path(os.path.abspath(os.path.expanduser(text)))  # not resolve(): a link stays a link
+    path = os.path.expanduser(text)
+    if path.startswith("~"):
+        raise ValueError("begins with a home directory, and there is none: HOME is not set, or no user has that name")
+    return Path(os.path.abspath(path))  # not resolve(): a link stays a link
 
 
 def _report_place(text: str) -> ReportPlace:
@@ -310,7 +324,16 @@ def _default_socket(state_dir: Path, environ: Mapping[str, str]) -> Path:
 def _default_state_dir() -> Path:
     from platformdirs import user_state_path  # only where it is needed: 2 ms
 
-    return user_state_path("threepiod", appauthor=False)
+    try:
+        found = user_state_path("threepiod", appauthor=False)
+        if found.is_absolute():
+            return found
+    except RuntimeError:  # older versions return what begins with ~
+        pass
+    raise NoPlace(
+        "no place to keep results in is known, because HOME names no directory: set THREEPIO_STATE_DIR to one that can be "
+        "written"
+    )
 
 
 class Setting:
@@ -491,7 +514,7 @@ class _Source:
         self._ini = ini or {}
         self._file: Mapping[str, str] = {}
         path = _config_file(self.environ)
-        if not os.path.lexists(path):
+        if not os.path.isabs(path) or not os.path.lexists(path):  # the former: there is no home directory
             return
         from threepio_client.configfile import read  # brings tomllib: 2 ms, and only where there is a file
 

@@ -51,7 +51,8 @@ def status_view(state: RunState, facts: Facts) -> dict[str, Any]:
     """Return the answer of `threepio status RUN --json`."""
     verdict = state.verdict()
     if verdict.state is State.RUNNING and facts.detached:
-        text = f"process {state.pid} is not connected; what it does is read from its journal"
+        which = f"process {state.pid}" if state.pid else "its process"  # not known before the first line
+        text = f"{which} is not connected; what it does is read from its journal"
         verdict = Verdict(state=State.DETACHED, kind="detached", text=text)
     is_live = verdict.state in LIVE_STATES
     ended = facts.now if is_live else state.gone if state.complete is None and state.gone else state.updated

@@ -75,17 +75,24 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if sys.platform != "linux":
         _say(config, "threepio: off: this version works on Linux only")
         return
+    is_nested = bool(_active) or "PYTEST_CURRENT_TEST" in os.environ
     try:
         found, problems = _settings(config)
         if found.mode is settings.Mode.OFF:
             return
-        is_nested = bool(_active) or "PYTEST_CURRENT_TEST" in os.environ
         if is_nested and not found.nested:
             return
         for problem in problems:
             _say(config, f"threepio: {problem.text} (the tests go on without it)")
         parent = _active[-1].run_id if _active else os.environ.get(_PARENT, "") if is_nested else ""
         reporter = _make_reporter(session, found, parent, rerun.run_id if rerun is not None else "")
+    except NoPlace as error:
+        mode = settings.mode_of(os.environ, _ini(config))
+        if mode is settings.Mode.REQUIRE:
+            raise pytest.UsageError(f"threepio: THREEPIO=require, and this run cannot be recorded: {error}") from None
+        if mode is not settings.Mode.OFF and not is_nested:
+            _say(config, f"threepio: this run is not recorded: {error}")
+        return
     except (SettingsError, NoDaemon) as error:
         raise pytest.UsageError(f"threepio: {error}") from None
     except ImportError as error:
@@ -162,9 +169,12 @@ def _make_rerun(config: pytest.Config, worker_input: dict[str, Any] | None) -> R
 def _settings(config: pytest.Config) -> tuple[settings.Settings, list[Problem]]:
     """Return the settings, and what is wrong with the configuration file, which keeps no test from running."""
     problems: list[Problem] = []
-    ini = {setting.option: str(config.getini(setting.option)) for setting in settings.INI_SETTINGS}
     with not_rewritten():  # what reads the file is imported only where there is one
-        return settings.load(os.environ, ini, problems), problems
+        return settings.load(os.environ, _ini(config), problems), problems
+
+
+def _ini(config: pytest.Config) -> dict[str, str]:
+    return {setting.option: str(config.getini(setting.option)) for setting in settings.INI_SETTINGS}
 
 
 def _make_reporter(session: pytest.Session, found: settings.Settings, parent: str, rerun_of: str) -> Reporter | None:

@@ -357,6 +357,8 @@ class Reporter:
             payload["parentRunId"] = self.parent
         if self.rerun_of:
             payload["rerunOf"] = self.rerun_of
+        if command_id := os.environ.get("THREEPIO_COMMAND_ID"):  # set by `threepio run`
+            payload["commandId"] = command_id
         ci = ci_marks(os.environ)
         if ci:
             payload["ci"] = ci

@@ -13,6 +13,7 @@ import pytest
 
 from pytest_threepio.inflight import nodeid_of
 from threepio_client.errors import NoSuchRun
+from threepio_client.line import plain_text
 from threepio_client.paths import StateDir
 from threepio_client.runfiles import find_run, first_record, runs_of, started_by
 from threepio_client.selection import Selection, select
@@ -42,13 +43,13 @@ class Rerun:
         # A file that could not be collected, or a directory, stands for all that is in it.
         self._places = {nodeid for nodeid in self._wanted if "::" not in nodeid}
         self._missing = 0
-        self._nodeid = nodeid
+        self._bare = nodeid
 
     def pytest_ignore_collect(self, collection_path: Path, config: pytest.Config) -> bool | None:
         """Do not even import a file of which no test is wanted."""
         if not self._is_whole or collection_path.is_dir() or not collection_path.is_relative_to(config.rootpath):
             return None
-        name = collection_path.relative_to(config.rootpath).as_posix()
+        name = plain_text(collection_path.relative_to(config.rootpath).as_posix())
         return None if name in self._files or self._is_in_place(name) else True
 
     @pytest.hookimpl(trylast=True)
@@ -72,11 +73,15 @@ class Rerun:
         """Say what cannot be run again."""
         return f"threepio: {self._missing} of them are not there any more" if self._missing else None
 
+    def _nodeid(self, name: str) -> str:
+        """Return the node id as it stands in the journal."""
+        return plain_text(self._bare(name))
+
     def _is_wanted(self, nodeid: str) -> bool:
         return nodeid in self._wanted or self._is_in_place(nodeid.partition("::")[0])
 
     def _is_suspect(self, item: pytest.Item) -> bool:
-        return self._nodeid(item.nodeid) in self._last or item.nodeid.partition("::")[0] in self._last
+        return self._nodeid(item.nodeid) in self._last or self._nodeid(item.nodeid).partition("::")[0] in self._last
 
     def _is_in_place(self, name: str) -> bool:
         return any(name == place or place in ("", ".") or name.startswith(f"{place}/") for place in self._places)
@@ -131,7 +136,7 @@ def _find(state_dir: StateDir, reference: str, rootdir: str) -> str:
     except FileNotFoundError:
         files = {}
     if reference != "latest":
-        return find_run(list(files), reference)
+        return find_run(state_dir, list(files), reference)
     by_start = sorted(files, key=lambda run_id: started_by(files[run_id][min(files[run_id])]), reverse=True)
     for run_id in by_start:
         first = first_record(files[run_id][min(files[run_id])])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -147,9 +149,40 @@ def test_where_nothing_was_to_run_nothing_is_said_to_have_run(place: Place) -> N
     done = place.threepio("rerun")
 
     assert (done.returncode, done.stdout) == (
-        0,
-        "nothing to run again: nothing failed in run none, and nothing was to run\n",
+        1,
+        "nothing to run again: nothing failed in run none, and nothing was to run\n"
+        "but it did not pass: failed - no tests were run\n",
     )
+
+
+def test_nothing_to_run_again_is_good_only_where_the_run_passed(place: Place) -> None:
+    place.suite("def test_fine(): pass")
+    place.suite("def pytest_sessionfinish(session): session.exitstatus = 3", "conftest.py")
+    place.pytest("-q", THREEPIO_RUN_ID="broken")
+    (place.path / "conftest.py").unlink()
+    place.pytest("-q", THREEPIO_RUN_ID="fine")
+
+    broken, fine = place.threepio("rerun", "broken"), place.threepio("rerun", "fine")
+
+    assert (fine.returncode, fine.stdout) == (
+        0,
+        "nothing to run again: nothing failed in run fine, and everything ran\n",
+    )
+    assert broken.returncode == 1
+    assert "\nbut it did not pass: failed - " in broken.stdout
+
+
+def test_an_argument_that_is_no_text_is_given_again_as_it_was(place: Place) -> None:
+    directory = Path(os.fsdecode(os.fsencode(place.path) + b"/d\xe9"))
+    directory.mkdir()
+    (directory / "test_it.py").write_text("def test_bad(): assert 0")
+    place.pytest("-q", "--tb=no", "--no-summary", str(directory), THREEPIO_RUN_ID="bytes")
+
+    done = place.threepio("rerun", "bytes")
+
+    assert done.returncode == 1
+    assert "1 of 1 tests finished" in done.stdout
+    assert "1 failed" in done.stdout
 
 
 def test_of_a_run_that_only_collects_no_test_never_ran(place: Place) -> None:

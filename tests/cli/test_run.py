@@ -332,6 +332,46 @@ def test_of_two_commands_that_want_one_id_at_once_each_has_its_own(here: Place, 
     assert "both-2" not in said
 
 
+def test_the_runs_of_a_command_are_its_own_whatever_their_ids(here: Place) -> None:
+    """Both want one id; the first one begins a second run while the other has yet to begin its first."""
+    fails = f"touch reached; while ! [ -e go ]; do sleep 0.01; done; {runner(here, 0)}; {runner(here, 1)}; touch over"
+    waits = f"touch other; while ! [ -e over ]; do sleep 0.01; done; {runner(here, 0)}"
+    here.environ["THREEPIO_RUN_ID"] = "shared"
+    first = start(here, "sh", "-c", fails)
+    wait_until((here.path / "reached").exists)
+    second = start(here, "sh", "-c", waits)
+    wait_until((here.path / "other").exists)
+
+    (here.path / "go").touch()
+    said = [process.communicate(timeout=COMMAND_TIMEOUT_S)[0] for process in (first, second)]
+
+    assert (first.returncode, second.returncode) == (70, 0)
+    assert "run shared: passed" in said[0]
+    assert "run shared-3: failed" in said[0]
+    assert "run shared-2: passed" in said[1]
+    assert "shared-3" not in said[1]
+
+
+def test_a_run_that_nobody_started_by_it_is_not_its_own(here: Place) -> None:
+    command = f"{runner(here, 0)}; env -u THREEPIO_COMMAND_ID {runner(here, 1)} || true"
+
+    done = here.threepio("run", "--", "sh", "-c", command, THREEPIO_RUN_ID="plain")
+
+    # As of an adapter of an older version, which does not say it: by its name.
+    assert done.returncode == 70
+    assert "run plain-2: failed" in done.stdout
+
+
+def test_a_command_gets_the_descriptors_that_we_got(here: Place) -> None:
+    with (here.path / "third").open("w") as third:
+        number = third.fileno()
+        process = start(here, sys.executable, "-c", f"import os; os.write({number}, b'told')", pass_fds=[number])
+        process.communicate(timeout=COMMAND_TIMEOUT_S)
+
+    assert process.returncode == 0
+    assert (here.path / "third").read_text() == "told"
+
+
 def test_a_command_without_a_run_leaves_nothing_to_the_next_one_of_its_id(here: Place) -> None:
     here.threepio("run", "--", "echo", "no run", THREEPIO_RUN_ID="again")
 
@@ -368,6 +408,24 @@ def test_a_signal_reaches_the_command_once(here: Place, number: signal.Signals) 
     try:
         wait_until((here.path / "reached").exists)
         process.send_signal(number)
+        wait_until((here.path / "signals").exists)
+        (here.path / "go on").touch()
+        process.communicate(timeout=COMMAND_TIMEOUT_S)
+    finally:
+        process.kill()
+        process.communicate()
+
+    assert process.returncode == 3
+    assert (here.path / "signals").read_text() == number.name + "\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_a_signal_to_the_whole_group_reaches_the_command_once_too(here: Place, number: signal.Signals) -> None:
+    (here.path / "command.py").write_text(NOTES_SIGNALS)
+    process = start(here, sys.executable, "command.py")
+    try:
+        wait_until((here.path / "reached").exists)
+        os.killpg(process.pid, number)
         wait_until((here.path / "signals").exists)
         (here.path / "go on").touch()
         process.communicate(timeout=COMMAND_TIMEOUT_S)

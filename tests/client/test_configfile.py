@@ -109,7 +109,7 @@ BAD = {
     "mode = 'on'": "mode = 'on': must be one of auto, require, off",
     "mode = true": "mode = true: must be one of auto, require, off",
     "state_dir = 'results'": "state_dir = 'results': must be an absolute path, or one that begins with ~/",
-    "state_dir = '~mallory/x'": "must be an absolute path, or one that begins with ~/",
+    "state_dir = '~root/x'": "must be an absolute path, or one that begins with ~/",
     "state_dir = true": "state_dir = true: must be an absolute path",
     "socket = 7": "socket = 7: must be an absolute path",
     "sync = 1979-05-27": "must be a text, a number, or true or false",

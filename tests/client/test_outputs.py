@@ -10,7 +10,7 @@ import pytest
 
 from tests.outputs import locked
 from tests.scripted import made_state_dir, run_lines, write_journal
-from threepio_client.outputs import has_ended, lock, starting, writer_of
+from threepio_client.outputs import has_ended, later_without_run, lock, starting, writer_of
 from threepio_client.paths import StateDir
 
 
@@ -55,3 +55,14 @@ def test_of_commands_without_a_run_the_one_that_began_last_is_starting(state_dir
             assert starting(state_dir, time.time() + 1) == ""
         assert starting(state_dir, before) == "first"
     assert starting(state_dir, before) == ""
+
+
+def test_what_a_later_command_printed_that_began_no_run_is_found(state_dir: StateDir) -> None:
+    for name, at in (("older", 10.0), ("newer", 30.0), ("newest", 40.0), ("has-a-run", 50.0)):
+        state_dir.output(name).touch()
+        os.utime(state_dir.output(name), (at, at))
+    write_journal(state_dir, "has-a-run", run_lines("has-a-run", 1))
+
+    assert later_without_run(state_dir, 20.0) == state_dir.output("newest")
+    assert later_without_run(state_dir, 40.0) is None
+    assert later_without_run(StateDir(state_dir.path / "nowhere"), 0.0) is None

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from threepio_client import settings
-from threepio_client.errors import SettingsError
+from threepio_client.errors import NoPlace, SettingsError
 from threepio_client.settings import (
     INI_SETTINGS,
     SOCKET_PATH_LIMIT,
@@ -19,6 +20,7 @@ from threepio_client.settings import (
     check_socket_path,
     load,
     load_daemons,
+    mode_of,
 )
 
 
@@ -152,6 +154,32 @@ def test_paths_are_made_absolute_and_links_stay_links(tmp_path: Path, monkeypatc
     assert load({"THREEPIO_STATE_DIR": "link/../state"}).state_dir == tmp_path / "state"
     assert load({"THREEPIO_STATE_DIR": "link"}).state_dir == tmp_path / "link"
     assert load({"THREEPIO_SOCKET": "~/s"}).socket == Path("/home/somebody/s")
+
+
+def no_home(*_: object, **__: object) -> Path:
+    raise RuntimeError("could not determine the home directory")
+
+
+def not_expanded(*_: object, **__: object) -> Path:
+    return Path("~/.local/state/threepiod")
+
+
+@pytest.mark.parametrize("answer", [no_home, not_expanded], ids=["platformdirs 4.9", "platformdirs 4.0"])
+def test_without_a_home_directory_it_is_said_what_to_set(
+    answer: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platformdirs.user_state_path", answer)
+
+    with pytest.raises(NoPlace, match="set THREEPIO_STATE_DIR"):
+        load({})
+    assert load({"THREEPIO_STATE_DIR": "/there"}).state_dir == Path("/there")
+    assert mode_of({"THREEPIO": "off"}, {}) is Mode.OFF
+    assert mode_of({}, {"threepio": "require"}) is Mode.REQUIRE
+
+
+def test_a_home_directory_that_is_not_there_is_named_as_such() -> None:
+    with pytest.raises(SettingsError, match="there is none"):
+        load({"THREEPIO_STATE_DIR": "~nobody-has-this-name/state"})
 
 
 def test_a_socket_path_is_as_long_as_the_system_allows(tmp_path: Path) -> None:

@@ -176,6 +176,22 @@ def test_a_place_that_cannot_be_used_is_said_and_the_tests_run(place: Place, wha
     assert place.pytest(THREEPIO="require").returncode == 4
 
 
+def test_without_a_home_directory_the_tests_run(place: Place) -> None:
+    place.suite("def test_one(): pass")
+    place.suite("def user_state_path(*_, **__): raise RuntimeError('no home directory')", "stub/platformdirs.py")
+    del place.environ["THREEPIO_STATE_DIR"]
+    place.environ["PYTHONPATH"] = str(place.path / "stub")
+
+    done, off, required = place.pytest(), place.pytest(THREEPIO="off"), place.pytest(THREEPIO="require")
+
+    assert done.returncode == off.returncode == 0
+    assert done.stdout.count("threepio: this run is not recorded: no place to keep results in is known") == 1
+    assert "threepio:" not in off.stdout
+    assert required.returncode == 4
+    assert "set THREEPIO_STATE_DIR" in required.stderr
+    assert place.threepio("status").returncode == 2
+
+
 def test_a_socket_path_that_is_too_long_is_said(place: Place) -> None:
     place.suite("def test_one(): pass")
 

@@ -10,15 +10,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Final, TextIO
 
-from threepio_client.errors import NotSaid, ThreepioError
+from threepio_client.errors import NotSaid, SettingsError, ThreepioError
 from threepio_client.printable import inert, json_text, one_line
 
 READER_LEFT: Final = 128 + signal.SIGPIPE
 """Exit code where the reader of the output has left, as of programs that SIGPIPE ends: what could not be said is no 0."""
 
 
-def complain(program: str, error: ThreepioError | BrokenPipeError) -> int:
-    """Say on stderr what kept a command from its answer, with the program's name; return the exit code."""
+def complain(program: str, error: ThreepioError | OSError) -> int:
+    """Say on stderr what kept a command from its answer, with the program's name; return the exit code.
+
+    An error of the system, such as a file that may not be read, that nobody was prepared for means 2.
+    """
     if isinstance(error, BrokenPipeError | NotSaid):
         # What was not written would be tried again at the end, and be an error there.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -26,7 +29,11 @@ def complain(program: str, error: ThreepioError | BrokenPipeError) -> int:
         for line in (f"{program}: {error}", *error.lines):
             say(line, to_stderr=True)
         return error.exit_code
-    return READER_LEFT  # the reader of our output (head, a pager): nothing more to say
+    if isinstance(error, BrokenPipeError):
+        return READER_LEFT  # the reader of our output (head, a pager): nothing more to say
+    what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error
+    say(f"{program}: {what}. What is wrong with files and directories says: threepio doctor", to_stderr=True)
+    return SettingsError.exit_code
 
 
 def say_json(answer: Mapping[str, object]) -> None:

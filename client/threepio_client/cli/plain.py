@@ -33,7 +33,7 @@ def answer(arguments: Sequence[str]) -> int | None:
     try:
         is_good = print_status(plain_text(words[0]) if words else "latest", "--json" in arguments)
         flush()
-    except (ThreepioError, BrokenPipeError) as error:
+    except (ThreepioError, OSError) as error:
         return complain("threepio", error)
     except KeyboardInterrupt:
         return INTERRUPTED

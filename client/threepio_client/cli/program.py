@@ -80,7 +80,7 @@ def guarded(program: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
                     return command(*args, **kwargs)
                 finally:
                     flush()
-            except (ThreepioError, BrokenPipeError) as error:
+            except (ThreepioError, OSError) as error:
                 raise typer.Exit(complain(program, error)) from None
 
         return run

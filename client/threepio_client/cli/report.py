@@ -59,6 +59,8 @@ def report(
     """
     with open_source() as source:
         archive, run_id = source.archive, source.archive.find(run)  # a report says itself where its run was
+        if run == "latest":
+            source.say_what_came_later(archive.beginning(run_id).started)
         try:
             # By store and journals themselves: of a run that goes on, the daemon may know another moment than they do.
             found = read(archive, run_id, history=output_format.history)

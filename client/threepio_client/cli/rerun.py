@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from threepio_client.cli.run import run_and_report
 from threepio_client.cli.source import open_source
 from threepio_client.errors import ThreepioError
 from threepio_client.printable import one_line
+from threepio_client.views import is_good
 
 EXAMPLE = "Example: threepio rerun latest -- -x"
 OPTION = "--threepio-rerun"
@@ -31,13 +33,14 @@ def rerun(
     """Run again what failed in a run and what never ran there; what presumably killed it comes last.
 
     Uses the command, the arguments and the directory of that run, and says at the end what `threepio run` says. With
-    nothing to run again the exit code is 0.
+    nothing to run again the exit code is 0 if that run passed, else 1.
     """
     if run.startswith("-"):  # `threepio rerun -- -x`: no run, and an option of pytest
         run, more = "latest", [run, *(more or [])]
     with open_source() as source:
         run_id = source.find(run)
         found = source.archive.selection(run_id)
+        view = source.archive.view(run_id)
     if failed:
         found = found.only_failed()
     elif found.is_alive:
@@ -47,6 +50,9 @@ def rerun(
     if not found:
         rest = " so far" if found.is_alive else "" if failed else f", and {found.rest}"
         say(f"nothing to run again: nothing failed in run {run_id}{rest}")
+        if not is_good(view):
+            say(one_line(f"but it did not pass: {view['state']} - {view['verdict']['text']}"))
+            raise typer.Exit(1)
         return
     command, argv, cwd = (found.start.get(name) for name in ("command", "argv", "cwd"))
     if not isinstance(command, list) or not isinstance(argv, list) or not isinstance(cwd, str):
@@ -57,7 +63,12 @@ def rerun(
         raise ThreepioError(
             f"the command of run {run_id} held a masked secret, so it is not known. Start it yourself: ... {OPTION}={run_id}"
         )
-    kept = [argument for argument in map(str, argv) if not argument.startswith((f"{OPTION}=", ONLY_FAILED))]
-    again = [*map(str, command), *kept, f"{OPTION}={run_id}", *([ONLY_FAILED] if failed else []), *(more or [])]
+    kept = [argument for argument in map(_as_given, argv) if not argument.startswith((f"{OPTION}=", ONLY_FAILED))]
+    again = [*map(_as_given, command), *kept, f"{OPTION}={run_id}", *([ONLY_FAILED] if failed else []), *(more or [])]
     say(one_line(f"in {cwd}: {shlex.join(again)}"))
-    run_and_report(again, cwd)
+    run_and_report(again, _as_given(cwd))
+
+
+def _as_given(text: object) -> str:
+    """Return a part of a command as it was: bytes that are no text stand in a journal as `plain_text` shows them."""
+    return re.sub(r"\\udc([89a-f][0-9a-f])", lambda found: chr(0xDC00 + int(found[1], 16)), str(text))

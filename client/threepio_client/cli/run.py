@@ -16,8 +16,10 @@ from typing import Annotated, Any, Final
 import typer
 
 from threepio_client import clock, faulttrace, settings
+from threepio_client.archive import Archive
 from threepio_client.autostart import start_daemon
 from threepio_client.cgroup import OomKills
+from threepio_client.cli.bystander import Bystander
 from threepio_client.cli.command_output import last_lines, mask_output, reserve
 from threepio_client.cli.live import LOOK_EVERY_S, Following, say_result
 from threepio_client.cli.output import complain, flush, say
@@ -75,7 +77,8 @@ def run_and_report(command: list[str], cwd: str | None = None) -> None:
     _ensure_daemon(found)
     if found.run_id not in (None, run_id):
         say(f"threepio: the run id {found.run_id} is taken: this run is {run_id}", to_stderr=True)
-    environ = {**os.environ, "THREEPIO_RUN_ID": run_id}
+    command_id = os.urandom(8).hex()
+    environ = {**os.environ, "THREEPIO_RUN_ID": run_id, "THREEPIO_COMMAND_ID": command_id}
     # The command may run elsewhere, where a relative path means another place.
     places = {"THREEPIO_STATE_DIR": found.state_dir, "THREEPIO_SOCKET": found.socket}
     environ |= {name: str(path) for name, path in places.items() if environ.get(name)}
@@ -95,7 +98,7 @@ def run_and_report(command: list[str], cwd: str | None = None) -> None:
     if code == -signal.SIGKILL:
         end["outOfMemory"] = oom_kills.rose()
     file = state_dir.output(run_id) if output is not None else None
-    doubt = _report(_runs_named(state_dir, run_id), end, file, following.said)
+    doubt = _report(_runs_of(state_dir, run_id, command_id), end, file, following.said)
     if file is not None:
         with _as_far_as_anybody_reads():
             say(f"  full output: {file}")
@@ -115,7 +118,10 @@ def _report(run_ids: list[str], end: dict[str, int], output: Path | None, said: 
         said: of runs that were over before the command was, the verdict that was said then.
     """
     if not run_ids:
-        ask = "is the plugin installed where the command runs, and THREEPIO not off? Ask threepio doctor"
+        ask = (
+            "is the plugin installed where the command runs, THREEPIO not off, and are the variables THREEPIO_* passed on "
+            "to it (tox: pass_env)? Ask threepio doctor"
+        )
         last = last_lines(output) if output is not None and end.get("exitCode") != 0 else []
         if last:
             say("no adapter reported; the last that the command printed:", to_stderr=True)
@@ -169,7 +175,7 @@ def _ensure_daemon(found: settings.Settings) -> None:
 def _run(
     command: list[str], output: int | None, environ: dict[str, str], cwd: str | None, look: Callable[[], None]
 ) -> tuple[int, int]:
-    """Run the command; return its pid and its exit code, negative for a signal. Signals sent to us are passed on.
+    """Run the command; return its pid and its exit code, negative for a signal. Signals sent to us alone are passed on.
 
     Args:
         command: the command.
@@ -189,6 +195,7 @@ def _run(
                 stderr=None if output is None else subprocess.STDOUT,
                 env=environ,
                 cwd=cwd,
+                close_fds=False,  # what we were given is the command's: our own are closed by the kernel
                 preexec_fn=partial(signal.pthread_sigmask, signal.SIG_SETMASK, old),
             )
         except (OSError, ValueError) as error:  # the latter: a NUL in it, or what is no text of this system
@@ -196,13 +203,15 @@ def _run(
             why = error.strerror if isinstance(error, OSError) else error
             say(f"threepio: cannot run {command[0]}{where}: {why}", to_stderr=True)
             raise typer.Exit(NOT_FOUND) from error
-        while process.poll() is None:
-            info = signal.sigtimedwait(watched, LOOK_EVERY_S)
-            look()
-            if info is None:
-                continue
-            if info.si_signo != signal.SIGCHLD and info.si_code == _SENT_BY_A_PROCESS:
-                process.send_signal(info.si_signo)
+        with closing(Bystander()) as bystander:
+            while process.poll() is None:
+                info = signal.sigtimedwait(watched, LOOK_EVERY_S)
+                look()
+                bystander.look()
+                if info is None or info.si_signo == signal.SIGCHLD or info.si_code != _SENT_BY_A_PROCESS:
+                    continue
+                if not bystander.was_reached(info.si_signo):
+                    process.send_signal(info.si_signo)
         return process.pid, process.returncode
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
@@ -248,11 +257,26 @@ def _say_not_noted(error: OSError) -> None:
     say(f"threepio: cannot note how the command ended: {error}", to_stderr=True)
 
 
-def _runs_named(state_dir: StateDir, run_id: str) -> list[str]:
-    """Return the runs of this id: a command that starts several runners has `-2`, `-3` ... too.
+def _runs_of(state_dir: StateDir, run_id: str, command_id: str) -> list[str]:
+    """Return the runs that the command began: one that starts several runners has `-2`, `-3` ... too.
 
-    What has an output of its own is the run of another command that wanted the same id.
+    Another command may have wanted the same id, or a runner that nobody started by `threepio run`.
     """
-    known = runs_of(state_dir) if state_dir.journals.is_dir() else {}
-    names = [name for number in range(1, ID_TRIES) if (name := numbered(run_id, number)) in known]
-    return [name for name in names if name == run_id or not state_dir.output(name).exists()]
+    try:
+        known = runs_of(state_dir)
+    except OSError:
+        return []
+    archive = Archive(state_dir)
+    found = []
+    for name in (numbered(run_id, number) for number in range(1, ID_TRIES)):
+        if name not in known:
+            continue
+        try:
+            begun_by = archive.beginning(name).start.get("commandId")
+        except (ThreepioError, OSError):
+            begun_by = None
+        # An adapter of an older version does not say it: what has an output of its own is another command's.
+        is_ours = name == run_id or not os.path.exists(state_dir.output(name))
+        if begun_by == command_id or (begun_by is None and is_ours):
+            found.append(name)
+    return found

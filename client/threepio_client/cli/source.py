@@ -6,6 +6,7 @@ what the files tell. Where it answers, what reads store and journals is not even
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from threepio_client.cli.output import say
 from threepio_client.cli.place import load_settings
 from threepio_client.errors import NoDaemon, Refused, SettingsError
+from threepio_client.outputs import later_without_run
 from threepio_client.query import QueryClient
 from threepio_client.settings import Settings
 from threepio_client.views import VIEW_VERSION, run_row
@@ -47,7 +49,7 @@ class Source:
         try:
             return QueryClient.connect(found.socket, PATIENCE_S, state_dir=found.state_dir)
         except (NoDaemon, Refused, SettingsError) as error:
-            if found.socket.exists() or isinstance(error, SettingsError):
+            if os.path.exists(found.socket) or isinstance(error, SettingsError):
                 say(f"threepio: {error}; this answer comes from store and journals", to_stderr=True)
             return None
 
@@ -70,7 +72,14 @@ class Source:
             state = self.archive.beginning(run_id)
             if said := elsewhere(state.start.get("rootdir"), state.started):
                 say(f"threepio: run {run_id} is {said}", to_stderr=True)
+            self.say_what_came_later(state.started)
         return run_id
+
+    def say_what_came_later(self, started: float) -> None:
+        """Say if a command began no run after the latest one began, which must not be taken for that command's."""
+        output = later_without_run(self.state_dir, started)
+        if output is not None and self.archive.stored(output.stem) is None:  # a suite may remove its journal
+            say(f"threepio: a later command has begun no run; what it printed: {output}", to_stderr=True)
 
     def status(self, reference: str) -> dict[str, Any]:
         """Return the status answer of a run; raises NoSuchRun."""

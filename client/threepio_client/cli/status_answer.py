@@ -28,6 +28,8 @@ def print_status(reference: str, as_json: bool) -> bool:
         else:
             for line in answer_lines(view, reference):
                 say(line)
+        if reference == "latest":
+            source.say_what_came_later(view["started"])
     return is_good(view)
 
 

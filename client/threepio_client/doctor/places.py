@@ -31,7 +31,7 @@ def check_state_dir(path: Path) -> Iterator[Finding]:
     """Yield what is wrong with the state directory and what is in it."""
     found = list(_directory("state", path, "state_dir (THREEPIO_STATE_DIR)"))
     yield from found
-    if not path.is_dir() or any(one.state == "problem" for one in found):
+    if not os.path.isdir(path) or any(one.state == "problem" for one in found):
         return
     state_dir = StateDir(path)
     for inner in (state_dir.journals, state_dir.logs, state_dir.output("x").parent):
@@ -68,7 +68,7 @@ def _directory(check: str, path: Path, setting: str) -> Iterator[Finding]:
         found = path.lstat()
     except FileNotFoundError:
         parent = _existing(path)
-        if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK):
+        if os.path.isdir(parent) and os.access(parent, os.W_OK | os.X_OK):
             yield ok(check, f"{path} is not there yet, and can be made")
         else:
             yield problem(check, f"{path} is not there, and you may not make it in {parent}", elsewhere)
@@ -102,7 +102,7 @@ def check_disk(state_dir: Path) -> Iterator[Finding]:
     elsewhere = "set state_dir (THREEPIO_STATE_DIR) to another disk"
     try:
         room = os.statvfs(place)
-        sync_s = _probe(place) if place.is_dir() else 0.0
+        sync_s = _probe(place) if os.path.isdir(place) else 0.0
     except OSError as error:
         cures = {
             errno.ENOSPC: f"free space, or {elsewhere}",
