@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Final
 
+from threepio_client.files import open_own
+
 TAIL: Final = 1024 * 1024
 """Bytes from the end of the output in which is looked: a dying process says nothing after it, its siblings may."""
 TRACE_LIMIT: Final = 16 * 1024
@@ -20,7 +22,7 @@ _PART: Final = re.compile(r"\s*$|(?:Current thread|Thread) 0x|  |~+ |\++ Timeout
 def find(output: Path) -> str:
     """Return the last such trace of a command's output, empty if there is none or if the file cannot be read."""
     try:
-        with output.open("rb") as file:
+        with open(open_own(output, os.O_RDONLY), "rb") as file:
             file.seek(max(os.fstat(file.fileno()).st_size - TAIL, 0))
             text = file.read().decode("utf-8", "replace")
     except OSError:

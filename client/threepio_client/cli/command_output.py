@@ -57,7 +57,7 @@ def reserve(state_dir: StateDir, wanted: str) -> tuple[str, int | None]:
 def last_lines(output: Path) -> list[str]:
     """Return the last lines of a file that are not empty; none where it cannot be read."""
     try:
-        with output.open("rb") as file:
+        with open(open_own(output, os.O_RDONLY), "rb") as file:
             file.seek(max(file.seek(0, os.SEEK_END) - LAST_BYTES, 0))
             text = file.read().decode("utf-8", "replace")
     except OSError:
@@ -74,7 +74,10 @@ def mask_output(found: settings.Settings, path: Path) -> None:
     mask = Mask(found.mask_env, found.mask, os.environ)
     masked = path.with_suffix(".masked")
     try:
-        with path.open("rb") as old, open(open_own(masked, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as new:
+        with (
+            open(open_own(path, os.O_RDONLY), "rb") as old,
+            open(open_own(masked, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as new,
+        ):
             for line in old:
                 new.write(mask.hide(line.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape"))
         masked.replace(path)
