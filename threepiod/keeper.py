@@ -7,24 +7,17 @@ continuation of our own, and synced there.
 from __future__ import annotations
 
 import logging
-from array import array
-from collections.abc import Iterable
 from contextlib import suppress
-from typing import Final
 
 import trio
 
 from threepio_client.continuation import make_next_file
 from threepio_client.events import EventType
 from threepio_client.journal import JournalWriter
-from threepio_client.line import Event, encode
+from threepio_client.line import encode
 from threepio_client.paths import StateDir
-from threepio_client.protocol import WINDOW_EVENTS
 from threepio_client.runjournal import RunJournal
 from threepio_client.runstate import RunState
-
-CHECKSUMS: Final = WINDOW_EVENTS
-"""Lines whose checksum is in memory: as many as one adapter may have un-acked, 40 KiB a run."""
 
 log = logging.getLogger("threepiod.keeper")
 
@@ -111,22 +104,3 @@ class Keeper:
             with suppress(FileNotFoundError):
                 self._journal.sync_name(number)
             self._named.add(number)
-
-
-class Checksums:
-    """The checksums of the lines that were taken last."""
-
-    def __init__(self, seq: int) -> None:
-        self._first = self._last = seq
-        self._ring = array("I", bytes(array("I").itemsize * CHECKSUMS))
-
-    def add(self, events: Iterable[Event]) -> None:
-        """Note lines. Seqs go up, except after a start over."""
-        ring = self._ring
-        for event in events:
-            ring[event.seq % CHECKSUMS] = event.crc
-            self._last = event.seq
-
-    def get(self, seq: int) -> int | None:
-        """Return the checksum of a line that was taken, or None if it is too long ago."""
-        return self._ring[seq % CHECKSUMS] if max(self._first, self._last - CHECKSUMS) < seq <= self._last else None

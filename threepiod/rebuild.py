@@ -27,7 +27,7 @@ from threepio_client.runjournal import RunJournal, Step
 from threepio_client.runstate import OBSERVED, RunState
 from threepio_client.views import VIEW_VERSION
 from threepiod.batch import HOLE, Batch
-from threepiod.keeper import Checksums
+from threepiod.checksums import Checksums
 from threepiod.listener import AlreadyRunning, take_lock
 from threepiod.oldstore import OldStore
 from threepiod.run import BATCH_BYTES, BATCH_EVENTS, NO_INGEST

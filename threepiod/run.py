@@ -32,8 +32,9 @@ from threepio_client.runfiles import size_of
 from threepio_client.runjournal import RunJournal, Step
 from threepiod import worktree
 from threepiod.batch import Batch
+from threepiod.checksums import Checksums
 from threepiod.committer import Committer
-from threepiod.keeper import Checksums, Keeper
+from threepiod.keeper import Keeper
 from threepiod.store import Store, StoreError
 from threepiod.watch import ProcessWatch
 

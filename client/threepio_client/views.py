@@ -118,8 +118,13 @@ def is_good(view: dict[str, Any]) -> bool:
 
 def has_failures(view: dict[str, Any]) -> bool:
     """Return whether a status answer tells of a test that failed or broke."""
+    return bad_of(view) > 0
+
+
+def bad_of(view: dict[str, Any]) -> int:
+    """Return how many failures a status answer counts."""
     counts = view["counts"]
-    return bool(counts["failed"] or counts["errors"] or counts["subtests_failed"])
+    return int(counts["failed"] + counts["errors"] + counts["subtests_failed"])
 
 
 def _count(state: RunState, name: str) -> int:

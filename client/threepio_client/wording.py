@@ -9,6 +9,7 @@ from typing import Any, Final
 from threepio_client.faulttrace import deepest
 from threepio_client.printable import number_of, one_line
 from threepio_client.runstate import COUNTS, LIVE_STATES, manner_of_death, place_of_death
+from threepio_client.views import has_failures
 
 IN_FLIGHT_SHOWN: Final = 3
 DEATHS_SHOWN: Final = 2
@@ -67,7 +68,7 @@ def status_lines(view: dict[str, Any]) -> list[str]:
         lines.append(
             f"  last error, {clock_time(view['last_error']['time'])}: {first_line(view['last_error']['text'])}"
         )
-    if any(view["counts"][name] for name in ("failed", "errors", "subtests_failed")):
+    if has_failures(view):
         again = "so far: threepio rerun --failed" if is_live else "or never ran: threepio rerun"
         lines.append(f"  see why: threepio failures {run_id}; again what failed {again} {run_id}")
     elif view["never_ran"] and not is_live:
@@ -89,15 +90,19 @@ def _death_lines(view: dict[str, Any]) -> list[str]:
     return lines
 
 
+def kind_of(failure: dict[str, Any]) -> str:
+    """Return what a failure is: `FAIL`, `ERROR in setup`."""
+    return f"{failure['status']}" + ("" if failure["phase"] == "call" else f" in {failure['phase']}")
+
+
 def failure_lines(failures: list[dict[str, Any]], shown: int) -> list[str]:
     """Return a line or two for each of the first failures."""
     lines = []
     for failure in failures[:shown]:
         error = failure["error"]
-        phase = "" if failure["phase"] == "call" else f" in {failure['phase']}"
         subtest = " [subtest]" if failure["subtest"] else ""
         message = first_line(str(error.get("message", "")))
-        lines.append(f"  {failure['status']}{phase}{subtest} {failure['nodeid']}")
+        lines.append(f"  {kind_of(failure)}{subtest} {failure['nodeid']}")
         where = f" ({error['location']})" if error.get("location") else ""
         if message or where:
             lines.append(f"      {message}{where}")

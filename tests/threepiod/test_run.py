@@ -699,7 +699,7 @@ async def test_a_line_that_comes_again_with_other_content_is_kept_apart_and_told
     bench: Bench, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     if "long ago" in way:
-        monkeypatch.setattr(keeper_module, "CHECKSUMS", 4)
+        monkeypatch.setattr("threepiod.checksums.CHECKSUMS", 4)
     lines = run_lines("run", 30, identity=living())
     other = case(5, "test_it.py::test_2", "FAIL")
     adapter = Adapter(bench)

@@ -18,8 +18,8 @@ from threepio_client.errors import NoSuchRun, ThreepioError
 from threepio_client.printable import fitting, one_line
 from threepio_client.results import results
 from threepio_client.runstate import LIVE_STATES
-from threepio_client.views import has_failures
-from threepio_client.wording import MESSAGE_SHOWN, duration, status_lines
+from threepio_client.views import bad_of, has_failures
+from threepio_client.wording import MESSAGE_SHOWN, duration, kind_of, status_lines
 
 BUDGET: Final = 2_000
 """Tokens that the causes of failures may take at the end of a run."""
@@ -164,8 +164,7 @@ class LiveLine:
         """
         new = [failure for failure in failures if failure["seq"] not in self._named]
         for failure in new[: max(FAILURES_SHOWN - len(self._named), 0)]:
-            phase = "" if failure["phase"] == "call" else f" in {failure['phase']}"
-            self.above(one_line(f"{failure['status']}{phase} {failure['nodeid']}"))
+            self.above(one_line(f"{kind_of(failure)} {failure['nodeid']}"))
         self._named.update(failure["seq"] for failure in new)
         line = line_of(view, self._left)
         width = shutil.get_terminal_size().columns
@@ -188,10 +187,10 @@ class LiveLine:
 
 def line_of(view: dict[str, Any], left: TimeLeft) -> str:
     """Return the line for a status answer."""
-    counts, finished, collected = view["counts"], view["finished"], view["collected"]
+    finished, collected = view["finished"], view["collected"]
     if collected is None:
         return f"collecting for {duration(view['duration_s'])}"
-    bad = counts["failed"] + counts["errors"] + counts["subtests_failed"]
+    bad = bad_of(view)
     share = f"{100 * finished // collected}%" if collected else "100%"
     rate = finished / view["duration_s"] if view["duration_s"] else 0.0
     seconds = left.seconds(finished, collected, view["duration_s"])

@@ -19,7 +19,7 @@ from threepio_client.printable import one_line
 from threepio_client.results import outcomes, results
 from threepio_client.runstate import LIVE_STATES
 from threepio_client.views import has_failures
-from threepio_client.wording import counts_text, duration
+from threepio_client.wording import counts_text, duration, kind_of
 
 EVERY_S: Final = 0.5
 PLAIN_EVERY_S: Final = 10.0
@@ -110,7 +110,7 @@ class Screen:
         if failures and room > 1:
             lines.append(_text(f"  latest of {len(failures)} failures:"))
             latest = reversed(failures[-(room - 1) :])
-            lines += [_text(_fit(f"  {_kind(failure)} ", failure["nodeid"], width), "red") for failure in latest]
+            lines += [_text(_fit(f"  {kind_of(failure)} ", failure["nodeid"], width), "red") for failure in latest]
         return lines
 
     def _bar(self, view: dict[str, Any], width: int) -> Text:
@@ -199,11 +199,6 @@ def _slots(view: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _text(line: str, style: str = "") -> Text:
     return Text(one_line(line), style=style, no_wrap=True, overflow="ellipsis")
-
-
-def _kind(failure: dict[str, Any]) -> str:
-    phase = "" if failure["phase"] == "call" else f" in {failure['phase']}"
-    return f"{failure['status']}{phase}"
 
 
 def _fit(head: str, nodeid: str, width: int) -> str:
