@@ -25,6 +25,7 @@ _OUR_OWN: Final = frozenset(
         "worker",
         "runId",
         "producerId",
+        "commandId",
         "process",
         "countedAs",
         "kind",

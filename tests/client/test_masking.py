@@ -87,6 +87,7 @@ def test_every_text_of_a_payload_is_masked_but_our_own_words_and_numbers() -> No
     payload = {
         "status": "PASS",
         "phase": "call",
+        "commandId": "call",
         "nodeid": f"test_it.py::test[{SECRET}]",
         "duration": 4.5,
         "error": {"message": SECRET, "list": [SECRET, (SECRET,)], "parameters": {SECRET: 1}},
@@ -95,7 +96,7 @@ def test_every_text_of_a_payload_is_masked_but_our_own_words_and_numbers() -> No
 
     found = Mask(("*_TOKEN",), ("PASS|call",), ENVIRON).payload(payload)
 
-    assert (found["status"], found["phase"], found["duration"]) == ("PASS", "call", 4.5)
+    assert (found["status"], found["phase"], found["commandId"], found["duration"]) == ("PASS", "call", "call", 4.5)
     assert "cret" not in repr(found)
     assert found["odd"] == MASKED
     assert "masked" not in found
