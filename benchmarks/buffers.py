@@ -22,7 +22,7 @@ from benchmarks.usage import memory_of
 HELP: Final = "credit in events and bytes against memory and time blocked"
 
 EVENTS: Final = (100, 1_000, 10_000, 100_000)
-BYTES: Final = (64 * 1024, 256 * 1024, MIB, 4 * MIB, 16 * MIB)
+BYTES: Final = (64 * 1024, 256 * 1024, MIB, 2 * MIB, 4 * MIB, 16 * MIB)
 SLOW: Final = 1_000
 """Events a second of the slowed daemon."""
 
