@@ -83,6 +83,7 @@ def test_the_id_of_a_command_that_began_no_run_is_no_prefix(place: Place, call: 
     assert (result.exit_code, result.stdout) == (4, "")
     printed = place.state_dir.output("shard-1")
     assert f"no run shard-1 has begun; what its command printed: {printed}" in result.stderr.splitlines()[-1]
+    assert "has begun" not in call(place, command[0], "../output/shard-1", *command[1:]).stderr
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,7 @@ class Adapter:
                 "runId": self.run_id,
                 "producerId": self._producer_id,
                 "process": self._process.to_payload(),
+                "commandId": os.environ.get("THREEPIO_COMMAND_ID", ""),  # set by `threepio run`
                 **start,
             },
         )

@@ -81,25 +81,30 @@ def starting(state_dir: StateDir, since: float) -> str:
     return max(begun, key=begun.__getitem__, default="")
 
 
-def later_without_run(state_dir: StateDir, since: float) -> Path | None:
-    """Return what a command printed that wrote later than `since`, in seconds since the epoch, and of which no run is known.
+def later_without_run(state_dir: StateDir, since: float) -> list[Path]:
+    """Return the outputs of commands that have ended, wrote later than `since` and began no run that has a journal.
 
-    Of several the one that wrote last; None if there is none.
+    Args:
+        state_dir: where to look.
+        since: seconds since the epoch.
+
+    Returns:
+        The one that wrote last is first.
     """
-    found = None
+    found: list[tuple[float, Path]] = []
     try:
         with os.scandir(state_dir.output("x").parent) as entries:
             for entry in entries:
-                at = entry.stat().st_mtime
-                if (
-                    at > since
-                    and entry.name.endswith(".log")
-                    and not journal_files(state_dir, entry.name[: -len(".log")])
-                ):
-                    since, found = at, Path(entry.path)
-    except OSError:  # there is no output, or a command is just being removed
+                at = entry.stat(follow_symlinks=False).st_mtime
+                run_id, _, ending = entry.name.rpartition(".")
+                if at <= since or ending != "log" or journal_files(state_dir, run_id):
+                    continue
+                path = Path(entry.path)
+                if entry.is_file(follow_symlinks=False) and has_ended(path):
+                    found.append((at, path))
+    except OSError:  # there is no output, or one is just being removed
         pass
-    return found
+    return [path for _, path in sorted(found, reverse=True)]
 
 
 def _began(pid: int) -> float:

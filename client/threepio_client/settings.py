@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from threepio_client.configfile import Problem
     from threepio_client.paths import StateDir
 
-RUN_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+RUN_ID: Final = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._-]{0,63}")
 _SECONDS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 SOCKET_PATH_LIMIT: Final = 107
 """Bytes of a Unix socket's path: `sun_path` holds 108 with the final NUL (unix(7))."""
@@ -243,7 +243,9 @@ def _report_place(text: str) -> ReportPlace:
 
 def _run_id(text: str) -> str:
     if not RUN_ID.fullmatch(text) or text in {".", "..", "latest"} or text.endswith(".observed"):
-        raise ValueError("must be 1 to 64 of A-Z a-z 0-9 . _ - and not 'latest' or with '.observed' at its end")
+        raise ValueError(
+            "must be 1 to 64 of A-Z a-z 0-9 . _ - and not begin with -, be 'latest' or have '.observed' at its end"
+        )
     return text
 
 

@@ -25,7 +25,7 @@ from pytest_threepio.groups import Group, Groups
 from threepio_client import __version__, nowpage
 from threepio_client.adapter import Adapter
 from threepio_client.events import COLLECTED_CHUNK, EventType, Payload, Phase, Status, split_nodeid
-from threepio_client.line import clip, encode_names, encode_passed
+from threepio_client.line import clip, encode_names, encode_passed, plain_text
 from threepio_client.settings import Settings
 from threepio_client.vcs import git_head
 
@@ -78,8 +78,9 @@ class Reporter:
         self._decided: dict[str, str] = {}
         self._again: dict[str, int] = {}  # tests whose next attempt is to come, with its number
         self._died_in: set[str] = set()
-        # The tests that have an outcome, where one may have several: plugin flaky reports every attempt of an xfail.
-        self._outcomes: set[str] | None = set() if config.pluginmanager.hasplugin("flaky") else None
+        self._outcomes: set[str] | None = None  # of tests that several workers run: those that have one
+        # The tests that failed as expected, where one may do so again: plugin flaky reports each attempt of them.
+        self._xfailed: set[str] | None = set() if config.pluginmanager.hasplugin("flaky") else None
         self._deselected = 0
         self._stopped: Payload | None = None
         self._outer_error = sys.exc_info()[1]  # whoever calls pytest may be handling one
@@ -353,12 +354,12 @@ class Reporter:
             "git": git_head(Path(config.rootpath)),
             "plugins": plugins_of(config.pluginmanager.list_plugin_distinfo()),
         }
+        if any(text != plain_text(text) for text in (*payload["argv"], *payload["command"], payload["cwd"])):
+            payload["notText"] = True
         if self.parent:
             payload["parentRunId"] = self.parent
         if self.rerun_of:
             payload["rerunOf"] = self.rerun_of
-        if command_id := os.environ.get("THREEPIO_COMMAND_ID"):  # set by `threepio run`
-            payload["commandId"] = command_id
         ci = ci_marks(os.environ)
         if ci:
             payload["ci"] = ci
@@ -422,7 +423,10 @@ class Reporter:
             self._decided[worker] = nodeid
             self._again.pop(nodeid, None)
             if self._outcomes is None:
-                return nodeid in self._died_in  # xdist may give it to another worker
+                is_again = self._xfailed is not None and nodeid in self._xfailed
+                if self._xfailed is not None and payload["status"] is Status.XFAIL:
+                    self._xfailed.add(nodeid)
+                return is_again or nodeid in self._died_in  # xdist may give it to another worker
             is_again = nodeid in self._outcomes
             self._outcomes.add(nodeid)
             return is_again

@@ -103,8 +103,11 @@ def make(config: pytest.Config, state_dir: StateDir, reference: str, up_to: floa
     try:
         run_id = _find(state_dir, reference, str(config.rootpath))
         selection = select(state_dir, run_id, up_to)
-    except (NoSuchRun, OSError) as error:
+    except NoSuchRun as error:
         raise pytest.UsageError(f"--threepio-rerun={reference}: {error}") from None
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise pytest.UsageError(f"--threepio-rerun={reference}: {where}{error.strerror or error}") from None
     if only_failed:
         selection = selection.only_failed()
     elif selection.is_alive:

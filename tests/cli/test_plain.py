@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -88,6 +89,17 @@ def test_interrupted_it_ends_as_typer_does(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("threepio_client.cli.status_answer.print_status", interrupted)
 
     assert plain.answer(["status"]) == 128 + 2
+
+
+def test_an_error_of_the_system_that_nobody_expected_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("threepio_client.cli.status_answer.print_status", lambda *_: os.stat("/proc/self/no-such-file"))
+
+    assert plain.answer(["status"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith("threepio: /proc/self/no-such-file: No such file or directory. ")
 
 
 def test_a_status_from_the_daemon_needs_neither_typer_nor_the_store(told: Place) -> None:

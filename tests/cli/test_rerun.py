@@ -185,6 +185,16 @@ def test_an_argument_that_is_no_text_is_given_again_as_it_was(place: Place) -> N
     assert "1 failed" in done.stdout
 
 
+def test_an_argument_that_only_looks_like_it_stays_as_it_is(place: Place) -> None:
+    place.suite("import pytest\n@pytest.mark.parametrize('name', ['\\udce9'])\ndef test_bad(name): assert 0")
+    place.pytest("-q", r"test_it.py::test_bad[\udce9]", THREEPIO_RUN_ID="looks")
+
+    done = place.threepio("rerun", "looks")
+
+    assert done.returncode == 1
+    assert "1 failed" in done.stdout
+
+
 def test_of_a_run_that_only_collects_no_test_never_ran(place: Place) -> None:
     place.suite("def test_a(): pass\ndef test_b(): pass")
     place.pytest("-q", "--co", THREEPIO_RUN_ID="list")

@@ -18,6 +18,7 @@ from tests.scripted import made_state_dir, run_lines, write_journal
 from threepio_client.cli import command_output
 from threepio_client.cli import run as run_module
 from threepio_client.cli.command_output import LAST_LINES
+from threepio_client.paths import StateDir
 
 PYTEST = f"{sys.executable} -m pytest -q -p no:cacheprovider"
 
@@ -352,14 +353,78 @@ def test_the_runs_of_a_command_are_its_own_whatever_their_ids(here: Place) -> No
     assert "shared-3" not in said[1]
 
 
-def test_a_run_that_nobody_started_by_it_is_not_its_own(here: Place) -> None:
+def test_a_run_that_another_program_began_under_its_id_is_not_its_own(here: Place) -> None:
     command = f"{runner(here, 0)}; env -u THREEPIO_COMMAND_ID {runner(here, 1)} || true"
 
     done = here.threepio("run", "--", "sh", "-c", command, THREEPIO_RUN_ID="plain")
 
-    # As of an adapter of an older version, which does not say it: by its name.
+    assert done.returncode == 0
+    assert "run plain: passed" in done.stdout
+    assert "plain-2" not in done.stdout
+    assert state_of(here, "plain-2") == "failed"
+
+
+def test_a_run_of_an_older_adapter_is_known_by_its_name(here: Place) -> None:
+    older = write_journal(StateDir(here.path / "older"), "older-2", run_lines("older-2", 1, exit_code=1))
+    command = f"{runner(here, 0)}; cp {older} {here.state_dir.journals}"
+
+    done = here.threepio("run", "--", "sh", "-c", command, THREEPIO_RUN_ID="older")
+
     assert done.returncode == 70
-    assert "run plain-2: failed" in done.stdout
+    assert "run older-2: failed" in done.stdout
+
+
+def test_where_a_suite_removed_its_journal_no_later_command_is_made_of_it(here: Place) -> None:
+    here.threepio("run", "--", *runner(here, 0).split(), THREEPIO_RUN_ID="removed")
+    here.state_dir.journal("removed").unlink()
+
+    done = here.threepio("status")
+
+    assert "run removed: passed" in done.stdout
+    assert done.stderr == ""
+
+
+def test_the_runs_of_a_command_are_found_under_ids_of_its_own(here: Place) -> None:
+    command = f"THREEPIO_RUN_ID=chosen {runner(here, 1)}; THREEPIO_RUN_ID=another {runner(here, 0)}"
+
+    done = here.threepio("run", "--", "sh", "-c", command, THREEPIO_RUN_ID="given")
+
+    assert done.returncode == 70
+    assert "run chosen: failed" in done.stdout
+    assert "run another: passed" in done.stdout
+    assert f"full output: {here.state_dir.output('chosen')}\n" in done.stdout
+    assert here.threepio("status").stderr == ""
+
+
+def test_a_run_whose_journal_its_suite_removed_is_told_by_the_store(here: Place) -> None:
+    removes = f"{runner(here, 1)}; rm {here.state_dir.journal('removed-too')}"
+
+    done = here.threepio("run", "--", "sh", "-c", removes, THREEPIO_RUN_ID="removed-too")
+
+    assert done.returncode == 70
+    assert "run removed-too: failed" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "mask", [{"THREEPIO_MASK_ENV": "*_ID"}, {"THREEPIO_MASK": "[0-9a-f]{12,}"}], ids=["names", "patterns"]
+)
+def test_with_secrets_masked_a_command_knows_its_runs(here: Place, mask: dict[str, str]) -> None:
+    done = here.threepio("run", "--", "sh", "-c", f"{runner(here, 1)}; true", **mask)
+
+    assert done.returncode == 70
+    assert ": failed" in done.stdout
+
+
+def test_without_a_home_directory_the_command_runs(here: Place) -> None:
+    (here.path / "stub").mkdir()
+    (here.path / "stub/platformdirs.py").write_text("def user_state_path(*_, **__): raise RuntimeError('no home')")
+    del here.environ["THREEPIO_STATE_DIR"]
+    here.environ["PYTHONPATH"] = f"{here.path}/stub:{here.environ.get('PYTHONPATH', '')}"
+
+    done = here.threepio("run", "--", "sh", "-c", "echo ran; exit 7")
+
+    assert (done.returncode, done.stdout) == (7, "ran\n")
+    assert "threepio: this run is not recorded: no place to keep results in is known" in done.stderr
 
 
 def test_a_command_gets_the_descriptors_that_we_got(here: Place) -> None:
@@ -425,8 +490,10 @@ def test_a_signal_to_the_whole_group_reaches_the_command_once_too(here: Place, n
     process = start(here, sys.executable, "command.py")
     try:
         wait_until((here.path / "reached").exists)
-        os.killpg(process.pid, number)
-        wait_until((here.path / "signals").exists)
+        noted = here.path / "signals"
+        for times in range(1, 5):
+            os.killpg(process.pid, number)
+            wait_until(lambda: noted.exists() and noted.read_text().count("\n") >= times)  # noqa: B023
         (here.path / "go on").touch()
         process.communicate(timeout=COMMAND_TIMEOUT_S)
     finally:
@@ -434,7 +501,23 @@ def test_a_signal_to_the_whole_group_reaches_the_command_once_too(here: Place, n
         process.communicate()
 
     assert process.returncode == 3
-    assert (here.path / "signals").read_text() == number.name + "\n"
+    assert noted.read_text() == 4 * f"{number.name}\n"
+
+
+def test_a_command_in_a_group_of_its_own_gets_what_was_sent_to_ours(here: Place) -> None:
+    (here.path / "command.py").write_text(f"import os\nos.setpgid(0, 0)\n{NOTES_SIGNALS}")
+    process = start(here, sys.executable, "command.py")
+    try:
+        wait_until((here.path / "reached").exists)
+        os.killpg(process.pid, signal.SIGTERM)
+        wait_until((here.path / "signals").exists)
+        (here.path / "go on").touch()
+        process.communicate(timeout=COMMAND_TIMEOUT_S)
+    finally:
+        process.kill()
+        process.communicate()
+
+    assert (process.returncode, (here.path / "signals").read_text()) == (3, "SIGTERM\n")
 
 
 def test_a_suite_that_is_asked_to_end_is_interrupted(here: Place) -> None:

@@ -311,6 +311,12 @@ def test_runs_without_runs_says_how_to_get_one(place: Place, call: Call) -> None
     assert json.loads(call(place, "runs", "--json").stdout)["runs"] == []
 
 
+def test_of_a_run_without_a_first_line_no_process_is_named(place: Place, call: Call) -> None:
+    write_journal(made_state_dir(place.state_dir.path), "run", [])
+
+    assert "run run: detached - its process is not connected; " in call(place, "status", "run").stdout
+
+
 def test_no_run_id_or_directory_acts_on_the_terminal(place: Place, call: Call) -> None:
     lines = run_lines("run", 1)
     write_journal(place.state_dir, "\x1b[31mrun\nforged", lines)

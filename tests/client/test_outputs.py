@@ -57,12 +57,16 @@ def test_of_commands_without_a_run_the_one_that_began_last_is_starting(state_dir
     assert starting(state_dir, before) == ""
 
 
-def test_what_a_later_command_printed_that_began_no_run_is_found(state_dir: StateDir) -> None:
-    for name, at in (("older", 10.0), ("newer", 30.0), ("newest", 40.0), ("has-a-run", 50.0)):
+def test_what_later_commands_printed_that_began_no_run_is_found(state_dir: StateDir) -> None:
+    for name, at in (("older", 10.0), ("newer", 30.0), ("newest", 40.0), ("has-a-run", 50.0), ("goes-on", 60.0)):
         state_dir.output(name).touch()
         os.utime(state_dir.output(name), (at, at))
     write_journal(state_dir, "has-a-run", run_lines("has-a-run", 1))
+    state_dir.output("directory").mkdir()
+    state_dir.output("link").symlink_to("nowhere")
 
-    assert later_without_run(state_dir, 20.0) == state_dir.output("newest")
-    assert later_without_run(state_dir, 40.0) is None
-    assert later_without_run(StateDir(state_dir.path / "nowhere"), 0.0) is None
+    with locked(state_dir.output("goes-on")):
+        assert later_without_run(state_dir, 20.0) == [state_dir.output("newest"), state_dir.output("newer")]
+        assert later_without_run(state_dir, 40.0) == []
+    assert later_without_run(state_dir, 40.0) == [state_dir.output("goes-on")]
+    assert later_without_run(StateDir(state_dir.path / "nowhere"), 0.0) == []

@@ -170,7 +170,7 @@ def test_each_of_many_workers_that_die_is_named(suite: Suite) -> None:
 def test_what_pytest_timeout_says_before_it_ends_the_process(suite: Suite, shared: Place) -> None:
     suite.write("test_a.py", "import time\ndef test_hangs():\n    time.sleep(60)")
 
-    command = f"{PYTEST} --timeout=1 --timeout-method=thread --rootdir={suite.path} {suite.path}".split()
+    command = f"{PYTEST} --timeout=3 --timeout-method=thread --rootdir={suite.path} {suite.path}".split()
     done = shared.threepio("run", "--", *command, THREEPIO_RUN_ID=suite.run_id, PYTEST_ADDOPTS="")
 
     assert done.returncode == 1

@@ -180,7 +180,7 @@ def test_without_a_home_directory_the_tests_run(place: Place) -> None:
     place.suite("def test_one(): pass")
     place.suite("def user_state_path(*_, **__): raise RuntimeError('no home directory')", "stub/platformdirs.py")
     del place.environ["THREEPIO_STATE_DIR"]
-    place.environ["PYTHONPATH"] = str(place.path / "stub")
+    place.environ["PYTHONPATH"] = f"{place.path}/stub:{place.environ.get('PYTHONPATH', '')}"
 
     done, off, required = place.pytest(), place.pytest(THREEPIO="off"), place.pytest(THREEPIO="require")
 

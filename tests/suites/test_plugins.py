@@ -142,6 +142,13 @@ def test_fine(): pass
     assert done.status["state"] == "passed"
 
 
+@needs("flaky")
+def test_where_flaky_is_installed_a_test_that_is_given_twice_is_two(compare: Checker) -> None:
+    done = compare.run("def test_one(): pass", SUITE, SUITE, "--keep-duplicates", plugins=("flaky",), reportlog=False)
+
+    assert (done.status["state"], done.status["collected"], done.status["finished"]) == ("passed", 2, 2)
+
+
 @needs("rerunfailures")
 @pytest.mark.thorough
 def test_rerunfailures(compare: Checker, real_times: Callable[[Compared], None]) -> None:
@@ -442,7 +449,7 @@ def test_full(fs):
     with pytest.raises(OSError):
         pathlib.Path("/big").write_text("x" * 100)
 def test_removed(fs):
-    shutil.rmtree("/tmp")
+    shutil.rmtree(tempfile.gettempdir())
     raise RuntimeError("removed")
 class TestClass:
     def test_one(self, fs_class): fs_class.create_file("/one")

@@ -7,6 +7,7 @@ command already, and to a second SIGINT pytest does not answer with a summary.
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -14,36 +15,29 @@ from typing import Final
 
 WAIT_S: Final = 0.05
 """How long the rest of the group may take to be reached; the kernel does it in one go."""
-AGAIN_S: Final = 1.0
-"""Signals of one kind within this time are taken for one: timeout(1) sends its own to us first, and then to the group."""
+_STEP_S: Final = 0.002
 
 
 class Bystander:
-    """Ask it of the signals that are blocked where it is made: they stay pending with it."""
+    """Ask it of each signal that is blocked where it is made: it stays pending with the bystander."""
 
     def __init__(self) -> None:
         """Begin to stand by; where there is no cat(1), each signal is taken to be for us alone."""
-        self._seen_at = 0.0
         self._process = _start()
 
-    def was_reached(self, signal_number: int) -> bool:
-        """Return whether a signal that we got has reached the bystander as well."""
-        until = time.monotonic() + WAIT_S
-        while self._process is not None:
-            if self._is_pending(self._process.pid, signal_number):
-                self._seen_at = time.monotonic()
-                return True
-            if time.monotonic() >= until:
-                break
-            time.sleep(WAIT_S / 10)
-        return False
+    def was_reached(self, number: int) -> bool:
+        """Return whether a signal that we got has reached the bystander as well.
 
-    def look(self) -> None:
-        """Be ready for the next signal: of a pending one it could not be told whether it came again."""
-        if self._seen_at and time.monotonic() - self._seen_at > AGAIN_S:
-            self.close()
-            self._seen_at = 0.0
-            self._process = _start()
+        Who sends to us and then to our group, as timeout(1) does, has sent once: what came with it is taken away from us.
+        """
+        if not self._has(number):
+            return False
+        time.sleep(_STEP_S)  # until all of the group are reached
+        while number in signal.sigpending():
+            signal.sigwait([number])
+        self.close()  # of a signal that is pending it could not be told whether it comes again
+        self._process = _start()
+        return True
 
     def close(self) -> None:
         """End the bystander."""
@@ -52,14 +46,24 @@ class Bystander:
             process.kill()
             process.communicate()
 
-    @staticmethod
-    def _is_pending(pid: int, signal_number: int) -> bool:
-        try:
-            status = Path(f"/proc/{pid}/status").read_text()
-        except OSError:
-            return False
-        found = re.search(r"^ShdPnd:\s*([0-9a-f]+)$", status, re.MULTILINE)  # proc(5)
-        return found is not None and bool(int(found[1], 16) & 1 << (signal_number - 1))
+    def _has(self, number: int) -> bool:
+        until = time.monotonic() + WAIT_S
+        while self._process is not None:
+            if _is_pending(self._process.pid, number):
+                return True
+            if time.monotonic() >= until:
+                break
+            time.sleep(_STEP_S)
+        return False
+
+
+def _is_pending(pid: int, number: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    found = re.search(r"^ShdPnd:\s*([0-9a-f]+)$", status, re.MULTILINE)  # proc(5)
+    return found is not None and bool(int(found[1], 16) & 1 << (number - 1))
 
 
 def _start() -> subprocess.Popen[bytes] | None:

@@ -54,6 +54,17 @@ def reserve(state_dir: StateDir, wanted: str) -> tuple[str, int | None]:
     raise AssertionError  # ids_like says that all are taken
 
 
+def rename(state_dir: StateDir, run_id: str, to: str) -> Path:
+    """Name the output after the run that there is, unless that has one; return where it is."""
+    old, new = state_dir.output(run_id), state_dir.output(to)
+    try:
+        os.link(old, new)
+        os.unlink(old)
+    except OSError:
+        return old
+    return new
+
+
 def last_lines(output: Path) -> list[str]:
     """Return the last lines of a file that are not empty; none where it cannot be read."""
     try:

@@ -31,8 +31,8 @@ def complain(program: str, error: ThreepioError | OSError) -> int:
         return error.exit_code
     if isinstance(error, BrokenPipeError):
         return READER_LEFT  # the reader of our output (head, a pager): nothing more to say
-    what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error
-    say(f"{program}: {what}. What is wrong with files and directories says: threepio doctor", to_stderr=True)
+    what = f"{error.filename}: {error.strerror}. What is wrong with files and directories says: threepio doctor"
+    say(f"{program}: {what if error.filename else error.strerror or error}", to_stderr=True)
     return SettingsError.exit_code
 
 

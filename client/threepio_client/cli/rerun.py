@@ -63,10 +63,11 @@ def rerun(
         raise ThreepioError(
             f"the command of run {run_id} held a masked secret, so it is not known. Start it yourself: ... {OPTION}={run_id}"
         )
-    kept = [argument for argument in map(_as_given, argv) if not argument.startswith((f"{OPTION}=", ONLY_FAILED))]
-    again = [*map(_as_given, command), *kept, f"{OPTION}={run_id}", *([ONLY_FAILED] if failed else []), *(more or [])]
+    as_given = _as_given if found.start.get("notText") else str
+    kept = [argument for argument in map(as_given, argv) if not argument.startswith((f"{OPTION}=", ONLY_FAILED))]
+    again = [*map(as_given, command), *kept, f"{OPTION}={run_id}", *([ONLY_FAILED] if failed else []), *(more or [])]
     say(one_line(f"in {cwd}: {shlex.join(again)}"))
-    run_and_report(again, _as_given(cwd))
+    run_and_report(again, as_given(cwd))
 
 
 def _as_given(text: object) -> str:

@@ -20,17 +20,16 @@ from threepio_client.archive import Archive
 from threepio_client.autostart import start_daemon
 from threepio_client.cgroup import OomKills
 from threepio_client.cli.bystander import Bystander
-from threepio_client.cli.command_output import last_lines, mask_output, reserve
+from threepio_client.cli.command_output import last_lines, mask_output, rename, reserve
 from threepio_client.cli.live import LOOK_EVERY_S, Following, say_result
 from threepio_client.cli.output import complain, flush, say
 from threepio_client.cli.place import load_settings
 from threepio_client.cli.source import PATIENCE_S, Source, open_source
-from threepio_client.errors import NoDaemon, NotSaid, ThreepioError
+from threepio_client.errors import NoDaemon, NoPlace, NotSaid, ThreepioError
 from threepio_client.events import ObservationType
 from threepio_client.paths import ID_TRIES, StateDir, new_run_id, numbered
 from threepio_client.printable import one_line
 from threepio_client.query import QueryClient
-from threepio_client.runfiles import runs_of
 from threepio_client.runstate import LIVE_STATES, State
 from threepio_client.wording import status_lines
 
@@ -71,7 +70,12 @@ def run_and_report(command: list[str], cwd: str | None = None) -> None:
     Raises:
         typer.Exit: always, with the exit code.
     """
-    found = load_settings()
+    try:
+        found = load_settings()
+    except NoPlace as error:  # no reason to keep the tests from running
+        say(f"threepio: this run is not recorded: {error}", to_stderr=True)
+        raise typer.Exit(_exit_code(_run(command, None, dict(os.environ), cwd, lambda: None)[1])) from None
+    begun = time.time()
     state_dir = found.places
     run_id, output = reserve(state_dir, found.run_id or new_run_id())  # first, so that `threepio wait` sees it
     _ensure_daemon(found)
@@ -98,14 +102,21 @@ def run_and_report(command: list[str], cwd: str | None = None) -> None:
     if code == -signal.SIGKILL:
         end["outOfMemory"] = oom_kills.rose()
     file = state_dir.output(run_id) if output is not None else None
-    doubt = _report(_runs_of(state_dir, run_id, command_id), end, file, following.said)
+    run_ids = _runs_of(state_dir, run_id, command_id, begun)
+    if file is not None and run_ids and run_id not in run_ids:  # the command chose an id of its own
+        file = rename(state_dir, run_id, run_ids[0])
+    doubt = _report(run_ids, end, file, following.said)
     if file is not None:
         with _as_far_as_anybody_reads():
             say(f"  full output: {file}")
     if code == 0 and doubt:
         say(f"threepio: the command said 0, but {doubt}", to_stderr=True)
         raise typer.Exit(NOT_PASSED)
-    raise typer.Exit(code if code >= 0 else 128 - code)
+    raise typer.Exit(_exit_code(code))
+
+
+def _exit_code(code: int) -> int:
+    return code if code >= 0 else 128 - code
 
 
 def _report(run_ids: list[str], end: dict[str, int], output: Path | None, said: dict[str, str]) -> str:
@@ -206,17 +217,23 @@ def _run(
         with closing(Bystander()) as bystander:
             while process.poll() is None:
                 info = signal.sigtimedwait(watched, LOOK_EVERY_S)
+                if info is not None and info.si_signo != signal.SIGCHLD:
+                    was_reached = bystander.was_reached(info.si_signo) and _is_of_our_group(process.pid)
+                    if info.si_code == _SENT_BY_A_PROCESS and not was_reached:
+                        process.send_signal(info.si_signo)
                 look()
-                bystander.look()
-                if info is None or info.si_signo == signal.SIGCHLD or info.si_code != _SENT_BY_A_PROCESS:
-                    continue
-                if not bystander.was_reached(info.si_signo):
-                    process.send_signal(info.si_signo)
         return process.pid, process.returncode
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
         if output is not None:
             os.close(output)  # and with it the lock, by which others see that the command goes on
+
+
+def _is_of_our_group(pid: int) -> bool:
+    try:
+        return os.getpgid(pid) == os.getpgrp()  # timeout(1) and setsid(1) make a group of their own
+    except ProcessLookupError:
+        return True
 
 
 def _conclude(source: Source, run_id: str, end: dict[str, int], output: Path | None) -> dict[str, Any]:
@@ -257,26 +274,30 @@ def _say_not_noted(error: OSError) -> None:
     say(f"threepio: cannot note how the command ended: {error}", to_stderr=True)
 
 
-def _runs_of(state_dir: StateDir, run_id: str, command_id: str) -> list[str]:
+def _runs_of(state_dir: StateDir, run_id: str, command_id: str, begun: float) -> list[str]:
     """Return the runs that the command began: one that starts several runners has `-2`, `-3` ... too.
 
-    Another command may have wanted the same id, or a runner that nobody started by `threepio run`.
+    Another command may have wanted the same id, or a runner that nobody started by `threepio run`; and the command may have
+    chosen ids of its own.
+
+    Args:
+        state_dir: where they are.
+        run_id: the id that the command was given.
+        command_id: what its runs say of themselves.
+        begun: when it began, seconds since the epoch.
     """
-    try:
-        known = runs_of(state_dir)
-    except OSError:
-        return []
     archive = Archive(state_dir)
     found = []
-    for name in (numbered(run_id, number) for number in range(1, ID_TRIES)):
-        if name not in known:
-            continue
-        try:
+    try:
+        started = archive.started()
+        like_it = [name for number in range(1, ID_TRIES) if (name := numbered(run_id, number)) in started]
+        since = sorted((at, name) for name, at in started.items() if at >= begun - 1 and name not in like_it)
+        for name in [*like_it, *(name for _, name in since)]:
             begun_by = archive.beginning(name).start.get("commandId")
-        except (ThreepioError, OSError):
-            begun_by = None
-        # An adapter of an older version does not say it: what has an output of its own is another command's.
-        is_ours = name == run_id or not os.path.exists(state_dir.output(name))
-        if begun_by == command_id or (begun_by is None and is_ours):
-            found.append(name)
+            # An adapter of an older version does not say it: what has an output of its own is another command's.
+            is_older = begun_by is None and name in like_it
+            if begun_by == command_id or (is_older and (name == run_id or not os.path.exists(state_dir.output(name)))):
+                found.append(name)
+    except (ThreepioError, OSError) as error:
+        say(f"threepio: cannot look for the runs of the command: {error}", to_stderr=True)
     return found

@@ -77,9 +77,10 @@ class Source:
 
     def say_what_came_later(self, started: float) -> None:
         """Say if a command began no run after the latest one began, which must not be taken for that command's."""
-        output = later_without_run(self.state_dir, started)
-        if output is not None and self.archive.stored(output.stem) is None:  # a suite may remove its journal
-            say(f"threepio: a later command has begun no run; what it printed: {output}", to_stderr=True)
+        for output in later_without_run(self.state_dir, started) if started else ():
+            if self.archive.stored(output.stem) is None:  # a suite may remove its journal
+                say(f"threepio: a later command has begun no run; what it printed: {output}", to_stderr=True)
+                return
 
     def status(self, reference: str) -> dict[str, Any]:
         """Return the status answer of a run; raises NoSuchRun."""
