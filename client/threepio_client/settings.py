@@ -402,8 +402,8 @@ SETTINGS: Final = (
         "THREEPIO_RUN_ID",
         "",
         _run_id,
-        "the id that this run is to have, 1 to 64 of A-Z a-z 0-9 . _ - with no - at its beginning; one that is taken becomes "
-        "-2, -3 ...",
+        "the id that this run is to have, 1 to 64 of A-Z a-z 0-9 . _ - with no - at its beginning; one that is taken "
+        "becomes -2, -3 ...",
         "seven random characters",
         is_a_runs=True,
     ),
