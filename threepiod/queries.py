@@ -107,7 +107,13 @@ class Queries:
             return reference
         if reference in self._daemon.runs:
             return reference
-        return find_run(self._archive.state_dir, await self._run_ids.latest_first(self._daemon.runs), reference)
+        run_ids = await self._run_ids.latest_first(self._daemon.runs)
+        if reference != "latest" or not run_ids:
+            return find_run(self._archive.state_dir, run_ids, reference)
+        live = self._daemon.runs.get(run_ids[0])
+        if live is not None and not live.state.start.get("collectOnly"):
+            return run_ids[0]
+        return str(await self._in_thread(partial(self._archive.newest, run_ids)))
 
     async def _observe(self, params: dict[str, Any]) -> bool:
         run_id = await self._find(params)

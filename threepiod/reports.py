@@ -404,6 +404,9 @@ class Reports:
         store = self._connected()
 
         def is_new(other: str) -> bool:
+            query = "SELECT json_extract(snapshot, '$.start.collectOnly') FROM runs WHERE id = ?"
+            if store.execute(query, (key,)).fetchone()[0]:
+                return False  # as of the latest run elsewhere
             row = store.execute("SELECT started FROM runs WHERE run_id = ?", (other,)).fetchone()
             return row is None or row[0] <= started
 

@@ -188,7 +188,20 @@ class Archive:
         """
         if reference != "latest" and self.stored(reference) is not None:
             return reference  # nearly always, where it is a program that asks
-        return find_run(self.state_dir, self.run_ids(), reference)
+        run_ids = self.run_ids()
+        return (
+            self.newest(run_ids) if reference == "latest" and run_ids else find_run(self.state_dir, run_ids, reference)
+        )
+
+    def newest(self, run_ids: list[str]) -> str:
+        """Return the first of these, the latest first, that was to call tests: an editor collects after every change."""
+        return next((one for one in run_ids if not self._only_collects(one)), run_ids[0])
+
+    def _only_collects(self, run_id: str) -> bool:
+        try:
+            return bool(self.beginning(run_id).start.get("collectOnly"))
+        except OSError:
+            return False  # whoever asks is told why
 
     def is_over(self, run_id: str) -> bool:
         """Return whether the store has all that there is of a run."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import os.path
+import os
 import re
 from collections.abc import Callable
 from typing import Any, Final
@@ -46,6 +46,7 @@ _OF_DOCTEST: Final = r"(.+):(\d+|None): (DocTestFailure|UnexpectedException)"
 """The last line of what pytest says of an example in a docstring."""
 _UNEXPECTED: Final = "UNEXPECTED EXCEPTION: "
 _SAID: Final = "E   "
+_UNITTEST: Final = os.path.join(os.path.dirname(os.__file__), "unittest", "")
 
 
 def status_of(report: Any, category: str | None) -> Status | None:
@@ -71,7 +72,7 @@ def status_of(report: Any, category: str | None) -> Status | None:
     return Status.XPASS if hasattr(report, "wasxfail") else Status.PASS
 
 
-def details_of(report: Any, status: Status, category: str | None, clip: Clip = clip) -> Payload:
+def details_of(report: Any, status: Status, category: str | None, clip: Clip = clip, folder: str = "") -> Payload:
     """Return what is said beside the status: error, reasons, captured output, attempt, subtest and how it was counted.
 
     Args:
@@ -79,10 +80,11 @@ def details_of(report: Any, status: Status, category: str | None, clip: Clip = c
         status: of the report.
         category: as for `status_of`.
         clip: what cuts long texts.
+        folder: what relative paths in texts of pytest are relative to.
     """
     payload: Payload = {}
     if status in {Status.FAIL, Status.ERROR, Status.RERUN}:
-        payload["error"] = error_of(report.longrepr, clip)
+        payload["error"] = error_of(report.longrepr, clip, folder)
         output = [[str(name), clip(str(text))] for name, text in getattr(report, "sections", ()) if text]
         if output:
             payload["output"] = output
@@ -91,7 +93,7 @@ def details_of(report: Any, status: Status, category: str | None, clip: Clip = c
     elif status in {Status.XFAIL, Status.XPASS}:
         payload["xfailReason"] = clip(str(getattr(report, "wasxfail", "")).removeprefix("reason: "))
         if status is Status.XFAIL and report.longrepr is not None:
-            payload["error"] = error_of(report.longrepr, clip)
+            payload["error"] = error_of(report.longrepr, clip, folder)
     attempt = getattr(report, "rerun", 0)
     if isinstance(attempt, int) and attempt > 0:
         payload["attempt"] = attempt + 1
@@ -107,8 +109,14 @@ def details_of(report: Any, status: Status, category: str | None, clip: Clip = c
     return payload
 
 
-def error_of(longrepr: Any, clip: Clip = clip) -> Payload:
-    """Return message, stack, errorType and location of a report's `longrepr`, whatever form a plugin gave it."""
+def error_of(longrepr: Any, clip: Clip = clip, folder: str = "") -> Payload:
+    """Return message, stack, errorType and location of a report's `longrepr`, whatever form a plugin gave it.
+
+    Args:
+        longrepr: what pytest made of an exception, or a text.
+        clip: what cuts long texts.
+        folder: what relative paths in it are relative to.
+    """
     text = "" if longrepr is None else clip(_indentation_of(longrepr) + str(longrepr))
     crash = getattr(longrepr, "reprcrash", None)
     if crash is None:
@@ -118,13 +126,13 @@ def error_of(longrepr: Any, clip: Clip = clip) -> Payload:
             return {**found, "message": clip(found["message"], 4096), "stack": text}
         said = [line for line in lines if _MARKED.match(line)] or lines
         return {"message": clip(_MARKED.sub("", said[-1]).strip() if said else "", 4096), "stack": text}
-    error: Payload = {
-        "message": clip(str(crash.message)),
-        "stack": text,
-        "location": f"{crash.path}:{crash.lineno}",
-    }
     entries = getattr(getattr(longrepr, "reprtraceback", None), "reprentries", None) or [None]
     place = getattr(entries[-1], "reprfileloc", None)
+    # pytest leaves the frames of `self.assertEqual` out of the traceback, but takes them for the place.
+    at = f"{crash.path}:{crash.lineno}"
+    if place is not None and at.startswith(_UNITTEST):
+        at = f"{os.path.normpath(os.path.join(folder, place.path))}:{place.lineno}"
+    error: Payload = {"message": clip(str(crash.message)), "stack": text, "location": at}
     # The long style has the type there, the short one `in <function>`; the others have no place.
     if place is not None and place.message and getattr(entries[-1], "style", "") != "short":
         error["errorType"] = str(place.message).partition(":")[0]
@@ -179,7 +187,7 @@ def collection_error_of(longrepr: Any, folder: str, clip: Clip = clip) -> Payloa
         folder: what relative paths in the text are relative to.
         clip: what cuts long texts.
     """
-    error = error_of(longrepr, clip)
+    error = error_of(longrepr, clip, folder)
     if "location" in error:
         return error
     lines = error["stack"].splitlines()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _KEY: Final = pytest.StashKey["Reporter"]()
 _DUMP: Final[pytest.StashKey[StackDump]] = pytest.StashKey()
+_OUTERMOST: Final = pytest.StashKey[bool]()
 _PARENT: Final = "THREEPIO_PARENT_RUN_ID"
 """Environment, set only where nested sessions are reported: the run in which a pytest was started."""
 
@@ -75,7 +76,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if sys.platform != "linux":
         _say(config, "threepio: off: this version works on Linux only")
         return
+    _active[:] = [reporter for reporter in _active if not reporter.is_finished]  # one whose session's end broke
     is_nested = bool(_active) or "PYTEST_CURRENT_TEST" in os.environ
+    config.stash[_OUTERMOST] = not is_nested
     try:
         found, problems = _settings(config)
         if found.mode is settings.Mode.OFF:
@@ -134,6 +137,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     dump = config.stash.get(_DUMP, None)
     if dump is not None:
         dump.close()
+    if config.stash.get(_OUTERMOST, False):
+        # pytest leaves it behind where a test was interrupted; the next session of this process would be one within a test.
+        os.environ.pop("PYTEST_CURRENT_TEST", None)
     reporter = config.stash.get(_KEY, None)
     if reporter is not None:
         reporter.finish(is_through=False)

@@ -101,6 +101,11 @@ class Reporter:
         """The run's id."""
         return self._adapter.run_id
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has its end."""
+        return self._finished
+
     def header(self) -> str:
         """Return the line that says where the events go."""
         adapter = self._adapter
@@ -321,7 +326,7 @@ class Reporter:
         if node is not None:
             payload["worker"] = node.gateway.id
         if status is not Status.PASS or hasattr(report, "context") or hasattr(report, "rerun"):
-            payload.update(payloads.details_of(report, status, category, self._clip))
+            payload.update(payloads.details_of(report, status, category, self._clip, self._working_directory()))
         if "subtest" in payload:
             self._subtests.setdefault(nodeid, []).append((category or "", report))
         else:

@@ -5,7 +5,7 @@ xdist's workers do the same by themselves, so that all of them collect the same 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,17 +52,22 @@ class Rerun:
         name = plain_text(collection_path.relative_to(config.rootpath).as_posix())
         return None if name in self._files or self._is_in_place(name) else True
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        """Keep what is wanted, in the order in which it is, and put the suspects behind it."""
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection_modifyitems(
+        self, config: pytest.Config, items: list[pytest.Item]
+    ) -> Generator[None, None, None]:
+        """Keep what is wanted, in the order in which it is, and put the suspects behind it: after all other plugins."""
+        there = {self._nodeid(item.nodeid) for item in items}
+        self._missing = len((self._wanted - self._places) - there) if self._is_whole else 0
+        result = yield
         if self._is_whole:
             kept = [item for item in items if self._is_wanted(self._nodeid(item.nodeid))]
             left_out = [item for item in items if not self._is_wanted(self._nodeid(item.nodeid))]
             if left_out:
                 config.hook.pytest_deselected(items=left_out)
-            self._missing = len((self._wanted - self._places) - {self._nodeid(item.nodeid) for item in kept})
             items[:] = kept
         items.sort(key=self._is_suspect)
+        return result
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:

@@ -423,9 +423,27 @@ def test_what_only_collects_leaves_all_tests_out(place: Place, call: Call) -> No
     write_run(place, "all", 1, [(name, "PASS", {}) for name in names])
     write_run(place, "names", 2, [], collected=names, collect_only=True)
 
-    result = call(place, "diff")
+    result = call(place, "diff", "all", "names")
 
     assert (result.exit_code, result.stdout) == (0, "run names against run all: 2 not asked for this time\n")
+
+
+def test_a_single_test_that_was_run_between_is_no_measure_of_a_whole_run(place: Place, call: Call) -> None:
+    names = [f"a.py::test_{number}" for number in range(6)]
+    for number, (run_id, some) in enumerate((("first", names), ("single", names[:1]), ("second", names))):
+        write_run(place, run_id, number, [(name, "FAIL", {}) for name in some], argv=some[1:] or names[:1])
+
+    assert call(place, "diff").stdout == "run second against run first: 6 still failing\n"
+    assert "run single against run first: " in call(place, "diff", "", "single").stdout
+
+
+def test_a_rerun_is_compared_with_what_it_ran_again(place: Place) -> None:
+    place.suite("def test_one(): assert 0\ndef test_two(): assert 0")
+    place.pytest("-q", THREEPIO_RUN_ID="all")
+    place.pytest("-q", "test_it.py::test_two", THREEPIO_RUN_ID="single")
+    place.threepio("rerun", "all", THREEPIO_RUN_ID="again")
+
+    assert place.threepio("diff").stdout.startswith("run again against run all: 2 still failing")
 
 
 def test_no_difference_is_exit_code_0(told: Place, call: Call) -> None:

@@ -248,3 +248,19 @@ def test_daemon_and_journal_name_the_same_failures(shared: Place, call: Call) ->
     failure = from_daemon["failures"][0]
     assert failure["nodeid"] == "test_it.py::test_0"
     assert failure["error"]["message"].startswith("assert 3 == 0")
+
+
+@pytest.mark.parametrize("style", ["auto", "short"])
+def test_assertions_of_unittest_are_causes_of_their_own(place: Place, style: str) -> None:
+    place.suite(
+        "import unittest\nclass TestIt(unittest.TestCase):\n"
+        "    def test_one(self): self.assertEqual(404, 200)\n"
+        "    def test_two(self): self.assertEqual(2, 3)\n"
+    )
+    place.pytest("-q", f"--tb={style}", THREEPIO_RUN_ID="run")
+
+    said = place.threepio("failures", "run").stdout
+
+    assert "2 failures, 2 causes" in said
+    assert "404 != 200 at test_it.py:3 [" in said
+    assert "2 != 3 at test_it.py:4 [" in said

@@ -7,13 +7,17 @@ import pty
 import re
 import select
 import subprocess
+from contextlib import closing
 from typing import Any
 
 import pytest
 
 from tests.place import COMMAND_TIMEOUT_S, Place, wait_until
-from threepio_client.cli.live import ENOUGH, TimeLeft, line_of
+from tests.scripted import made_state_dir, run_lines, write_journal
+from threepio_client.archive import Archive
+from threepio_client.cli.live import ENOUGH, TimeLeft, line_of, time_left
 from threepio_client.runstate import COUNTS
+from threepiod.rebuild import rebuild
 
 NOTHING = TimeLeft([])
 
@@ -31,6 +35,24 @@ def test_without_an_earlier_run_the_rate_says_how_long_it_will_take() -> None:
     assert NOTHING.seconds(100, 100, 5.0) == 0.0
 
 
+def test_beyond_what_an_earlier_run_had_the_own_rate_counts() -> None:
+    one_slow_test = TimeLeft([4000.0], 4.0)
+
+    assert one_slow_test.seconds(164, 300, 8.2) == pytest.approx(6.8)
+
+
+def test_only_an_earlier_run_of_comparable_size_is_looked_at(place: Place) -> None:
+    state_dir = made_state_dir(place.state_dir.path)
+    write_journal(state_dir, "all", run_lines("all", 20))
+    write_journal(state_dir, "one", run_lines("one", 1))
+    rebuild(state_dir)
+
+    with closing(Archive(state_dir)) as archive:
+        assert len(time_left(archive, "/somewhere", 40).cumulated) == 21
+        assert len(time_left(archive, "/somewhere", 2).cumulated) == 2
+        assert time_left(archive, "/somewhere", 41).cumulated == [0.0]
+
+
 def test_an_earlier_run_knows_that_the_slow_tests_come_last() -> None:
     earlier = TimeLeft([10.0] * 50 + [1000.0] * 50, 50.5)
 
@@ -43,7 +65,7 @@ def test_tests_that_the_earlier_run_did_not_have_are_taken_as_long_as_its_others
     earlier = TimeLeft([100.0] * 50, 5.0)
 
     assert earlier.seconds(50, 100, 5.0) == pytest.approx(5.0)
-    assert earlier.seconds(60, 100, 6.0) == pytest.approx(4.8)
+    assert earlier.seconds(60, 100, 6.0) == pytest.approx(4.0)  # by the run's own rate: the others are used up
     assert earlier.seconds(0, 0, 1.0) == 0.0
 
 

@@ -419,3 +419,23 @@ def test_what_is_told_of_another_directory_says_so(
     said = "of another directory: /somewhere, begun "
     assert said in (latest.stdout if command[0] == "wait" else latest.stderr)
     assert said not in named.stdout + named.stderr
+
+
+@pytest.mark.parametrize("with_daemon", [True, False], ids=["daemon", "journal only"])
+def test_a_session_that_only_collected_is_not_the_latest_run(place: Place, with_daemon: bool) -> None:
+    if with_daemon:
+        place.start_daemon()
+    place.suite("def test_bad(): assert 0")
+    place.pytest("-q", "--co", THREEPIO_RUN_ID="first")
+    assert "run first: passed - 1 tests collected" in place.threepio("status").stdout  # there is no other
+
+    place.pytest("-q", THREEPIO_RUN_ID="ran")
+    place.pytest("-q", "--co", THREEPIO_RUN_ID="listed")
+
+    said = [place.threepio(command) for command in ("status", "failures", "never-ran")]
+    assert [done.stdout.split(":")[0] for done in said] == ["run ran"] * 3
+    assert [done.returncode for done in said] == [1, 1, 0]
+    assert "listed" in place.threepio("runs").stdout
+    if with_daemon:
+        wait_until(lambda: os.path.exists(place.path / ".threepio/runs/listed/test-run.md"))
+        assert os.readlink(place.path / ".threepio/latest") == "runs/ran"

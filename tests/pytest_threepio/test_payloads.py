@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unittest
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -119,6 +120,17 @@ def test_the_type_of_an_error(found: Any, error_type: str | None) -> None:
 
     assert error.get("errorType") == error_type
     assert error["location"] == "/here/test_a.py:7"
+
+
+def test_of_an_assertion_of_unittest_the_place_is_that_of_the_test() -> None:
+    found = longrepr("AssertionError: 1 != 2", "AssertionError")
+    found.reprcrash.path = f"{unittest.__path__[0]}/case.py"
+    place = found.reprtraceback.reprentries[0].reprfileloc
+    place.path, place.lineno = "../test_a.py", 12
+
+    assert payloads.error_of(found, folder="/here/tests")["location"] == "/here/test_a.py:12"
+    found.reprtraceback.reprentries[0].reprfileloc = None
+    assert payloads.error_of(found, folder="/here/tests")["location"] == f"{found.reprcrash.path}:7"
 
 
 class Boom(Exception):

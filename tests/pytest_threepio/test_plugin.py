@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -305,3 +306,31 @@ def test_an_error_at_the_start_costs_no_test(place: Place) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "this run is not recorded: an error in the plugin, please report it: OSError('no kernel')" in done.stdout
     assert not place.state_dir.journals.exists()
+
+
+AGAIN = """
+import os, pytest
+class Breaks:
+    def pytest_unconfigure(self): raise KeyboardInterrupt
+def main(run_id, *more):
+    os.environ["THREEPIO_RUN_ID"] = run_id
+    try:
+        pytest.main(["-q", "-p", "no:cacheprovider", *more], plugins=[Breaks()] if run_id == "breaks" else [])
+    except KeyboardInterrupt:
+        pass
+main("interrupted", "test_interrupted.py")
+main("after", "test_fine.py")
+main("breaks", "test_fine.py")
+main("last", "test_fine.py")
+"""
+
+
+def test_sessions_after_one_that_was_interrupted_are_runs_too(place: Place) -> None:
+    place.suite("def test_interrupted(): raise KeyboardInterrupt", "test_interrupted.py")
+    place.suite("def test_fine(): pass", "test_fine.py")
+    place.suite(AGAIN, "again.py")
+
+    subprocess.run([*place.python, "again.py"], cwd=place.path, env=place.environ, check=True, capture_output=True)
+
+    states = {name: place.status(name)["state"] for name in ("interrupted", "after", "breaks", "last")}
+    assert states == {"interrupted": "interrupted", "after": "passed", "breaks": "passed", "last": "passed"}

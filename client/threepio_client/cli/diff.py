@@ -40,7 +40,8 @@ def diff(
         str,
         typer.Argument(
             metavar="[BEFORE]",
-            help="The earlier run; by default the one before AFTER of the same rootdir that ran tests and is no rerun.",
+            help="The earlier run; by default the one that AFTER ran again, or else the one before it of the same rootdir "
+            "that is no rerun and was called alike or ran at least half as many tests.",
             parser=plain_text,
             autocompletion=run_references,
         ),
@@ -90,16 +91,28 @@ def diff(
 
 
 def _before(archive: Archive, run_id: str) -> str:
-    """Return the last run before one of the same rootdir that ran tests; of reruns only before another rerun."""
+    """Return the run that a rerun ran again; else the last one before, of the same rootdir, that is no rerun and a measure.
+
+    A measure is what was called alike, or ran at least half as many tests: one test that was run from an editor says
+    nothing of the others. Where none is, it is the last that ran any.
+    """
     run_ids = archive.run_ids()
-    start = archive.beginning(run_id).start
-    rootdir = start.get("rootdir")
+    later = archive.run(run_id).state
+    if (again := later.start.get("rerunOf")) in run_ids:
+        return str(again)
+    rootdir, nearest = later.start.get("rootdir"), ""
     for earlier in run_ids[run_ids.index(run_id) + 1 :]:
-        found = archive.beginning(earlier).start
-        is_measure = start.get("rerunOf") or not found.get("rerunOf")
-        if found.get("rootdir") == rootdir and is_measure and archive.run(earlier).state.finished:
+        start = archive.beginning(earlier).start
+        if start.get("rootdir") != rootdir or (start.get("rerunOf") and not later.start.get("rerunOf")):
+            continue
+        ran = archive.run(earlier).state.finished
+        is_alike = all(start.get(key) == later.start.get(key) for key in ("argv", "cwd"))
+        if ran and (is_alike or ran * 2 >= later.finished):
             return earlier
-    raise NoSuchRun(f"no run of {rootdir} is known before {run_id}: name both runs")
+        nearest = nearest or (earlier if ran else "")
+    if not nearest:
+        raise NoSuchRun(f"no run of {rootdir} is known before {run_id}: name both runs")
+    return nearest
 
 
 def _summary(found: Difference, titles: dict[str, str]) -> str:

@@ -55,22 +55,24 @@ class TimeLeft:
         total = self.cumulated[-1]
         if not total:
             return rest * elapsed_s / finished if finished >= ENOUGH else None
-        done = self.cumulated[min(finished, len(self.cumulated) - 1)]
         # Tests that the earlier run did not have take as long as its others, on average.
         known = len(self.cumulated) - 1
+        if finished > known:
+            return rest * elapsed_s / finished
+        done = self.cumulated[finished]
         left = total - done + max(collected - max(known, finished), 0) * total / known
         speed = elapsed_s * 1000 / done if finished >= ENOUGH and done else self._earlier_s * 1000 / total
         return left * speed / 1000
 
 
-def time_left(archive: Archive, rootdir: str) -> TimeLeft:
-    """Return what the newest complete run of the same rootdir says; nothing where there is none."""
+def time_left(archive: Archive, rootdir: str, collected: int) -> TimeLeft:
+    """Return what the newest complete run of the same rootdir says that had at least half as many tests; else nothing."""
     for run_id in archive.run_ids():
         stored = archive.stored(run_id)
         if stored is None or stored.state.start.get("rootdir") != rootdir or stored.state.complete is None:
             continue
         state = stored.state
-        if state.finished and not state.never_ran:
+        if state.finished * 2 >= collected and not state.never_ran:
             found = [result.duration_ms for result in results(archive, run_id)]
             return TimeLeft(found, max(state.updated - state.started, 0.0))
     return TimeLeft([])
@@ -122,7 +124,7 @@ class Following:
         if view["state"] in LIVE_STATES:
             if self._has_terminal:
                 if self._line is None:
-                    self._line = LiveLine(time_left(source.archive, view["rootdir"]))
+                    self._line = LiveLine(time_left(source.archive, view["rootdir"], view["collected"] or 0))
                 wants = has_failures(view) and not self._line.is_full
                 self._line.update(view, source.failures(self._run_id)["failures"] if wants else [])
         elif view["exit_code"] is not None and view["death"] is None:  # a death is told by its parent, soon

@@ -19,6 +19,8 @@ from threepio_client.views import is_good
 EXAMPLE = "Example: threepio rerun latest -- -x"
 OPTION = "--threepio-rerun"
 ONLY_FAILED = "--threepio-rerun-failed"
+_NOT_KEPT = (f"{OPTION}=", ONLY_FAILED, "--lf", "--last-failed", "--sw", "--stepwise", "--picked")
+"""Options with which the same arguments mean other tests the next time."""
 
 
 def rerun(
@@ -64,7 +66,7 @@ def rerun(
             f"the command of run {run_id} held a masked secret, so it is not known. Start it yourself: ... {OPTION}={run_id}"
         )
     as_given = _as_given if found.start.get("notText") else str
-    kept = [argument for argument in map(as_given, argv) if not argument.startswith((f"{OPTION}=", ONLY_FAILED))]
+    kept = [argument for argument in map(as_given, argv) if not argument.startswith(_NOT_KEPT)]
     again = [*map(as_given, command), *kept, f"{OPTION}={run_id}", *([ONLY_FAILED] if failed else []), *(more or [])]
     say(one_line(f"in {cwd}: {shlex.join(again)}"))
     run_and_report(again, as_given(cwd))

@@ -60,7 +60,7 @@ class Screen:
         for view in self.views:
             run_id = view["run_id"]
             if run_id not in self._left:
-                self._left[run_id] = time_left(self._source.archive, view["rootdir"])
+                self._left[run_id] = time_left(self._source.archive, view["rootdir"], view["collected"] or 0)
             if has_failures(view):
                 self._failures[run_id] = self._source.failures(run_id)["failures"]
 
