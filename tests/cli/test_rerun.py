@@ -306,3 +306,26 @@ def test_what_would_choose_other_tests_now_is_left_out(place: Place) -> None:
 
     assert "2 of 2 tests finished" in done.stdout
     assert "--lf" not in done.stdout
+
+
+def test_what_an_editor_and_a_debugger_need_is_left_out(place: Place) -> None:
+    place.suite("def test_bad(): assert 0")
+    place.suite("import pytest, sys\nsys.path.insert(0, 'editor')\npytest.main(sys.argv[1:])", "editor.py")
+    place.suite("", "editor/vscode_pytest.py")
+    place._run([*place.python, "editor.py", "-q", "-p", "vscode_pytest", "test_it.py"], {"THREEPIO_RUN_ID": "edited"})
+
+    done = place.threepio("rerun", "edited")
+
+    assert (done.returncode, "1 of 1 tests finished" in done.stdout) == (1, True)
+    assert "-q test_it.py --threepio-rerun=edited" in done.stdout
+
+
+def test_that_a_debugger_cannot_be_seen_is_said(place: Place) -> None:
+    place.suite("def test_fine(): pass")
+
+    done = place.threepio("run", "--", *place.python, "-m", "pytest", "-q", "--pdb", THREEPIO_RUN_ID="debugged")
+    again = place.threepio("run", "--", *place.python, "-m", "pytest", "-q")
+
+    assert "threepio: what the debugger asks goes to a file" in done.stderr
+    assert done.returncode == 0
+    assert "debugger" not in again.stderr

@@ -19,8 +19,10 @@ from threepio_client.views import is_good
 EXAMPLE = "Example: threepio rerun latest -- -x"
 OPTION = "--threepio-rerun"
 ONLY_FAILED = "--threepio-rerun-failed"
-_NOT_KEPT = (f"{OPTION}=", ONLY_FAILED, "--lf", "--last-failed", "--sw", "--stepwise", "--picked")
-"""Options with which the same arguments mean other tests the next time."""
+_NOT_KEPT = (f"{OPTION}=", ONLY_FAILED, "--lf", "--last-failed", "--sw", "--stepwise", "--picked", "--pdb", "--trace")
+"""Options with which the same arguments mean other tests the next time, and those that wait for somebody who types."""
+_OF_AN_EDITOR = "vscode_pytest"
+"""A plugin that only the editor can import."""
 
 
 def rerun(
@@ -66,10 +68,18 @@ def rerun(
             f"the command of run {run_id} held a masked secret, so it is not known. Start it yourself: ... {OPTION}={run_id}"
         )
     as_given = _as_given if found.start.get("notText") else str
-    kept = [argument for argument in map(as_given, argv) if not argument.startswith(_NOT_KEPT)]
+    kept = _without_editor([argument for argument in map(as_given, argv) if not argument.startswith(_NOT_KEPT)])
     again = [*map(as_given, command), *kept, f"{OPTION}={run_id}", *([ONLY_FAILED] if failed else []), *(more or [])]
     say(one_line(f"in {cwd}: {shlex.join(again)}"))
     run_and_report(again, as_given(cwd))
+
+
+def _without_editor(arguments: list[str]) -> list[str]:
+    """Return the arguments without `-p vscode_pytest`."""
+    if _OF_AN_EDITOR not in arguments:
+        return arguments
+    at = arguments.index(_OF_AN_EDITOR)
+    return arguments[: max(at - 1, 0)] + arguments[at + 1 :]
 
 
 def _as_given(text: object) -> str:

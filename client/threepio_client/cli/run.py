@@ -75,6 +75,8 @@ def run_and_report(command: list[str], cwd: str | None = None) -> None:
     except NoPlace as error:  # no reason to keep the tests from running
         say(f"threepio: this run is not recorded: {error}", to_stderr=True)
         raise typer.Exit(_exit_code(_run(command, None, dict(os.environ), cwd, lambda: None)[1])) from None
+    if {"--pdb", "--trace"} & set(command):
+        say("threepio: what the debugger asks goes to a file: use it without threepio run", to_stderr=True)
     begun = time.time()
     state_dir = found.places
     run_id, output = reserve(state_dir, found.run_id or new_run_id())  # first, so that `threepio wait` sees it
