@@ -32,6 +32,8 @@ _PARENT: Final = "THREEPIO_PARENT_RUN_ID"
 
 _active: list[Reporter] = []
 """Reporters of this process, the outermost session first: a session inside a test stays silent."""
+_sessions_of_worker: list[pytest.Config] = []
+"""Of a process that is an xdist worker its session: every other one is inside a test."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -63,6 +65,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         return
     rerun = _make_rerun(config, worker_input)
     if worker_input is not None:
+        _sessions_of_worker.append(config)
         if "threepio_now_page" in worker_input:
             with not_rewritten():
                 from pytest_threepio.inflight import register_in_worker
@@ -76,8 +79,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if sys.platform != "linux":
         _say(config, "threepio: off: this version works on Linux only")
         return
-    _active[:] = [reporter for reporter in _active if not reporter.is_finished]  # one whose session's end broke
-    is_nested = bool(_active) or "PYTEST_CURRENT_TEST" in os.environ
+    if _active and _active[0].is_finished:  # its session's end broke, and with it what belongs to that
+        _active.clear()
+        os.environ.pop("PYTEST_CURRENT_TEST", None)
+    is_nested = bool(_active or _sessions_of_worker) or "PYTEST_CURRENT_TEST" in os.environ
     config.stash[_OUTERMOST] = not is_nested
     try:
         found, problems = _settings(config)

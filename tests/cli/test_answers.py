@@ -437,6 +437,22 @@ def test_a_single_test_that_was_run_between_is_no_measure_of_a_whole_run(place: 
     assert "run single against run first: " in call(place, "diff", "", "single").stdout
 
 
+def test_a_run_that_stopped_early_is_measured_by_what_it_was_to_run(place: Place, call: Call) -> None:
+    names = [f"a.py::test_{number}" for number in range(6)]
+    write_run(place, "full", 0, [(name, "FAIL", {}) for name in names])
+    write_run(place, "single", 1, [(names[5], "PASS", {})], argv=names[5:])
+    write_run(place, "stopped", 2, [(names[0], "FAIL", {})], collected=names, argv=["-x"])
+
+    assert call(place, "diff").stdout.startswith("run stopped against run full: 1 still failing, 5 never ran")
+
+
+def test_a_collection_that_is_named_is_the_later_one(place: Place, call: Call) -> None:
+    write_run(place, "all", 1, [("a.py::test_x", "PASS", {})])
+    write_run(place, "listed", 2, [], collected=["a.py::test_x"], collect_only=True)
+
+    assert call(place, "diff", "listed").stdout == "run listed against run all: 1 not asked for this time\n"
+
+
 def test_a_rerun_is_compared_with_what_it_ran_again(place: Place) -> None:
     place.suite("def test_one(): assert 0\ndef test_two(): assert 0")
     place.pytest("-q", THREEPIO_RUN_ID="all")

@@ -298,14 +298,15 @@ def test_what_failed_so_far_is_run_again_while_the_run_goes_on(place: Place, wor
 def test_what_would_choose_other_tests_now_is_left_out(place: Place) -> None:
     place.suite("import os\ndef test_one(): assert os.environ.get('MENDED')\ndef test_two(): assert 0")
     place.environ["PYTEST_ADDOPTS"] += " -p cacheprovider"
-    for more in ([], ["--lf"]):
+    for more in ([], ["--lf", "--lfnf", "all"]):
         place.command("pytest", "-q", *more, THREEPIO_RUN_ID="lf" if more else "all")
     place.command("pytest", "-q", "test_it.py::test_one", MENDED="1")  # not among the last that failed any more
 
     done = place.threepio("rerun", "lf")
 
     assert "2 of 2 tests finished" in done.stdout
-    assert "--lf" not in done.stdout
+    assert " --lf " not in done.stdout
+    assert " --lfnf all " in done.stdout
 
 
 def test_what_an_editor_and_a_debugger_need_is_left_out(place: Place) -> None:

@@ -315,13 +315,15 @@ class Breaks:
 def main(run_id, *more):
     os.environ["THREEPIO_RUN_ID"] = run_id
     try:
-        pytest.main(["-q", "-p", "no:cacheprovider", *more], plugins=[Breaks()] if run_id == "breaks" else [])
+        pytest.main(["-q", "-p", "no:cacheprovider", *more], plugins=[Breaks()] if "breaks" in run_id else [])
     except KeyboardInterrupt:
         pass
 main("interrupted", "test_interrupted.py")
 main("after", "test_fine.py")
 main("breaks", "test_fine.py")
 main("last", "test_fine.py")
+main("breaks-2", "test_interrupted.py")
+main("very-last", "test_fine.py")
 """
 
 
@@ -332,5 +334,18 @@ def test_sessions_after_one_that_was_interrupted_are_runs_too(place: Place) -> N
 
     subprocess.run([*place.python, "again.py"], cwd=place.path, env=place.environ, check=True, capture_output=True)
 
-    states = {name: place.status(name)["state"] for name in ("interrupted", "after", "breaks", "last")}
-    assert states == {"interrupted": "interrupted", "after": "passed", "breaks": "passed", "last": "passed"}
+    states = {name: place.status(name)["state"] for name in ("interrupted", "after", "breaks", "last", "very-last")}
+    assert states.pop("interrupted") == "interrupted"
+    assert set(states.values()) == {"passed"}
+
+
+def test_sessions_within_the_tests_of_a_worker_are_no_runs(place: Place) -> None:
+    place.suite("pytest_plugins = ['pytester']", "conftest.py")
+    place.suite(
+        "def test_inner(pytester):\n    pytester.makepyfile('def test_it(): pass')\n"
+        "    for _ in range(3): pytester.runpytest()\n"
+    )
+
+    place.pytest("-q", "-n", "1", THREEPIO_RUN_ID="outer")
+
+    assert list(place.state_dir.journals.glob("*.jsonl")) == [place.state_dir.journal("outer")]

@@ -56,6 +56,8 @@ def diff(
     with open_source() as source:
         later = source.find(after)
         earlier = source.find(before) if before else ""
+        if after == "latest" and earlier and earlier != later and _is_later(source.archive, earlier, later):
+            later = earlier  # a session that only collected is not the latest run
         if not earlier or (earlier == later and after == "latest"):  # the one that was named is the later one
             earlier = _before(source.archive, later)
         found = compare(source.archive, earlier, later)
@@ -90,6 +92,11 @@ def diff(
         raise typer.Exit(1)
 
 
+def _is_later(archive: Archive, one: str, other: str) -> bool:
+    run_ids = archive.run_ids()
+    return run_ids.index(one) < run_ids.index(other)
+
+
 def _before(archive: Archive, run_id: str) -> str:
     """Return the run that a rerun ran again; else the last one before, of the same rootdir, that is no rerun and a measure.
 
@@ -107,7 +114,7 @@ def _before(archive: Archive, run_id: str) -> str:
             continue
         ran = archive.run(earlier).state.finished
         is_alike = all(start.get(key) == later.start.get(key) for key in ("argv", "cwd"))
-        if ran and (is_alike or ran * 2 >= later.finished):
+        if ran and (is_alike or ran * 2 >= max(later.collected or 0, later.finished)):
             return earlier
         nearest = nearest or (earlier if ran else "")
     if not nearest:

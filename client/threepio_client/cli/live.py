@@ -65,6 +65,10 @@ class TimeLeft:
         return left * speed / 1000
 
 
+NOTHING: Final = TimeLeft([])
+"""No earlier run is known."""
+
+
 def time_left(archive: Archive, rootdir: str, collected: int) -> TimeLeft:
     """Return what the newest complete run of the same rootdir says that had at least half as many tests; else nothing."""
     for run_id in archive.run_ids():
@@ -72,10 +76,10 @@ def time_left(archive: Archive, rootdir: str, collected: int) -> TimeLeft:
         if stored is None or stored.state.start.get("rootdir") != rootdir or stored.state.complete is None:
             continue
         state = stored.state
-        if state.finished * 2 >= collected and not state.never_ran:
+        if state.finished and state.finished * 2 >= collected and not state.never_ran:
             found = [result.duration_ms for result in results(archive, run_id)]
             return TimeLeft(found, max(state.updated - state.started, 0.0))
-    return TimeLeft([])
+    return NOTHING
 
 
 class Following:
@@ -124,7 +128,9 @@ class Following:
         if view["state"] in LIVE_STATES:
             if self._has_terminal:
                 if self._line is None:
-                    self._line = LiveLine(time_left(source.archive, view["rootdir"], view["collected"] or 0))
+                    self._line = LiveLine()
+                if self._line.left is None and view["collected"]:
+                    self._line.left = time_left(source.archive, view["rootdir"], view["collected"])
                 wants = has_failures(view) and not self._line.is_full
                 self._line.update(view, source.failures(self._run_id)["failures"] if wants else [])
         elif view["exit_code"] is not None and view["death"] is None:  # a death is told by its parent, soon
@@ -145,10 +151,14 @@ def say_result(source: Source, view: dict[str, Any]) -> None:
 
 
 class LiveLine:
-    """One line of a terminal, written over again and again; what is printed meanwhile goes above it."""
+    """One line of a terminal, written over again and again; what is printed meanwhile goes above it.
 
-    def __init__(self, left: TimeLeft) -> None:
-        self._left = left
+    Attributes:
+        left: says how long it will take; None while it is not known how much there is.
+    """
+
+    def __init__(self) -> None:
+        self.left: TimeLeft | None = None
         self._shown = False
         self._named: set[int] = set()
 
@@ -168,7 +178,7 @@ class LiveLine:
         for failure in new[: max(FAILURES_SHOWN - len(self._named), 0)]:
             self.above(one_line(f"{kind_of(failure)} {failure['nodeid']}"))
         self._named.update(failure["seq"] for failure in new)
-        line = line_of(view, self._left)
+        line = line_of(view, self.left or NOTHING)
         width = shutil.get_terminal_size().columns
         sys.stdout.write("\r\x1b[K" + fitting(one_line(line), width - 1))
         sys.stdout.flush()

@@ -19,8 +19,14 @@ from threepio_client.views import is_good
 EXAMPLE = "Example: threepio rerun latest -- -x"
 OPTION = "--threepio-rerun"
 ONLY_FAILED = "--threepio-rerun-failed"
-_NOT_KEPT = (f"{OPTION}=", ONLY_FAILED, "--lf", "--last-failed", "--sw", "--stepwise", "--picked", "--pdb", "--trace")
+_NOT_KEPT = frozenset(
+    {
+        *(ONLY_FAILED, "--lf", "--last-failed", "--sw", "--stepwise", "--sw-skip", "--stepwise-skip", "--picked"),
+        *("--pdb", "--trace"),
+    }
+)
 """Options with which the same arguments mean other tests the next time, and those that wait for somebody who types."""
+_WITH_VALUE = (f"{OPTION}=", "--picked=")
 _OF_AN_EDITOR = "vscode_pytest"
 """A plugin that only the editor can import."""
 
@@ -68,7 +74,9 @@ def rerun(
             f"the command of run {run_id} held a masked secret, so it is not known. Start it yourself: ... {OPTION}={run_id}"
         )
     as_given = _as_given if found.start.get("notText") else str
-    kept = _without_editor([argument for argument in map(as_given, argv) if not argument.startswith(_NOT_KEPT)])
+    kept = _without_editor(
+        [one for one in map(as_given, argv) if one not in _NOT_KEPT and not one.startswith(_WITH_VALUE)]
+    )
     again = [*map(as_given, command), *kept, f"{OPTION}={run_id}", *([ONLY_FAILED] if failed else []), *(more or [])]
     say(one_line(f"in {cwd}: {shlex.join(again)}"))
     run_and_report(again, as_given(cwd))

@@ -11,7 +11,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from threepio_client.cli.live import TimeLeft, line_of, time_left
+from threepio_client.cli.live import NOTHING, TimeLeft, line_of, time_left
 from threepio_client.cli.output import say
 from threepio_client.cli.source import Source
 from threepio_client.cli.status_answer import answer_lines
@@ -59,8 +59,8 @@ class Screen:
         self.views = [self._source.status(run_id) for run_id in self._run_ids]
         for view in self.views:
             run_id = view["run_id"]
-            if run_id not in self._left:
-                self._left[run_id] = time_left(self._source.archive, view["rootdir"], view["collected"] or 0)
+            if run_id not in self._left and view["collected"]:
+                self._left[run_id] = time_left(self._source.archive, view["rootdir"], view["collected"])
             if has_failures(view):
                 self._failures[run_id] = self._source.failures(run_id)["failures"]
 
@@ -83,7 +83,9 @@ class Screen:
 
     def plain(self) -> list[str]:
         """Return a line for each run."""
-        return [f"run {view['run_id']}: {line_of(view, self._left[view['run_id']])}" for view in self.views]
+        return [
+            f"run {view['run_id']}: {line_of(view, self._left.get(view['run_id'], NOTHING))}" for view in self.views
+        ]
 
     def _find(self, reference: str) -> list[str]:
         if reference == "latest":
@@ -121,7 +123,7 @@ class Screen:
         if view["state"] not in LIVE_STATES:
             bar.append(one_line(f"{view['finished']}/{collected} in {duration(view['duration_s'])}"))
         else:
-            line = line_of({**view, "in_flight": []}, self._left[view["run_id"]])
+            line = line_of({**view, "in_flight": []}, self._left.get(view["run_id"], NOTHING))
             bar.append(one_line(line))
         return bar
 
