@@ -462,9 +462,13 @@ class Reports:
         self._close_tree(run_id)
         base = self._base_of(run_id)
         if base is not None:
-            tree.remove_run(base, run_id)
+            tree.remove_run(base, run_id, self._latest_of)
         for ending in (_BEGUN, _WRITTEN):
             self._mark(run_id, ending).unlink(missing_ok=True)
+
+    def _latest_of(self, names: list[str]) -> str:
+        left = [one for one in self._archive.run_ids() if one in names]
+        return self._archive.newest(left) if left else ""
 
     def _left_behind(self) -> list[str]:
         """Return the runs whose trees are not complete."""

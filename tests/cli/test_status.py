@@ -439,3 +439,8 @@ def test_a_session_that_only_collected_is_not_the_latest_run(place: Place, with_
     if with_daemon:
         wait_until(lambda: os.path.exists(place.path / ".threepio/runs/listed/test-run.md"))
         assert os.readlink(place.path / ".threepio/latest") == "runs/ran"
+        place.pytest("-q", THREEPIO_RUN_ID="newer")
+        place.pytest("-q", "--co", THREEPIO_RUN_ID="newest")
+        wait_until(lambda: os.path.exists(place.path / ".threepio/runs/newest/test-run.md"))
+        assert place.threepio("prune", "newer").returncode == 0
+        assert os.readlink(place.path / ".threepio/latest") == "runs/ran"

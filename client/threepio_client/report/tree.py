@@ -192,8 +192,13 @@ def open_run(base: Path, run_id: str, *, is_new: Callable[[str], bool] = lambda 
         os.close(fd)
 
 
-def remove_run(base: Path, run_id: str) -> None:
+def remove_run(base: Path, run_id: str, latest_of: Callable[[list[str]], str] = lambda _: "") -> None:
     """Remove a run's folder as far as it was written by us; what is not there is fine. The link goes to the newest one left.
+
+    Args:
+        base: as for `open_run`.
+        run_id: the run.
+        latest_of: which of the runs that have a folder there is the latest one; empty for that whose page was written last.
 
     Raises:
         OSError: something cannot be removed.
@@ -214,7 +219,7 @@ def remove_run(base: Path, run_id: str) -> None:
                 os.rmdir(GROUPS, dir_fd=fd)
         with suppress(OSError):
             os.rmdir(_own_name(run_id), dir_fd=opened[1])
-        if was_latest and (left := _newest(opened[1])):
+        if was_latest and (left := latest_of(os.listdir(opened[1])) or _newest(opened[1])):
             _point_at(opened[0], left, lambda _: True)
     except FileNotFoundError:
         return
