@@ -15,7 +15,7 @@ RunReference = Annotated[
     str,
     typer.Argument(
         metavar="[RUN]",
-        help="Run id, a unique prefix of one, or 'latest'.",
+        help="Run id, a unique prefix of one, or 'latest': the newest that did more than collect.",
         show_default="latest",
         parser=plain_text,  # bytes that are no text become what they are in a journal
         autocompletion=run_references,
