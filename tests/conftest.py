@@ -33,6 +33,7 @@ def made_place() -> Iterator[Place]:
     path = Path(tempfile.mkdtemp(prefix="3p-"))
     found = Place(path)
     yield found
+    found.end_suites()
     found.stop_daemon()
     shutil.rmtree(path, ignore_errors=True)
 

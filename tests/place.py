@@ -45,6 +45,7 @@ class Place:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._suites: list[subprocess.Popen[str]] = []
         self.environ = {
             name: value for name, value in os.environ.items() if not name.startswith(("THREEPIO", "PYTEST"))
         }
@@ -105,8 +106,8 @@ class Place:
         return self.command("pytest", *QUICK, *arguments, **environ)
 
     def start_pytest(self, *arguments: str, **environ: str) -> subprocess.Popen[str]:
-        """Start a suite with the plugin; the caller waits for it."""
-        return subprocess.Popen(
+        """Start a suite with the plugin; the caller waits for it, and it is ended with the place at the latest."""
+        suite = subprocess.Popen(
             [sys.executable, "-m", "pytest", *QUICK, *arguments],
             env={**self.environ, **environ},
             cwd=self.path,
@@ -114,6 +115,15 @@ class Place:
             stderr=subprocess.STDOUT,
             text=True,
         )
+        self._suites.append(suite)
+        return suite
+
+    def end_suites(self) -> None:
+        """End what a test that failed left running."""
+        for suite in self._suites:
+            if suite.poll() is None:
+                suite.kill()
+                suite.communicate()
 
     def suite(self, text: str, name: str = "test_it.py") -> Path:
         """Write a test file."""
