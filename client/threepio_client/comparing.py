@@ -23,9 +23,9 @@ from threepio_client.results import (
 )
 from threepio_client.runstate import RunState
 
-_BY_WHAT_WAS: Final = ("--lf", "--last-failed", "--sw", "--stepwise")
+BY_WHAT_WAS: Final = ("--lf", "--last-failed", "--sw", "--stepwise")
 """Options of pytest with which the same arguments mean other tests the next time."""
-_SELECTING: Final = (*_BY_WHAT_WAS, "-k", "-m", "--deselect")
+_SELECTING: Final = (*BY_WHAT_WAS, "-k", "-m", "--deselect")
 """Options with which not all tests of a file are run."""
 SLOWER_FACTOR: Final = 2.0
 SLOWER_MS: Final = 100.0
@@ -102,7 +102,7 @@ def _tell_apart(
     argv = _arguments_of(later)
     is_rerun = bool(later.start.get("rerunOf"))
     is_same = all(earlier.start.get(key) == later.start.get(key) for key in ("argv", "cwd"))
-    is_all = is_same and not is_rerun and not any(argument.startswith(_BY_WHAT_WAS) for argument in argv)
+    is_all = is_same and not is_rerun and not any(argument.startswith(BY_WHAT_WAS) for argument in argv)
     # What workers deselect nobody tells the controller, and a test that is named deselects nothing.
     is_selected = any(argument.startswith(_SELECTING) or "::" in argument for argument in argv)
     is_all_of_files = not (later.counts["deselected"] or is_rerun or is_selected)

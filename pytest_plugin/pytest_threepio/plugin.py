@@ -32,8 +32,8 @@ _PARENT: Final = "THREEPIO_PARENT_RUN_ID"
 
 _active: list[Reporter] = []
 """Reporters of this process, the outermost session first: a session inside a test stays silent."""
-_sessions_of_worker: list[pytest.Config] = []
-"""Of a process that is an xdist worker its session: every other one is inside a test."""
+_WITHIN: Final = ("PYTEST_CURRENT_TEST", "PYTEST_XDIST_WORKER")
+"""Environment, set by pytest and xdist: whatever session begins here, but for a worker's own, is inside a test."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -65,7 +65,6 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         return
     rerun = _make_rerun(config, worker_input)
     if worker_input is not None:
-        _sessions_of_worker.append(config)
         if "threepio_now_page" in worker_input:
             with not_rewritten():
                 from pytest_threepio.inflight import register_in_worker
@@ -82,7 +81,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if _active and _active[0].is_finished:  # its session's end broke, and with it what belongs to that
         _active.clear()
         os.environ.pop("PYTEST_CURRENT_TEST", None)
-    is_nested = bool(_active or _sessions_of_worker) or "PYTEST_CURRENT_TEST" in os.environ
+    is_nested = bool(_active) or any(name in os.environ for name in _WITHIN)
     config.stash[_OUTERMOST] = not is_nested
     try:
         found, problems = _settings(config)

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -466,58 +467,46 @@ def test_a_killed_suite_is_shown_as_crashed(here: Place) -> None:
     assert "in the call of test_it.py::test_dies;" in done.stdout
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-def test_a_signal_reaches_the_command_once(here: Place, number: signal.Signals) -> None:
-    (here.path / "command.py").write_text(NOTES_SIGNALS)
-    process = start(here, sys.executable, "command.py")
+def noted(place: Place, send: Callable[[int], None], times: int = 1, first: str = "") -> str:
+    """Return the signals that a command notes while some are sent, one after the other, to the pid of `threepio run`.
+
+    Args:
+        place: where it runs.
+        send: sends one.
+        times: how many.
+        first: what the command does before anything else.
+    """
+    (place.path / "command.py").write_text(first + NOTES_SIGNALS)
+    found = place.path / "signals"
+    process = start(place, sys.executable, "command.py")
     try:
-        wait_until((here.path / "reached").exists)
-        process.send_signal(number)
-        wait_until((here.path / "signals").exists)
-        (here.path / "go on").touch()
+        wait_until((place.path / "reached").exists)
+        for number in range(1, times + 1):
+            send(process.pid)
+            wait_until(lambda: found.exists() and found.read_text().count("\n") >= number)  # noqa: B023
+        (place.path / "go on").touch()
         process.communicate(timeout=COMMAND_TIMEOUT_S)
     finally:
         process.kill()
         process.communicate()
-
     assert process.returncode == 3
-    assert (here.path / "signals").read_text() == number.name + "\n"
+    return found.read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_a_signal_reaches_the_command_once(here: Place, number: signal.Signals) -> None:
+    assert noted(here, lambda pid: os.kill(pid, number)) == f"{number.name}\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_a_signal_to_the_whole_group_reaches_the_command_once_too(here: Place, number: signal.Signals) -> None:
-    (here.path / "command.py").write_text(NOTES_SIGNALS)
-    process = start(here, sys.executable, "command.py")
-    try:
-        wait_until((here.path / "reached").exists)
-        noted = here.path / "signals"
-        for times in range(1, 5):
-            os.killpg(process.pid, number)
-            wait_until(lambda: noted.exists() and noted.read_text().count("\n") >= times)  # noqa: B023
-        (here.path / "go on").touch()
-        process.communicate(timeout=COMMAND_TIMEOUT_S)
-    finally:
-        process.kill()
-        process.communicate()
-
-    assert process.returncode == 3
-    assert noted.read_text() == 4 * f"{number.name}\n"
+    assert noted(here, lambda pid: os.killpg(pid, number), times=4) == 4 * f"{number.name}\n"
 
 
 def test_a_command_in_a_group_of_its_own_gets_what_was_sent_to_ours(here: Place) -> None:
-    (here.path / "command.py").write_text(f"import os\nos.setpgid(0, 0)\n{NOTES_SIGNALS}")
-    process = start(here, sys.executable, "command.py")
-    try:
-        wait_until((here.path / "reached").exists)
-        os.killpg(process.pid, signal.SIGTERM)
-        wait_until((here.path / "signals").exists)
-        (here.path / "go on").touch()
-        process.communicate(timeout=COMMAND_TIMEOUT_S)
-    finally:
-        process.kill()
-        process.communicate()
+    own_group = "import os\nos.setpgid(0, 0)\n"
 
-    assert (process.returncode, (here.path / "signals").read_text()) == (3, "SIGTERM\n")
+    assert noted(here, lambda pid: os.killpg(pid, signal.SIGTERM), first=own_group) == "SIGTERM\n"
 
 
 def test_a_suite_that_is_asked_to_end_is_interrupted(here: Place) -> None:

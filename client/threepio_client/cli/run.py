@@ -75,8 +75,6 @@ def run_and_report(command: list[str], cwd: str | None = None) -> None:
     except NoPlace as error:  # no reason to keep the tests from running
         say(f"threepio: this run is not recorded: {error}", to_stderr=True)
         raise typer.Exit(_exit_code(_run(command, None, dict(os.environ), cwd, lambda: None)[1])) from None
-    if {"--pdb", "--trace"} & set(command):
-        say("threepio: what the debugger asks goes to a file: use it without threepio run", to_stderr=True)
     begun = time.time()
     state_dir = found.places
     run_id, output = reserve(state_dir, found.run_id or new_run_id())  # first, so that `threepio wait` sees it
@@ -88,6 +86,8 @@ def run_and_report(command: list[str], cwd: str | None = None) -> None:
     # The command may run elsewhere, where a relative path means another place.
     places = {"THREEPIO_STATE_DIR": found.state_dir, "THREEPIO_SOCKET": found.socket}
     environ |= {name: str(path) for name, path in places.items() if environ.get(name)}
+    if output is not None and {"--pdb", "--trace"} & set(command):
+        say("threepio: what the debugger asks goes to a file: use it without threepio run", to_stderr=True)
     if output is not None:
         environ["THREEPIO_SPARE_TRACEBACKS"] = "1"  # the answer has them, and nobody waits for the file
     oom_kills = OomKills()
