@@ -61,25 +61,25 @@ def main() -> None:
 
 def emit_run(adapter: Any, tests: int, names: int, failing: int) -> None:
     """Emit the tests of one run as the plugin does; every 100 are in a file of their own."""
-    from threepio_client.line import encode_names, encode_passed
+    from threepio_client import clock
+    from threepio_client.line import encode_parents, encode_passed
 
     adapter.emit("collectionFinish", {"collected": tests, "deselected": 0})
     emit_encoded = adapter.emit_encoded
-    file, names_of_file = "", ""
+    file, parents = "", ""
     for number in range(tests):
         name = number % names
         if not name % 100 or not file:
             if file:
                 adapter.emit("testGroupResult", _group(file) | _PASSED)
             file = f"tests/test_{name // 100:06}.py"
-            names_of_file = encode_names([file])
+            parents = encode_parents([file])
             adapter.emit("testGroupStart", _group(file))
         if failing and number % failing == failing - 1:
             adapter.emit("testCase", _failed(file, name, number % 25))
             continue
-        own = f"test_{name}"
-        body = encode_passed(own, names_of_file, f"{file}::{own}", time.time(), 0.192)
-        emit_encoded("testCase", body, can_wait=True)
+        body = encode_passed(f"test_{name}", parents, time.time(), 0.192)
+        emit_encoded("testCase", body, clock.monotonic(), can_wait=True)
     adapter.emit("testGroupResult", _group(file) | _PASSED)
 
 

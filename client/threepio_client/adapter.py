@@ -51,6 +51,7 @@ STATS_EVERY_S: Final = 10.0
 _getpid: Final = os.getpid
 _write: Final = os.write
 _close: Final = os.close
+_WALL_AT_ZERO: Final = clock.WALL_AT_ZERO
 
 
 class Adapter:
@@ -83,14 +84,13 @@ class Adapter:
             from threepio_client.masking import Mask  # only where it is asked for
 
             self.mask = Mask(settings.mask_env, settings.mask, os.environ)
-        self._pid = _getpid()
+        self._owner = _getpid()  # the process whose run it is; 0 when it is over
         self._state_dir = settings.places
         self._process = process.current()
         self._producer_id = os.urandom(8).hex()
         self._budget = Budget(settings.block_s, settings.block_total_s)
         self._link: Link | None = None
         self._said: set[str] = set()
-        self._closed = False
         self._emitted = self._syncs = self._write_failures = self._spilled = self._connections = 0
         self._unjournaled = self._unjournaled_to = 0
         self._next_file_at = 0.0
@@ -98,7 +98,8 @@ class Adapter:
         # Up to which seq and byte of the file everything is known to be on the disk, and a later mark that an ack may reach.
         self._synced_end = self._synced_seq = 0
         self._mark = (0, 0)
-        self._connect_at = 0.0
+        self._connect_at = inf  # when to connect again; never while there is a connection
+        self._tried_at = 0.0
         self._trouble = ""
         self._covered_at = clock.monotonic()
         self._sync_at = 0.0
@@ -159,46 +160,41 @@ class Adapter:
         When this returns, the event is in the journal, or it is counted as lost. It may wait for a slow daemon, within
         the budget. In a forked child it does nothing: the run belongs to its parent.
         """
-        self.emit_encoded(event_type, encode_payload(payload if self.mask is None else self.mask.payload(payload)))
+        body = encode_payload(payload if self.mask is None else self.mask.payload(payload))
+        self.emit_encoded(event_type, body, clock.monotonic())
 
-    def emit_encoded(self, event_type: str, body: str, *, can_wait: bool = False) -> None:
+    def emit_encoded(self, event_type: str, body: str, now: float, *, can_wait: bool = False) -> None:
         """Do as `emit` does with a payload that is JSON already, by `line.py`.
 
         Args:
             event_type: an `EventType`.
             body: the payload.
+            now: `clock.monotonic`, of which the event's timestamp is made.
             can_wait: whether nobody misses it if it is sent with the events after it (`Link.offer`).
         """
-        if self._closed or _getpid() != self._pid:
+        if _getpid() != self._owner:
             return
         self._emitted += 1
-        now = clock.monotonic()
+        if now >= self._connect_at:
+            self._connect(now)
         try:
-            seq, line = self._journal.append(event_type, body, clock.WALL_AT_ZERO + now)
+            seq, line = self._journal.append(event_type, body, _WALL_AT_ZERO + now)
         except JournalError as error:
-            found = self._append_elsewhere(error, event_type, body, clock.WALL_AT_ZERO + now)
+            found = self._append_elsewhere(error, event_type, body, _WALL_AT_ZERO + now)
             if found is None:
                 return
             seq, line = found
         if self.now is not None:
             self.now.set_seq(seq)
         link = self._link
-        if (link is None or not link.is_alive) and now >= self._connect_at:
-            link = self._reconnect(now)
-        if link is None:
-            self._spilled += 1
-        else:
+        if link is not None:
             link.offer(self._journal.number, self._journal.end, seq, line, now, can_wait=can_wait)
             if link.trouble:
-                self._complain_of(link)
+                self._note_trouble(link)
         if now >= self._sync_at:
             self._sync_if_due(now)
-        # Nothing follows runComplete, which has statistics of its own.
-        if (seq >= self._stats_at_seq or now >= self._stats_at) and event_type != EventType.RUN_COMPLETE:
-            self._stats_at_seq = seq + STATS_EVERY_EVENTS
-            self._stats_at = now + STATS_EVERY_S
-            self._note_synced()
-            self.emit(EventType.ADAPTER_STATS, self.stats())
+        if seq >= self._stats_at_seq or now >= self._stats_at:
+            self._emit_stats(event_type, seq, now)
 
     def stats(self) -> Payload:
         """Return what adapterStats and runComplete carry; times in milliseconds."""
@@ -229,17 +225,17 @@ class Adapter:
         Args:
             complete: the runner's part of runComplete: `exitCode`, `totals`, `stopped`.
         """
-        if self._closed or _getpid() != self._pid:
+        if _getpid() != self._owner:
             return False
         stats = self.stats()
         self.emit(EventType.RUN_COMPLETE, {**complete, "stats": stats})
-        self._closed = True
+        self._owner = 0
         stored = False
         self._sync()
         if self._link is not None:
             stored = self._link.finish(self._journal.seq)
             if self._link.trouble and not stored:
-                self._complain_of(self._link)
+                self._note_trouble(self._link)
         if self._not_taken():
             self.complain(
                 f"{self._not_taken()} events that could not be journaled were sent, and nobody says that they are stored"
@@ -273,7 +269,7 @@ class Adapter:
         self.complaints.append(text)
         now = clock.wall()
         self._last_error = {"time": round(now, 3), "text": plain_text(text)}
-        line = f"{now:.3f} run {self.run_id} pid {self._pid}: {plain_text(text)}\n"
+        line = f"{now:.3f} run {self.run_id} pid {self._process.pid}: {plain_text(text)}\n"
         try:
             fd = open_own(self._state_dir.adapter_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             try:
@@ -285,7 +281,7 @@ class Adapter:
 
     def forget(self) -> None:
         """In a forked child: let go of the socket, so that the daemon sees the end of the stream when the parent ends."""
-        self._closed = True
+        self._owner = 0
         if self._link is not None:
             self._link.close()
 
@@ -395,8 +391,11 @@ class Adapter:
         self._mark = (journal.seq, journal.end)
         self.complain(f"{error}. The journal goes on in other files, the first of them {journal.path}", key="next file")
 
-    def _complain_of(self, link: Link) -> None:
+    def _note_trouble(self, link: Link) -> None:
+        """Complain of a connection that ended, and say when to connect again."""
         self.complain(f"the connection to threepiod ended: {link.trouble}", key="connection")
+        if not link.is_alive and not link.refused:
+            self._connect_at = self._tried_at + RECONNECT_EVERY_S
 
     def _not_taken(self) -> int:
         """Return how many of the events that were sent unjournaled are not known to be stored."""
@@ -404,7 +403,7 @@ class Adapter:
         return min(max(self._unjournaled_to - acked, 0), self._unjournaled)
 
     def _spilled_in_all(self) -> int:
-        return self._spilled + (self._link.spilled if self._link is not None else 0)
+        return self._journal.seq if self._link is None else self._spilled + self._link.spilled
 
     def _note_synced(self) -> None:
         """Note up to where the file is known to be on the disk, by acks: from there it would be written again."""
@@ -429,7 +428,7 @@ class Adapter:
         required = self._settings.mode is Mode.REQUIRE
         try:
             check_socket_path(self._settings.socket)
-            link = self._reconnect(clock.monotonic())
+            link = self._connect(clock.monotonic())
             if link is None and self._settings.autostart:
                 link = self._start_daemon()
             patience_s = REQUIRED_PATIENCE_S if required else None
@@ -455,12 +454,11 @@ class Adapter:
         if trouble:
             self.complain(f"no daemon could be started, as THREEPIO_AUTOSTART=1 asks: {trouble}")
             return None
-        self._connect_at = 0.0
-        return self._reconnect(clock.monotonic())
+        return self._connect(clock.monotonic())
 
     def _discard(self) -> None:
         """Take back the files of a run that is not to be."""
-        self._closed = True
+        self._owner = 0
         if self._link is not None:
             self._link.close()
         self._journal.close()
@@ -469,22 +467,29 @@ class Adapter:
         for path in (self.journal_path, self.now_path):
             path.unlink(missing_ok=True)
 
-    def _reconnect(self, now: float) -> Link | None:
-        """Try to connect, at most once in RECONNECT_EVERY_S, without waiting; return the link if there is one."""
-        old = self._link
-        if now < self._connect_at or (old is not None and old.refused):
-            return None
+    def _connect(self, now: float) -> Link | None:
+        """Try to connect, without waiting; return the link if that worked. It is tried again in RECONNECT_EVERY_S if not."""
+        self._tried_at = now
         self._connect_at = now + RECONNECT_EVERY_S
         link = Link(self._settings.socket, self._budget, self._settings.event_buffer_size)
         if not link.connect(self.run_id, self._producer_id, self._process, self.journal_path):
             self._trouble = link.trouble
             return None
-        if old is not None:
-            link.acked = old.acked
-            self._spilled += old.spilled
+        self._connect_at = inf
+        self._spilled = self._spilled_in_all()
+        if self._link is not None:
+            link.acked = self._link.acked
         self._connections += 1
         self._link = link
         return link
+
+    def _emit_stats(self, event_type: str, seq: int, now: float) -> None:
+        if event_type == EventType.RUN_COMPLETE:  # nothing follows it, and it has statistics of its own
+            return
+        self._stats_at_seq = seq + STATS_EVERY_EVENTS
+        self._stats_at = now + STATS_EVERY_S
+        self._note_synced()
+        self.emit(EventType.ADAPTER_STATS, self.stats())
 
     def _sync_if_due(self, now: float) -> None:
         """Sync unless the daemon does, or nothing is to be synced yet; say in `_sync_at` when to look again."""

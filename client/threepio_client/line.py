@@ -129,27 +129,27 @@ def encode_text(text: str) -> bytes:
     return encode_basestring_ascii(plain_text(text)).encode("ascii")
 
 
-def encode_names(names: list[str]) -> str:
-    """Return the list as JSON, as a part of what `encode_passed` makes."""
-    return _encode_json(names)
+def encode_parents(names: list[str]) -> str:
+    """Return what passed tests with these parents have in common, as a part of what `encode_passed` makes."""
+    return f',"parentNames":{_encode_json(names)},"nodeid":{_encode_json("::".join(names))[:-1]}::'
 
 
-def encode_passed(name: str, parents: str, nodeid: str, started: float, duration: float, worker: str = "") -> str:
+def encode_passed(name: str, parents: str, started: float, duration: float, worker: str = "") -> str:
     """Return the payload of a test that passed and has nothing else to say: nearly all events of most runs are this one.
 
-    It says what `encode_payload` would, in a quarter of the time.
+    It says what `encode_payload` would, in a quarter of the time. The test's node id is the names with `::` between.
 
     Args:
         name: the test's own name.
-        parents: its parents' names, by `encode_names`.
-        nodeid: its node id.
+        parents: its parents' names, by `encode_parents`.
         started: seconds since the epoch.
         duration: milliseconds.
         worker: xdist worker id, empty without workers.
     """
+    own = encode_basestring_ascii(name)
     body = (
-        f'{{"testName":{encode_basestring_ascii(name)},"parentNames":{parents},"nodeid":{encode_basestring_ascii(nodeid)},'
-        f'"status":"PASS","phase":"call","started":{started:.6f},"duration":{duration:.3f}'
+        f'{{"testName":{own}{parents}{own[1:]},"status":"PASS","phase":"call",'
+        f'"started":{started:.6f},"duration":{duration:.3f}'
     )
     body += f',"worker":{encode_basestring_ascii(worker)}}}' if worker else "}"
     if len(body) <= FIELD_LIMIT and "\\ud" not in body:
@@ -223,14 +223,16 @@ def _find_passed() -> Callable[[str], list[Any]]:
     Made when needed: it takes milliseconds. What it has matched it does not match in another way.
     """
     text = r'[^"\\\x00-\x1f\x80-\xff]*+'
+    seconds = r"(?:0|[1-9][0-9]{0,9}+)\.[0-9]{1,9}+"
     passed = (
         r'\{"seq":([1-9][0-9]{0,17}+),"eventType":"testCase","payload":\{"testName":"TEXT",'
         r'"parentNames":\["TEXT(?:","TEXT)*+"\],"nodeid":"(NAME)","status":"PASS","phase":"call",'
-        r'"started":([0-9]{1,10}+\.[0-9]{1,9}+),"duration":([0-9]{1,9}+\.[0-9]{1,3}+)(?:,"worker":"(?!")(NAME)")?\},'
-        r'"timestamp":([0-9]{1,10}+\.[0-9]{1,9}+),"crc":"([0-9a-f]{8})"\}'
+        r'"started":(SECONDS),"duration":((?:0|[1-9][0-9]{0,8}+)\.[0-9]{1,3}+)(?:,"worker":"(?!")(NAME)")?\},'
+        r'"timestamp":(SECONDS),"crc":"([0-9a-f]{8})"\}'
     )
     name = text.replace("*", f"{{0,{NAME_LIMIT}}}")
-    return re.compile(f"^(?:{passed}|.*)$".replace("TEXT", text).replace("NAME", name), re.MULTILINE).findall
+    pattern = passed.replace("TEXT", text).replace("NAME", name).replace("SECONDS", seconds)
+    return re.compile(f"^(?:{pattern}|.*)$", re.MULTILINE).findall
 
 
 def checksum(line: bytes) -> int:

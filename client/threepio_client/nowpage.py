@@ -118,10 +118,13 @@ class NowPage:
             os.close(fd)
         if not 0 <= slot < SLOTS:
             raise OSError(f"the now page has no slot {slot}")
-        self._at = _HEADER_SIZE + slot * SLOT_SIZE
-        self._phase_at = self._at + _LOCK.size
-        self._call_at = (self._at + _CALL_AT) // 8
-        self._teardown_at = (self._at + _TEARDOWN_AT) // 8
+        at = _HEADER_SIZE + slot * SLOT_SIZE
+        self._lock_at = at // 4
+        self._phase_at = at + _LOCK.size
+        self._since_at = (at + _SINCE_AT) // 8
+        self._call_at = (at + _CALL_AT) // 8
+        self._teardown_at = (at + _TEARDOWN_AT) // 8
+        self._text_at = at + _TEXT_AT
         self._lock = 0
         self._use(memoryview(self._map))
         forget_in_children(self)
@@ -136,27 +139,17 @@ class NowPage:
             data = text.encode()
         except UnicodeEncodeError:
             data = plain_text(text).encode()
-        at = self._at
-        page = self._bytes
-        size = len(data)
+        stated = size = len(data)
         if size > TEXT_LIMIT:
-            size, data = TEXT_LIMIT + 1, data[:TEXT_LIMIT]
+            stated, size, data = TEXT_LIMIT + 1, TEXT_LIMIT, data[:TEXT_LIMIT]
+        page, locks, lock_at, text_at = self._bytes, self._locks, self._lock_at, self._text_at
         lock = self._lock = (self._lock + 2) & 0xFFFFFFFF
-        self._locks[at // 4] = lock + 1
-        _BODY.pack_into(
-            page,
-            at + 4,
-            _CODE[phase],
-            is_test,
-            size,
-            since,
-            self._numbers[_SEQ_AT // 8],
-            0.0,
-            0.0,
-            worker.encode("ascii", "replace") if worker else b"",
-        )
-        page[at + _TEXT_AT : at + _TEXT_AT + len(data)] = data
-        self._locks[at // 4] = lock
+        locks[lock_at] = lock + 1
+        name = worker.encode("ascii", "replace") if worker else b""
+        seq = self._numbers[_SEQ_AT // 8]
+        _BODY.pack_into(page, self._phase_at, _CODE[phase], is_test, stated, since, seq, 0.0, 0.0, name)
+        page[text_at : text_at + size] = data
+        locks[lock_at] = lock
 
     def set_phase(self, phase: Phase, since: float) -> None:
         """State the next phase of what is in flight already."""
@@ -165,13 +158,12 @@ class NowPage:
         elif phase is _TEARDOWN:
             self.set_teardown(since)
         else:
-            at = self._at
             lock = self._lock = (self._lock + 2) & 0xFFFFFFFF
-            self._locks[at // 4] = lock + 1
+            self._locks[self._lock_at] = lock + 1
             self._bytes[self._phase_at] = _CODE[phase]
-            self._times[(at + _SINCE_AT) // 8] = since
+            self._times[self._since_at] = since
             self._times[self._call_at] = self._times[self._teardown_at] = 0.0
-            self._locks[at // 4] = lock
+            self._locks[self._lock_at] = lock
 
     def set_call(self, since: float) -> None:
         """State that the call has begun, as `set_phase` does."""

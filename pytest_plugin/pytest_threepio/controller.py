@@ -8,7 +8,7 @@ import pytest
 
 from pytest_threepio import payloads
 from pytest_threepio.inflight import nodeid_of
-from pytest_threepio.reporter import PHASES, SLOW_TEARDOWN_MS, Reporter, guarded
+from pytest_threepio.reporter import PHASES, SLOW_TEARDOWN_S, Reporter, guarded
 from pytest_threepio.workers import Workers
 from threepio_client import clock
 from threepio_client.events import EventType, Phase, split_nodeid
@@ -28,6 +28,7 @@ class Controller(Reporter):
         self._all_run_everything = session.config.getoption("dist") == "each"
         if self._all_run_everything:
             self._outcomes = set()
+            self.look_again()
 
     @pytest.hookimpl(optionalhook=True)
     @guarded
@@ -65,16 +66,21 @@ class Controller(Reporter):
                 duration = 0.0
             nodeid = self._collected_as(report)
             if is_passed and when == "teardown":
-                if duration >= SLOW_TEARDOWN_MS:
+                if duration >= SLOW_TEARDOWN_S * 1000:
                     self._adapter.emit(EventType.TEST_TEARDOWN, {"nodeid": nodeid, "duration": duration})
                 return
             node: Any = getattr(report, "node", None)
             started = clock.WALL_AT_ZERO + now - duration / 1000
-            if is_passed and node is not None and self.emit_passed(report, nodeid, started, duration, node.gateway.id):
+            if (
+                is_passed
+                and node is not None
+                and self.emit_passed(report, nodeid, started, duration, now, node.gateway.id)
+            ):
                 return
             self.emit_outcome(report, nodeid, split_nodeid(nodeid), self._phase_of(report, node), started, duration)
             if when not in PHASES:  # its worker died in it, and it may be given to another one
                 self._died_in.add(nodeid)
+                self.look_again()
         except Exception as error:  # noqa: BLE001 - see reporter.guarded
             self.failed("pytest_runtest_logreport", error)
 

@@ -13,6 +13,11 @@ from threepio_client.events import EventType, Payload, Status
 Emit = Callable[[str, Payload], None]
 
 
+def group_name(nodeid: str) -> str:
+    """Return the name of the group that a test belongs to: its file."""
+    return nodeid.partition("::")[0]
+
+
 class Group:
     """Totals of one file.
 
@@ -45,18 +50,14 @@ class Groups:
 
     def of(self, nodeid: str) -> Group:
         """Return the group that a test belongs to."""
-        name = nodeid.partition("::")[0]
-        group = self._groups.get(name)
-        if group is None:
-            group = self._groups[name] = Group(name)
-        return group
+        return self._named(group_name(nodeid))
 
-    def collected(self, nodeid: str) -> None:
-        """Note a test that is to run."""
-        group = self.of(nodeid)
+    def collected(self, name: str, number: int) -> None:
+        """Note tests of the group of this name that are to run."""
+        group = self._named(name)
         if not group.remaining:
-            self._emit(EventType.GROUP_DISCOVERED, {"groupName": group.name, "parentNames": []})
-        group.remaining += 1
+            self._emit(EventType.GROUP_DISCOVERED, {"groupName": name, "parentNames": []})
+        group.remaining += number
 
     def counted(self, group: Group, status: Status, duration: float) -> None:
         """Note an outcome; `duration` in milliseconds."""
@@ -75,6 +76,12 @@ class Groups:
         group.remaining -= 1
         if group.remaining == 0:
             self._result(group)
+
+    def _named(self, name: str) -> Group:
+        group = self._groups.get(name)
+        if group is None:
+            group = self._groups[name] = Group(name)
+        return group
 
     def close(self) -> None:
         """State what is known of the files whose tests did not all run."""

@@ -6,6 +6,7 @@ pytest_runtest_logfinish: each further hook costs every test some 4 us.
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any, Final
 
 import pytest
@@ -13,13 +14,14 @@ import pytest
 from pytest_threepio import payloads
 from pytest_threepio.groups import Group
 from pytest_threepio.inflight import InFlight, SessionEnd, follow_phases
-from pytest_threepio.reporter import PHASES, SLOW_TEARDOWN_MS, Reporter, guarded
+from pytest_threepio.reporter import PHASES, SLOW_TEARDOWN_S, Reporter, guarded
 from threepio_client import clock
 from threepio_client.events import EventType, Phase, split_nodeid
 from threepio_client.settings import Settings
 
 # CPython 3.11 takes ten times as long to look up an enumeration's member.
 _SETUP: Final = Phase.SETUP
+_WALL_AT_ZERO: Final = clock.WALL_AT_ZERO
 
 
 class InProcess(Reporter):
@@ -28,13 +30,11 @@ class InProcess(Reporter):
     def __init__(self, session: pytest.Session, settings: Settings, parent: str = "", rerun_of: str = "") -> None:
         """Begin the run; raises what `Adapter` raises."""
         super().__init__(session, settings, parent, rerun_of)
-        self._started = 0.0
         self._started_at = self._setup_at = self._reported_at = clock.monotonic()
         self._setup_s: object = 0.0
         self._unfinished = ""
         self._passed_in: Group | None = None  # of the test begun last, if it passed and no more is to be said of it
         self._collected: set[str] | None = None  # made where it is needed
-        self._odd_names: dict[str, tuple[list[str], str]] = {}
         self._now = self._adapter.now
         self._in_flight = None if self._now is None else InFlight(self._now)
         if self._now is not None:
@@ -57,20 +57,20 @@ class InProcess(Reporter):
     @guarded
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._note_odd_names(session.items)
-        self.emit_collected(item.nodeid for item in session.items)
+        self.emit_collected(map(attrgetter("nodeid"), session.items))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         try:
-            if self._unfinished and self._unfinished != nodeid:  # no teardown was reported
-                self._groups.over(self._groups.of(self._unfinished))
+            if self._unfinished:  # no teardown was reported
+                self._passed_in = None
+                if self._unfinished != nodeid:
+                    self._groups.over(self._groups.of(self._unfinished))
             self._unfinished = nodeid
-            self._passed_in = None
             self._setup_s = 0.0
             self._started_at = self._setup_at = self._reported_at = now = clock.monotonic()
-            self._started = started = clock.WALL_AT_ZERO + now
             if self._now is not None:
-                self._now.set(nodeid, _SETUP, started)
+                self._now.set(nodeid, _SETUP, _WALL_AT_ZERO + now)
         except Exception as error:  # noqa: BLE001 - see reporter.guarded
             self.failed("pytest_runtest_logstart", error)
 
@@ -85,46 +85,44 @@ class InProcess(Reporter):
                     self._setup_s = report.duration
                     self._setup_at = self._reported_at = now
                     if self._now is not None:
-                        self._now.set_call(clock.WALL_AT_ZERO + now)
+                        self._now.set_call(_WALL_AT_ZERO + now)
                     return
-                if when == "call" and self._take_passed(report, now):
-                    return
-                if when == "teardown" and self._passed_in is not None and self._end_passed(report, self._passed_in):
+                # A call that passed, as nearly all do, with nothing else to say of its test; and its teardown.
+                seconds = report.duration
+                if when == "call":
+                    setup_s, started_at = self._setup_s, self._started_at
+                    if (
+                        report.nodeid == self._unfinished
+                        and type(seconds) is float
+                        and type(setup_s) is float
+                        and seconds > 0 <= setup_s
+                        and setup_s + seconds <= now - started_at
+                    ):
+                        duration = (setup_s + seconds) * 1000
+                        self._passed_in = self.emit_passed(
+                            report, self._unfinished, _WALL_AT_ZERO + started_at, duration, now
+                        )
+                        if self._passed_in is not None:
+                            self._reported_at = now
+                            if self._now is not None:
+                                self._now.set_teardown(_WALL_AT_ZERO + now)
+                            return
+                elif (
+                    when == "teardown"
+                    and self._passed_in is not None
+                    and report.nodeid == self._unfinished
+                    and type(seconds) is float
+                    and 0 < seconds < SLOW_TEARDOWN_S
+                ):
+                    self._unfinished = ""
+                    if self._now is not None:
+                        self._now.clear()
+                    self._groups.over(self._passed_in)
+                    self._passed_in = None
                     return
             self._take(report, now)
         except Exception as error:  # noqa: BLE001 - see reporter.guarded
             self.failed("pytest_runtest_logreport", error)
-
-    # What nearly every test takes; False is for what is to be looked at closely.
-
-    def _take_passed(self, report: pytest.TestReport, now: float) -> bool:
-        """Take the report of a call that passed, if there is nothing else to say of its test."""
-        nodeid, call_s, setup_s = report.nodeid, report.duration, self._setup_s
-        if (
-            nodeid != self._unfinished
-            or self._odd_names
-            or not (type(call_s) is float and type(setup_s) is float and call_s > 0 and setup_s >= 0)
-            or call_s + setup_s > now - self._started_at
-        ):
-            return False
-        self._passed_in = self.emit_passed(report, nodeid, self._started, (setup_s + call_s) * 1000)
-        if self._passed_in is None:
-            return False
-        self._reported_at = now
-        if self._now is not None:
-            self._now.set_teardown(clock.WALL_AT_ZERO + now)
-        return True
-
-    def _end_passed(self, report: pytest.TestReport, group: Group) -> bool:
-        """Take the report of a teardown that passed behind such a call, if it took no time."""
-        seconds = report.duration
-        if report.nodeid != self._unfinished or type(seconds) is not float or not 0 < seconds * 1000 < SLOW_TEARDOWN_MS:
-            return False
-        self._unfinished = ""
-        if self._now is not None:
-            self._now.clear()
-        self._groups.over(group)
-        return True
 
     def _take(self, report: pytest.TestReport, now: float) -> None:
         """Take any report."""
@@ -138,13 +136,13 @@ class InProcess(Reporter):
             nodeid = self._collected_as(nodeid)
         if when == "teardown":
             self._teardown_reported(nodeid, outcome)
-            if is_passed and duration >= SLOW_TEARDOWN_MS:
+            if is_passed and duration >= SLOW_TEARDOWN_S * 1000:
                 payload = {"nodeid": nodeid, "duration": round(duration, 3)}
                 self._adapter.emit(EventType.TEST_TEARDOWN, payload)
         elif (
             page is not None and "context" not in report.__dict__
         ):  # a subtest's report comes in the middle of the call
-            page.set_teardown(clock.WALL_AT_ZERO + now)
+            page.set_teardown(_WALL_AT_ZERO + now)
         if not is_passed or when == "call":
             if when == "call":
                 took_s = self._setup_at - self._started_at
@@ -154,6 +152,7 @@ class InProcess(Reporter):
 
     def _teardown_reported(self, nodeid: str, outcome: str) -> None:
         self._unfinished = ""
+        self._passed_in = None
         if outcome == "rerun" or nodeid in self._again:  # it begins anew, as rerunfailures says
             if outcome != "rerun":
                 self._again.pop(nodeid, None)
@@ -168,7 +167,7 @@ class InProcess(Reporter):
         self._passed_in = None
         names = self._odd_names.get(nodeid) or split_nodeid(nodeid)
         phase = report.when if report.when in PHASES else Phase.CALL
-        self.emit_outcome(report, nodeid, names, phase, self._started, round(duration, 3))
+        self.emit_outcome(report, nodeid, names, phase, _WALL_AT_ZERO + self._started_at, round(duration, 3))
 
     def _collected_as(self, reported: str) -> str:
         """Return the node id of the test that a report is of, where it is not that of the test begun last.
@@ -189,15 +188,17 @@ class InProcess(Reporter):
     def _note_odd_names(self, items: list[pytest.Item]) -> None:
         """Note the names of tests whose node id does not tell them: they are those of pytest's own node chain."""
         parent: object = None
+        function = pytest.Function
         is_odd = False
         for item in items:
             # The functions of one parent are all alike: their names are identifiers.
-            if item.parent is not parent or type(item) is not pytest.Function:
-                parent = item.parent if type(item) is pytest.Function else None
+            if item.parent is not parent or type(item) is not function:
+                parent = item.parent if type(item) is function else None
                 names = names_by_chain(item)
                 is_odd = split_nodeid(item.nodeid) != names
             if is_odd:
                 self._odd_names[item.nodeid] = names_by_chain(item)
+        self.look_again()
 
 
 def _possible_ms(seconds: object, longest_s: float) -> float:

@@ -14,6 +14,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterable
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, ParamSpec
 
@@ -21,19 +22,20 @@ import pytest
 
 from pytest_threepio import payloads
 from pytest_threepio.circumstances import ci_marks, command_of, plugins_of
-from pytest_threepio.groups import Group, Groups
+from pytest_threepio.groups import Group, Groups, group_name
 from threepio_client import __version__, nowpage
 from threepio_client.adapter import Adapter
 from threepio_client.events import COLLECTED_CHUNK, EventType, Payload, Phase, Status, split_nodeid
-from threepio_client.line import clip, encode_names, encode_passed, plain_text
+from threepio_client.line import clip, encode_parents, encode_passed, plain_text
 from threepio_client.settings import Settings
 from threepio_client.vcs import git_head
 
-SLOW_TEARDOWN_MS: Final = 100.0
+SLOW_TEARDOWN_S: Final = 0.1
 """A teardown that took this long gets an event of its own, so that slow fixtures can be found."""
 
 PHASES: Final = frozenset({Phase.SETUP, Phase.CALL, Phase.TEARDOWN})
 _TEST_CASE: Final = str(EventType.TEST_CASE)
+_TestReport: Final = pytest.TestReport
 _PARENTS_KEPT: Final = 1_000
 """Classes and files whose names are kept ready to be written."""
 
@@ -81,17 +83,19 @@ class Reporter:
         self._outcomes: set[str] | None = None  # of tests that several workers run: those that have one
         # The tests that failed as expected, where one may do so again: plugin flaky reports each attempt of them.
         self._xfailed: set[str] | None = set() if config.pluginmanager.hasplugin("flaky") else None
+        self._odd_names: dict[str, tuple[list[str], str]] = {}  # of tests whose node id does not tell them
+        self._counted_passed: list[object] = []  # by the terminal, as its list was when it was looked for
         self._deselected = 0
         self._stopped: Payload | None = None
         self._outer_error = sys.exc_info()[1]  # whoever calls pytest may be handling one
         self._hook_errors = 0
         self._finished = False
         self._stored = False
-        # Names and group of the parents of tests, by what their node ids begin with.
+        # Encoded names and group of the parents of tests, by what their node ids begin with.
         self._parents: dict[str, tuple[str, Group]] = {}
         self._adapter = Adapter(settings, self._run_start())
         mask = self._adapter.mask
-        self._is_masked = mask is not None
+        self.look_again()
         self._clip = clip if mask is None else mask.clip
         self._groups = Groups(self._adapter.emit)
         self._was_connected = self._adapter.is_connected
@@ -240,36 +244,42 @@ class Reporter:
 
     # For the hooks of the tests
 
-    def emit_passed(
-        self, report: pytest.TestReport, nodeid: str, started: float, duration: float, worker: str = ""
-    ) -> Group | None:
-        """Emit a call's report that says that its test passed, for the first time, and nothing else.
+    def look_again(self) -> None:
+        """Say whether of a test that passed there may be more to say: to be called when what tells this has changed."""
+        self._look_closely = bool(
+            self._again
+            or self._died_in
+            or self._outcomes is not None
+            or self._superseded
+            or self._subtests
+            or self._odd_names
+            or self._adapter.mask is not None
+        )
 
-        Does what `emit_outcome` does, in the shortest way: this runs for nearly every test.
+    def emit_passed(
+        self, report: pytest.TestReport, nodeid: str, started: float, duration: float, now: float, worker: str = ""
+    ) -> Group | None:
+        """Emit that a test passed in its call, in the shortest way: this runs for nearly every test.
 
         Args:
             report: of a call, with the outcome `passed`.
             nodeid: of its test.
             started: seconds since the epoch.
             duration: milliseconds.
+            now: `clock.monotonic`.
             worker: xdist worker id, empty without workers.
 
         Returns:
             The test's group; None, with nothing emitted, if there is more to say, or if its names are to be looked at
             closely.
         """
-        passed = None if self._terminal is None else self._terminal.stats.get("passed")
+        passed = self._counted_passed
         if (
-            not passed
+            self._look_closely
+            or not passed
             or passed[-1] is not report
-            or type(report) is not pytest.TestReport
+            or type(report) is not _TestReport
             or "rerun" in report.__dict__
-            or self._again
-            or self._died_in
-            or self._outcomes is not None
-            or self._superseded
-            or self._subtests
-            or self._is_masked
         ):
             return None
         prefix = nodeid.partition("[")[0].rpartition("::")[0]
@@ -279,15 +289,15 @@ class Reporter:
                 return None
             if len(self._parents) >= _PARENTS_KEPT:
                 self._parents.clear()
-            known = self._parents[prefix] = encode_names(prefix.split("::")), self._groups.of(nodeid)
-        names, group = known
+            known = self._parents[prefix] = encode_parents(prefix.split("::")), self._groups.of(nodeid)
+        parents, group = known
         if not group.started:
             self._groups.start(group)
         group.passed += 1
         group.duration += duration
         self._decided[worker] = nodeid
-        body = encode_passed(nodeid[len(prefix) + 2 :], names, nodeid, started, duration, worker)
-        self._adapter.emit_encoded(_TEST_CASE, body, can_wait=True)
+        body = encode_passed(nodeid[len(prefix) + 2 :], parents, started, duration, worker)
+        self._adapter.emit_encoded(_TEST_CASE, body, now, can_wait=True)
         return group
 
     def emit_outcome(
@@ -339,6 +349,7 @@ class Reporter:
                 payload["takenBack"] = taken_back
             if attempt > 1:
                 payload.setdefault("attempt", attempt)  # rerunfailures says it itself
+        self.look_again()
         self._adapter.emit(EventType.TEST_CASE, payload)
 
     def _run_start(self) -> Payload:
@@ -374,14 +385,16 @@ class Reporter:
         """Emit the node ids in chunks, the files as groups, and the totals."""
         chunk: list[str] = []
         size = count = 0
-        for nodeid in nodeids:
-            count += 1
-            self._groups.collected(nodeid)
-            chunk.append(nodeid)
-            size += len(nodeid) + 3
-            if size > COLLECTED_CHUNK - 4096:
-                self._adapter.emit(EventType.TESTS_COLLECTED, {"nodeids": chunk})
-                chunk, size = [], 0
+        for name, of_group in groupby(nodeids, group_name):
+            together = list(of_group)
+            count += len(together)
+            self._groups.collected(name, len(together))
+            for nodeid in together:
+                chunk.append(nodeid)
+                size += len(nodeid) + 3 if nodeid.isascii() else 12 * len(nodeid)  # as \ud83d\ude00
+                if size >= COLLECTED_CHUNK:
+                    self._adapter.emit(EventType.TESTS_COLLECTED, {"nodeids": chunk})
+                    chunk, size = [], 0
         if chunk:
             self._adapter.emit(EventType.TESTS_COLLECTED, {"nodeids": chunk})
         self._adapter.emit(EventType.COLLECTION_FINISH, {"collected": count, "deselected": self._deselected})
@@ -398,7 +411,8 @@ class Reporter:
         if self._terminal is None:
             return None
         stats = self._terminal.stats
-        passed = stats.get("passed")  # most often, and the list of what is not counted comes before it
+        # Most often, and the list of what is not counted comes before it.
+        self._counted_passed = passed = stats.get("passed", [])
         if passed and passed[-1] is report:
             return "passed"
         for category, reports in stats.items():

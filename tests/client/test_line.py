@@ -22,7 +22,7 @@ from threepio_client.line import (
     decode,
     decode_all,
     encode,
-    encode_names,
+    encode_parents,
     encode_passed,
     plain_text,
     seal,
@@ -89,21 +89,21 @@ def test_any_payload_comes_back(payload: dict[str, Any], seq: int) -> None:
 
 @given(
     name=any_text,
-    parents=st.lists(any_text, max_size=3),
-    nodeid=any_text,
+    parents=st.lists(any_text, min_size=1, max_size=3),
     started=st.floats(0, 1e10),
     duration=st.floats(0, 1e7),
     worker=st.sampled_from(["", "gw0", "\ud800"]),
 )
-@example(name="x" * 70_000, parents=["a"], nodeid="y", started=1.0, duration=1.0, worker="")
-@example(name="\ud800", parents=["\udfff"], nodeid="\U0001f600", started=1.0, duration=1.0, worker="gw1")
+@example(name="x" * 70_000, parents=["a"], started=1.0, duration=1.0, worker="")
+@example(name="\ud800", parents=["\udfff"], started=1.0, duration=1.0, worker="gw1")
+@example(name='"\U0001f600\n', parents=["\\", '"\U0001f600'], started=1.0, duration=1.0, worker="gw1")
 def test_a_passed_test_is_encoded_as_any_payload(
-    name: str, parents: list[str], nodeid: str, started: float, duration: float, worker: str
+    name: str, parents: list[str], started: float, duration: float, worker: str
 ) -> None:
     payload: dict[str, Any] = {
         "testName": name,
         "parentNames": parents,
-        "nodeid": nodeid,
+        "nodeid": "::".join([*parents, name]),
         "status": "PASS",
         "phase": "call",
         "started": round(started, 6),
@@ -112,7 +112,7 @@ def test_a_passed_test_is_encoded_as_any_payload(
     if worker:
         payload["worker"] = worker
 
-    body = encode_passed(name, encode_names(parents), nodeid, started, duration, worker)
+    body = encode_passed(name, encode_parents(parents), started, duration, worker)
 
     made = decode(seal(7, EventType.TEST_CASE, body, 5.0)[:-1])
     usual = decode(encode(7, EventType.TEST_CASE, payload, 5.0)[:-1])
@@ -441,7 +441,18 @@ def test_an_event_that_says_more_than_that_a_test_passed_is_not_taken_for_one(mo
 def test_a_changed_byte_of_a_test_that_passed_is_never_another_event(data: st.DataObject) -> None:
     line = encode(7, EventType.TEST_CASE, PASSED, NOW)[:-1]
     at = data.draw(st.integers(0, len(line) - 1))
-    changed = line[:at] + bytes([data.draw(st.integers(0, 255))]) + line[at + 1 :]
+    assert_changed_is_no_other(line, at, bytes([data.draw(st.integers(0, 255))]))
+
+
+@pytest.mark.parametrize("byte", [b"0", b"9", b"-", b".", b" ", b'"', b"\\"])
+def test_no_byte_of_a_test_that_passed_can_be_changed_to_make_another_event(byte: bytes) -> None:
+    line = encode(7, EventType.TEST_CASE, PASSED, NOW)[:-1]
+    for at in range(len(line)):
+        assert_changed_is_no_other(line, at, byte)
+
+
+def assert_changed_is_no_other(line: bytes, at: int, byte: bytes) -> None:
+    changed = line[:at] + byte + line[at + 1 :]
     for other in (changed, with_crc(changed[:-18])):  # the second one is as its writer wanted it
         try:
             found = decode(other)
