@@ -40,6 +40,7 @@ _TYPE: Final = r"(?m)^([A-Za-z_][\w.<>]*)(?:: |:?$)"
 _GROUP: Final = r"(?m) \(\d+ sub-exceptions?\)$"
 _SOURCE: Final = r'\s+File "(.+)", line (\d+)'
 """How what is said of a SyntaxError begins."""
+_NATIVE_FRAME: Final = r'(?m)^  File "(.+)", line (\d+)'
 _FRAME: Final = r"([^\s<].*):(\d+): in "
 """A place in a file; what is between angle brackets is none."""
 _OF_DOCTEST: Final = r"(.+):(\d+|None): (DocTestFailure|UnexpectedException)"
@@ -72,7 +73,9 @@ def status_of(report: Any, category: str | None) -> Status | None:
     return Status.XPASS if hasattr(report, "wasxfail") else Status.PASS
 
 
-def details_of(report: Any, status: Status, category: str | None, clip: Clip = clip, folder: str = "") -> Payload:
+def details_of(
+    report: Any, status: Status, category: str | None, clip: Clip = clip, folder: str = "", rootdir: str = ""
+) -> Payload:
     """Return what is said beside the status: error, reasons, captured output, attempt, subtest and how it was counted.
 
     Args:
@@ -81,10 +84,11 @@ def details_of(report: Any, status: Status, category: str | None, clip: Clip = c
         category: as for `status_of`.
         clip: what cuts long texts.
         folder: what relative paths in texts of pytest are relative to.
+        rootdir: what the path of the test itself is relative to.
     """
     payload: Payload = {}
     if status in {Status.FAIL, Status.ERROR, Status.RERUN}:
-        payload["error"] = error_of(report.longrepr, clip, folder)
+        payload["error"] = _error_of_test(report, clip, folder, rootdir)
         output = [[str(name), clip(str(text))] for name, text in getattr(report, "sections", ()) if text]
         if output:
             payload["output"] = output
@@ -93,7 +97,7 @@ def details_of(report: Any, status: Status, category: str | None, clip: Clip = c
     elif status in {Status.XFAIL, Status.XPASS}:
         payload["xfailReason"] = clip(str(getattr(report, "wasxfail", "")).removeprefix("reason: "))
         if status is Status.XFAIL and report.longrepr is not None:
-            payload["error"] = error_of(report.longrepr, clip, folder)
+            payload["error"] = _error_of_test(report, clip, folder, rootdir)
     attempt = getattr(report, "rerun", 0)
     if isinstance(attempt, int) and attempt > 0:
         payload["attempt"] = attempt + 1
@@ -107,6 +111,15 @@ def details_of(report: Any, status: Status, category: str | None, clip: Clip = c
         counted = category if category in _STATUS_OF_CATEGORY else f"subtests {outcome}"
         payload["countedAs"] = "errors" if counted == "error" else counted.replace(" ", "_")
     return payload
+
+
+def _error_of_test(report: Any, clip: Clip, folder: str, rootdir: str) -> Payload:
+    """Return what `error_of` says; where that only knows of unittest's own code, the place is where the test begins."""
+    error = error_of(report.longrepr, clip, folder)
+    location = getattr(report, "location", None)
+    if error.get("location", "").startswith(_UNITTEST) and location is not None and location[1] is not None:
+        error["location"] = f"{os.path.normpath(os.path.join(rootdir, location[0]))}:{location[1] + 1}"
+    return error
 
 
 def error_of(longrepr: Any, clip: Clip = clip, folder: str = "") -> Payload:
@@ -128,10 +141,9 @@ def error_of(longrepr: Any, clip: Clip = clip, folder: str = "") -> Payload:
         return {"message": clip(_MARKED.sub("", said[-1]).strip() if said else "", 4096), "stack": text}
     entries = getattr(getattr(longrepr, "reprtraceback", None), "reprentries", None) or [None]
     place = getattr(entries[-1], "reprfileloc", None)
-    # pytest leaves the frames of `self.assertEqual` out of the traceback, but takes them for the place.
     at = f"{crash.path}:{crash.lineno}"
-    if place is not None and at.startswith(_UNITTEST):
-        at = f"{os.path.normpath(os.path.join(folder, place.path))}:{place.lineno}"
+    if at.startswith(_UNITTEST):  # where `self.assertEqual` raised it
+        at = _last_outside_unittest(entries, text, folder) or at
     error: Payload = {"message": clip(str(crash.message)), "stack": text, "location": at}
     # The long style has the type there, the short one `in <function>`; the others have no place.
     if place is not None and place.message and getattr(entries[-1], "style", "") != "short":
@@ -139,6 +151,14 @@ def error_of(longrepr: Any, clip: Clip = clip, folder: str = "") -> Payload:
     else:
         error |= _type_in(error["message"])
     return error
+
+
+def _last_outside_unittest(entries: list[Any], text: str, folder: str) -> str:
+    """Return the place of a traceback's last frame that is not in unittest; empty if none is shown."""
+    shown = [found for entry in entries if (found := getattr(entry, "reprfileloc", None)) is not None]
+    frames = [(found.path, found.lineno) for found in shown] or re.findall(_NATIVE_FRAME, text)
+    places = [f"{os.path.normpath(os.path.join(folder, path))}:{line}" for path, line in frames]
+    return next((place for place in reversed(places) if not place.startswith(_UNITTEST)), "")
 
 
 def _doctest_error_in(lines: list[str]) -> Payload:

@@ -336,7 +336,8 @@ class Reporter:
         if node is not None:
             payload["worker"] = node.gateway.id
         if status is not Status.PASS or hasattr(report, "context") or hasattr(report, "rerun"):
-            payload.update(payloads.details_of(report, status, category, self._clip, self._working_directory()))
+            folder, rootdir = self._working_directory(), str(self._config.rootpath)
+            payload.update(payloads.details_of(report, status, category, self._clip, folder, rootdir))
         if "subtest" in payload:
             self._subtests.setdefault(nodeid, []).append((category or "", report))
         else:

@@ -70,6 +70,44 @@ def test_an_error_is_the_same_whatever_pytest_shows_of_it(compare: Checker, styl
     assert said_of(broken) == ("KeyError", "KeyError: 'key'", f"{done.directory}/test_import.py:1")
 
 
+IN_UNITTEST = """
+import unittest
+class TestOld(unittest.TestCase):
+    def check(self):
+        self.assertEqual(1, 2)
+    def test_in_helper(self):
+        self.check()
+    def test_here(self):
+        pass
+        self.fail("here")
+def test_borrowed():
+    unittest.TestCase().assertTrue(False)
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "1")], ids=["alone", "xdist"])
+@pytest.mark.parametrize(
+    ("style", "lines"),
+    [
+        *(
+            (style, {"test_in_helper": 5, "test_here": 10, "test_borrowed": 12})
+            for style in ("auto", "short", "native")
+        ),
+        # What pytest says in these has no other place than one in unittest: it is where the test begins.
+        *((style, {"test_in_helper": 6, "test_here": 8, "test_borrowed": 11}) for style in ("line", "no")),
+    ],
+)
+def test_an_assertion_of_unittest_is_at_its_test(
+    compare: Checker, style: str, lines: dict[str, int], options: tuple[str, ...]
+) -> None:
+    done = compare.run(
+        {f"below/{SUITE}": IN_UNITTEST, "pytest.ini": "[pytest]"}, f"--tb={style}", *options, cwd="below"
+    )
+
+    places = {name: done.case(name)["error"]["location"] for name in lines}
+    assert places == {name: f"{done.directory}/below/{SUITE}:{line}" for name, line in lines.items()}
+
+
 @pytest.mark.parametrize("options", [(), ("-n", "1")], ids=["alone", "xdist"])
 def test_a_file_that_cannot_be_imported_says_where(compare: Checker, options: tuple[str, ...]) -> None:
     files = {
