@@ -33,6 +33,7 @@ def write_run(
     collect_only: bool = False,
     rerun_of: str = "",
     rootdir: str = "/somewhere",
+    git: dict[str, str] | None = None,
 ) -> None:
     """Write the journal of a complete run, the `number`th, whose tests had these results.
 
@@ -47,10 +48,17 @@ def write_run(
         collect_only: whether no test was to run.
         rerun_of: the run of which it runs again what failed.
         rootdir: pytest's.
+        git: what the plugin read of the checkout.
     """
     names = collected or list(dict.fromkeys(name for name, _, _ in results))
     start = decode(run_lines(run_id, 0, exit_code=None)[0].rstrip()).payload
-    more_of_it = {"argv": argv or [], "collectOnly": collect_only, "rerunOf": rerun_of, "rootdir": rootdir}
+    more_of_it = {
+        "argv": argv or [],
+        "collectOnly": collect_only,
+        "rerunOf": rerun_of,
+        "rootdir": rootdir,
+        "git": git or {},
+    }
     lines = [
         event(1, EventType.RUN_START, {**start, **more_of_it}),
         event(2, EventType.TESTS_COLLECTED, {"nodeids": names}),

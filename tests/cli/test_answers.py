@@ -541,6 +541,45 @@ def test_a_test_that_needed_another_attempt_is_flaky(told: Place, call: Call) ->
     assert f"  {FIXED}: passed after another attempt in 1 run" in call(told, "flaky", "--runs", "1").stdout
 
 
+def test_a_test_that_passed_and_failed_at_one_commit_is_flaky_if_its_file_is_in_that(
+    place: Place, call: Call, tmp_path: Path
+) -> None:
+    project = tmp_path / "project"
+    (project / "below").mkdir(parents=True)
+
+    def git(*arguments: str) -> str:
+        author = ("-c", "user.name=tests", "-c", "user.email=tests@example.org")
+        return subprocess.run(
+            ["git", *author, *arguments], cwd=project, check=True, capture_output=True, text=True
+        ).stdout
+
+    git("init", "-q")
+    (project / "below" / "test_old.py").touch()
+    git("add", ".")
+    git("commit", "-q", "-m", "first")
+    (project / "below" / "test_new.py").touch()
+    known, unknown = git("rev-parse", "HEAD").strip(), "0" * 40
+    for number, (status, commit) in enumerate([("PASS", known), ("FAIL", known), ("PASS", unknown), ("FAIL", unknown)]):
+        results: list[tuple[str, str, dict[str, Any]]] = [
+            (f"below/test_{n}.py::test_it", status, {}) for n in ("old", "new")
+        ]
+        if commit == unknown:  # a commit that is gone, of which git cannot say what was in it
+            results = [("below/test_gone.py::test_it", status, {})]
+        write_run(place, f"run{number}", number, results, rootdir=str(project), git={"commit": commit})
+        tree = {"when": "start", "dirty": False, "changed": False, "commit": commit, "digest": ""}
+        append_observation(place.state_dir.observed(f"run{number}"), ObservationType.WORK_TREE, tree, STARTED)
+
+    tests = json.loads(call(place, "flaky", "--json").stdout)["tests"]
+    git("add", ".")  # what became of the file later says nothing of the commit
+    git("commit", "-q", "-m", "second")
+    later = json.loads(call(place, "flaky", "--json").stdout)["tests"]
+    without_git = json.loads(call(place, "flaky", "--json", PATH="/nowhere").stdout)["tests"]
+
+    assert [test["nodeid"] for test in tests] == [f"below/test_{name}.py::test_it" for name in ("gone", "old")]
+    assert later == tests
+    assert [test["nodeid"] for test in without_git] == [f"below/test_{n}.py::test_it" for n in ("gone", "new", "old")]
+
+
 # events
 
 

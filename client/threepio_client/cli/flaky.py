@@ -11,6 +11,7 @@ from threepio_client import answers
 from threepio_client.cli.options import AsJson, ShowAll
 from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import open_source
+from threepio_client.committed import not_in_commit
 from threepio_client.events import BAD, Status
 from threepio_client.printable import number_of, one_line
 from threepio_client.results import odd_tests, outcomes, results
@@ -26,7 +27,11 @@ def flaky(
     as_json: AsJson = False,
     show_all: ShowAll = False,
 ) -> None:
-    """List tests that passed only after another attempt, or that passed and failed at the same commit."""
+    """List tests that passed only after another attempt, or that passed and failed at the same commit.
+
+    Whether a test is the same at a commit is known where a daemon took its runs: tracked files were as committed, and
+    the test's own file is in the commit.
+    """
     with open_source() as source:
         archive = source.archive
         rootdir = None
@@ -51,7 +56,9 @@ def flaky(
                 if commit and outcome.status in (Status.PASS, *BAD):
                     said[nodeid, commit].add(outcome.status == Status.PASS)
     looked = len(commits)
-    changing = {nodeid for (nodeid, _), kinds in said.items() if len(kinds) > 1}
+    files = {(nodeid, commit): nodeid.partition("::")[0] for (nodeid, commit), kinds in said.items() if len(kinds) > 1}
+    new = not_in_commit(str(rootdir), {(commit, file) for (_, commit), file in files.items()}) if files else set()
+    changing = {nodeid for (nodeid, commit), file in files.items() if (commit, file) not in new}
     found = sorted({*attempts, *changing}, key=lambda nodeid: (-attempts[nodeid], nodeid))
     if as_json:
         rows: list[answers.FlakyTest] = [
