@@ -34,6 +34,7 @@ def write_run(
     rerun_of: str = "",
     rootdir: str = "/somewhere",
     git: dict[str, str] | None = None,
+    command_id: str = "",
 ) -> None:
     """Write the journal of a complete run, the `number`th, whose tests had these results.
 
@@ -49,6 +50,7 @@ def write_run(
         rerun_of: the run of which it runs again what failed.
         rootdir: pytest's.
         git: what the plugin read of the checkout.
+        command_id: of the command that began it.
     """
     names = collected or list(dict.fromkeys(name for name, _, _ in results))
     start = decode(run_lines(run_id, 0, exit_code=None)[0].rstrip()).payload
@@ -58,6 +60,7 @@ def write_run(
         "rerunOf": rerun_of,
         "rootdir": rootdir,
         "git": git or {},
+        "commandId": command_id,
     }
     lines = [
         event(1, EventType.RUN_START, {**start, **more_of_it}),

@@ -111,6 +111,7 @@ class Adapter:
         for directory in (self._state_dir.path, self._state_dir.journals, self._state_dir.logs):
             make_private_dir(directory)
         self._sync_window = SYNC_WINDOW_S
+        command_id = os.environ.get("THREEPIO_COMMAND_ID", "")  # set by `threepio run`
         started = clock.monotonic()
         self.run_id, self._journal, trouble = self._make_journal(settings.run_id or new_run_id())
         self._stretch_window(clock.monotonic() - started)  # its directory was synced
@@ -118,7 +119,8 @@ class Adapter:
         if trouble:
             self._write_failures += 1
             self.complain(trouble)
-        if settings.run_id not in (None, self.run_id):
+        # Of a command that begins several runs, the later ones cannot have the id that it was given.
+        if settings.run_id not in (None, self.run_id) and not command_id:
             self.complain(f"the run id {settings.run_id} is taken already: this run is {self.run_id}")
         self.now: NowPage | None = self._make_now_page()
         forget_in_children(self)
@@ -134,7 +136,7 @@ class Adapter:
                 "runId": self.run_id,
                 "producerId": self._producer_id,
                 "process": self._process.to_payload(),
-                "commandId": os.environ.get("THREEPIO_COMMAND_ID", ""),  # set by `threepio run`
+                "commandId": command_id,
                 **start,
             },
         )

@@ -184,6 +184,9 @@ class Status(TypedDict):
     ci: Annotated[Ci | None, "the CI system that the run was started by"]
     parent_run_id: Annotated[str | None, "the run in one of whose tests this one was started"]
     rerun_of: Annotated[str | None, "the run of which this one runs again what failed or never ran"]
+    command_id: Annotated[
+        str | None, "the command of `threepio run` that began it, in all its runs the same; else null"
+    ]
     source: Annotated[str, "who answered: `daemon`, or `journal` for store and journals themselves"]
 
 

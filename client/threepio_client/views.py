@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from threepio_client import answers  # for a checker of types; making them takes longer than a status needs
     from threepio_client.nowpage import InFlight
 
-VIEW_VERSION: Final = 3
+VIEW_VERSION: Final = 4
 """`schema_version` of everything printed with --json, and of the daemon's answers: it grows with every field that is added,
 so that a command does not look for it in what an older daemon says."""
 
@@ -100,6 +100,7 @@ def status_view(state: RunState, facts: Facts) -> dict[str, Any]:
         "ci": state.start.get("ci"),
         "parent_run_id": state.start.get("parentRunId"),
         "rerun_of": state.start.get("rerunOf"),
+        "command_id": state.start.get("commandId") or None,
         "source": facts.source,
     }
     return {**answer}

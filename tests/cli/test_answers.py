@@ -264,7 +264,7 @@ def test_what_differs_between_two_runs(told: Place, call: Call) -> None:
 
     assert result.exit_code == 1
     assert answer == {
-        "schema_version": 3,
+        "schema_version": 4,
         "before": "one",
         "after": "two",
         "newly_failing": [BREAKS],

@@ -115,6 +115,7 @@ class Changing:
             "counts": {},
             "rootdir": "",
             "started": 0.0,
+            "command_id": None,
         }
 
 
@@ -212,6 +213,32 @@ def test_a_command_that_is_started_right_now_is_waited_for(place: Place) -> None
     command.communicate(timeout=COMMAND_TIMEOUT_S)
 
     assert (waiting.returncode, told.splitlines()[0].startswith("run new: failed")) == (1, True), told
+
+
+@pytest.mark.parametrize("has_daemon", [True, False])
+def test_a_command_that_begins_several_runs_is_waited_for_to_its_end(place: Place, has_daemon: bool) -> None:
+    if has_daemon:
+        place.start_daemon()
+    place.suite("def test_one(): pass\ndef test_two(): assert 0")
+    pytest_ = f"{shlex.join(place.python)} -m pytest -q"
+    line = f"{pytest_} -k one; {UNTIL_GO}{pytest_} -k two; until test -e end; do sleep 0.01; done"
+    command = start_command(place, line, THREEPIO_RUN_ID="both")
+    wait_until((place.path / "reached").exists)
+    between = place.threepio("wait", "both", "--max", "0s")
+    done, fails = start_wait(place, "both"), start_wait(place, "both", "--until", "first-failure")
+    (place.path / "go").touch()
+    failed, _ = fails.communicate(timeout=COMMAND_TIMEOUT_S)
+    still = done.poll()
+    (place.path / "end").touch()
+    told, _ = done.communicate(timeout=COMMAND_TIMEOUT_S)
+    command.communicate(timeout=COMMAND_TIMEOUT_S)
+
+    assert (between.returncode, between.stdout.splitlines()[0]) == (3, "run both: passed")
+    assert between.stderr.splitlines()[-1] == "threepio: it is over, and its command goes on"
+    assert (fails.returncode, still, done.returncode) == (1, None, 1)
+    assert failed.splitlines()[-1] == told.splitlines()[-1]
+    assert told.splitlines()[-1] == "  its command has other runs: both-2 failed; see threepio status both-2"
+    assert "is taken already" not in (place.state_dir.output("both")).read_text()
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "a b"])

@@ -6,6 +6,7 @@ import time
 from typing import Any, Final
 
 from threepio_client.cli.output import say, say_json
+from threepio_client.cli.same_command import others_line, runs_of_command
 from threepio_client.cli.source import open_source
 from threepio_client.runstate import LIVE_STATES, State
 from threepio_client.views import is_good
@@ -23,14 +24,31 @@ def print_status(reference: str, as_json: bool) -> bool:
     """
     with open_source() as source:
         view = source.status(reference)
-        if as_json:
-            say_json(view)
-        else:
-            for line in answer_lines(view, reference):
-                say(line)
+        print_answer(view, reference, as_json, runs_of_command(source, view))
         if reference == "latest":
             source.say_what_came_later(view["started"])
     return is_good(view)
+
+
+def print_answer(view: dict[str, Any], reference: str, as_json: bool, runs: list[dict[str, Any]]) -> None:
+    """Print the answer of `threepio status`.
+
+    Args:
+        view: of the run.
+        reference: by which it was asked for.
+        as_json: whether to print JSON.
+        runs: answers of all runs of its command.
+    """
+    others = others_line(view, runs)
+    if as_json:
+        say_json(view)
+        if others:
+            say(f"threepio: {others}", to_stderr=True)
+        return
+    for line in answer_lines(view, reference):
+        say(line)
+    if others:
+        say(f"  {others}")
 
 
 def answer_lines(view: dict[str, Any], reference: str) -> list[str]:

@@ -12,9 +12,10 @@ import typer
 
 from threepio_client.cli.command_output import last_lines
 from threepio_client.cli.options import AsJson, RunReference, length_of_time
-from threepio_client.cli.output import say, say_json
+from threepio_client.cli.output import say
+from threepio_client.cli.same_command import runs_of_command
 from threepio_client.cli.source import Source, open_source
-from threepio_client.cli.status_answer import answer_lines
+from threepio_client.cli.status_answer import print_answer
 from threepio_client.errors import NoSuchRun, WaitedTooLong
 from threepio_client.outputs import has_ended, starting, writer_of
 from threepio_client.paths import StateDir
@@ -52,7 +53,8 @@ def wait(
     """Wait for a run, then print its status. Exit code 0: passed; 1: failed or not complete; 3: still running at --max.
 
     A run that has not begun yet is waited for, too, where RUN is its id; the beginning of an id means a run that goes on.
-    Without RUN it is the one that a command of `threepio run` is about to begin, else the latest one at the moment.
+    Without RUN it is the one that a command of `threepio run` is about to begin, else the latest one at the moment. With
+    the run of such a command the wait is for all its runs, until the command has ended.
     """
     if not RUN_ID.fullmatch(run):
         raise typer.BadParameter(f"{run!r} can be no run id", param_hint="RUN")
@@ -78,19 +80,22 @@ def wait(
                     say(f"threepio: run {view['run_id']} is {where}", to_stderr=True)
                 is_unsaid = False
                 run = view["run_id"]  # a run that begins meanwhile is another one
-                if view["state"] not in LIVE_STATES or (until is Until.FIRST_FAILURE and has_failures(view)):
-                    break
-                if time.monotonic() >= deadline:
+                runs = runs_of_command(source, view)
+                # A command that goes on may begin more of them.
+                goes_on = writer_of(source.state_dir.output(runs[0]["run_id"])) is not None
+                if not goes_on:
+                    runs = runs_of_command(source, view)  # one may have begun after the question and before the end
+                goes_on = goes_on or any(one["state"] in LIVE_STATES for one in runs)
+                failed_first = until is Until.FIRST_FAILURE and any(map(has_failures, runs))
+                if not goes_on or failed_first or time.monotonic() >= deadline:
                     break
             time.sleep(min(POLL_S, max(deadline - time.monotonic(), 0.0)))
-    if as_json:
-        say_json(view)
-    else:
-        for line in answer_lines(view, asked):
-            say(line)
-    if view["state"] in LIVE_STATES and not (until is Until.FIRST_FAILURE and has_failures(view)):
+    print_answer(view, asked, as_json, runs)
+    if goes_on and not failed_first:
+        if view["state"] not in LIVE_STATES:
+            say("threepio: it is over, and its command goes on", to_stderr=True)
         raise typer.Exit(STILL_RUNNING)
-    if not is_good(view):
+    if not all(map(is_good, runs)):
         raise typer.Exit(1)
 
 
