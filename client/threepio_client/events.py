@@ -18,8 +18,8 @@ LINE_LIMIT: Final = 512 * 1024
 """Bytes of one line. Half of the largest frame, so that a line always fits into one."""
 
 COLLECTED_CHUNK: Final = 60 * 1024
-"""Bytes of node ids, as JSON may have to write them, after which a testsCollected event is full: a payload that is longer
-than a field may be is looked at text by text."""
+"""Bytes of node ids, as JSON may have to write them, in one testsCollected event, unless it has only one: a payload that is
+longer than a field may be is looked at text by text."""
 
 Payload = dict[str, Any]
 

@@ -6,6 +6,7 @@ pytest_runtest_logfinish: each further hook costs every test some 4 us.
 
 from __future__ import annotations
 
+from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from threepio_client.settings import Settings
 
 # CPython 3.11 takes ten times as long to look up an enumeration's member.
 _SETUP: Final = Phase.SETUP
+_FUNCTIONS: Final = {pytest.Function}
 _WALL_AT_ZERO: Final = clock.WALL_AT_ZERO
 
 
@@ -78,47 +80,46 @@ class InProcess(Reporter):
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         try:
+            when, seconds = report.when, report.duration
+            is_passed = report.outcome == "passed"
+            # The teardown of a test that passed, as nearly all do, with nothing else to say of it.
+            if (
+                when == "teardown"
+                and is_passed
+                and self._passed_in is not None
+                and report.nodeid == self._unfinished
+                and type(seconds) is float
+                and 0 < seconds < SLOW_TEARDOWN_S
+            ):
+                self._unfinished = ""
+                if self._now is not None:
+                    self._now.clear()
+                self._groups.over(self._passed_in)
+                self._passed_in = None
+                return
             now = clock.monotonic()
-            when = report.when
-            if report.outcome == "passed":
-                if when == "setup":
-                    self._setup_s = report.duration
-                    self._setup_at = self._reported_at = now
+            if when == "setup" and is_passed:
+                self._setup_s = seconds
+                self._setup_at = self._reported_at = now
+                if self._now is not None:
+                    self._now.set_call(_WALL_AT_ZERO + now)
+                return
+            setup_s, started_at = self._setup_s, self._started_at
+            if (
+                when == "call"
+                and is_passed
+                and report.nodeid == self._unfinished
+                and type(seconds) is float
+                and type(setup_s) is float
+                and seconds > 0 <= setup_s
+                and setup_s + seconds <= now - started_at
+            ):
+                duration = (setup_s + seconds) * 1000
+                self._passed_in = self.emit_passed(report, self._unfinished, _WALL_AT_ZERO + started_at, duration, now)
+                if self._passed_in is not None:
+                    self._reported_at = now
                     if self._now is not None:
-                        self._now.set_call(_WALL_AT_ZERO + now)
-                    return
-                # A call that passed, as nearly all do, with nothing else to say of its test; and its teardown.
-                seconds = report.duration
-                if when == "call":
-                    setup_s, started_at = self._setup_s, self._started_at
-                    if (
-                        report.nodeid == self._unfinished
-                        and type(seconds) is float
-                        and type(setup_s) is float
-                        and seconds > 0 <= setup_s
-                        and setup_s + seconds <= now - started_at
-                    ):
-                        duration = (setup_s + seconds) * 1000
-                        self._passed_in = self.emit_passed(
-                            report, self._unfinished, _WALL_AT_ZERO + started_at, duration, now
-                        )
-                        if self._passed_in is not None:
-                            self._reported_at = now
-                            if self._now is not None:
-                                self._now.set_teardown(_WALL_AT_ZERO + now)
-                            return
-                elif (
-                    when == "teardown"
-                    and self._passed_in is not None
-                    and report.nodeid == self._unfinished
-                    and type(seconds) is float
-                    and 0 < seconds < SLOW_TEARDOWN_S
-                ):
-                    self._unfinished = ""
-                    if self._now is not None:
-                        self._now.clear()
-                    self._groups.over(self._passed_in)
-                    self._passed_in = None
+                        self._now.set_teardown(_WALL_AT_ZERO + now)
                     return
             self._take(report, now)
         except Exception as error:  # noqa: BLE001 - see reporter.guarded
@@ -187,17 +188,12 @@ class InProcess(Reporter):
 
     def _note_odd_names(self, items: list[pytest.Item]) -> None:
         """Note the names of tests whose node id does not tell them: they are those of pytest's own node chain."""
-        parent: object = None
-        function = pytest.Function
-        is_odd = False
-        for item in items:
+        for _, of_parent in groupby(items, attrgetter("parent")):
+            together = list(of_parent)
             # The functions of one parent are all alike: their names are identifiers.
-            if item.parent is not parent or type(item) is not function:
-                parent = item.parent if type(item) is function else None
-                names = names_by_chain(item)
-                is_odd = split_nodeid(item.nodeid) != names
-            if is_odd:
-                self._odd_names[item.nodeid] = names_by_chain(item)
+            if set(map(type, together)) == _FUNCTIONS and not _is_odd(together[0]):
+                continue
+            self._odd_names.update((item.nodeid, names_by_chain(item)) for item in together if _is_odd(item))
         self.look_again()
 
 
@@ -205,6 +201,10 @@ def _possible_ms(seconds: object, longest_s: float) -> float:
     """Return what a report says of its length in milliseconds; 0 if it cannot have been that."""
     duration = payloads.milliseconds(seconds)
     return duration if duration <= longest_s * 1000 else 0.0
+
+
+def _is_odd(item: pytest.Item) -> bool:
+    return split_nodeid(item.nodeid) != names_by_chain(item)
 
 
 def names_by_chain(item: pytest.Item) -> tuple[list[str], str]:

@@ -14,7 +14,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterable
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Final, ParamSpec
 
@@ -39,6 +39,9 @@ _TestReport: Final = pytest.TestReport
 _PARENTS_KEPT: Final = 1_000
 """Classes and files whose names are kept ready to be written."""
 
+_COLLECTED_TOGETHER: Final = 500
+"""Node ids that are looked at together."""
+
 _COLLECT_ONLY: Final = ("collectonly", "showfixtures", "show_fixtures_per_test", "setuponly", "setupplan")
 """Options with which pytest collects and calls no test."""
 
@@ -58,6 +61,12 @@ def guarded(hook: Callable[P, None]) -> Callable[P, None]:
             reporter.failed(hook.__name__, error)
 
     return guard
+
+
+def size_of_nodeids(nodeids: list[str]) -> int:
+    """Return how many bytes they may take in an event."""
+    text = "".join(nodeids)
+    return len(text) * (1 if text.isascii() else 12) + 3 * len(nodeids)  # `\\ud83d\\ude00` is one character
 
 
 class Reporter:
@@ -387,18 +396,25 @@ class Reporter:
         chunk: list[str] = []
         size = count = 0
         for name, of_group in groupby(nodeids, group_name):
-            together = list(of_group)
-            count += len(together)
-            self._groups.collected(name, len(together))
-            for nodeid in together:
-                chunk.append(nodeid)
-                size += len(nodeid) + 3 if nodeid.isascii() else 12 * len(nodeid)  # as \ud83d\ude00
-                if size >= COLLECTED_CHUNK:
-                    self._adapter.emit(EventType.TESTS_COLLECTED, {"nodeids": chunk})
+            while together := list(islice(of_group, _COLLECTED_TOGETHER)):
+                count += len(together)
+                self._groups.collected(name, len(together))
+                if size + (more := size_of_nodeids(together)) > COLLECTED_CHUNK:
+                    self._emit_nodeids(chunk)
                     chunk, size = [], 0
-        if chunk:
-            self._adapter.emit(EventType.TESTS_COLLECTED, {"nodeids": chunk})
+                chunk += together
+                size += more
+        self._emit_nodeids(chunk)
         self._adapter.emit(EventType.COLLECTION_FINISH, {"collected": count, "deselected": self._deselected})
+
+    def _emit_nodeids(self, nodeids: list[str]) -> None:
+        """Emit them in as many events as they need."""
+        if len(nodeids) > 1 and size_of_nodeids(nodeids) > COLLECTED_CHUNK:
+            middle = len(nodeids) // 2
+            self._emit_nodeids(nodeids[:middle])
+            self._emit_nodeids(nodeids[middle:])
+        elif nodeids:
+            self._adapter.emit(EventType.TESTS_COLLECTED, {"nodeids": nodeids})
 
     def _working_directory(self) -> str:
         """Return what paths in pytest's texts are relative to."""
