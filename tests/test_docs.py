@@ -459,7 +459,7 @@ def test_every_command_and_option_of_the_help_is_documented(place: Place, progra
         assert "Example: " in output
 
 
-OF_OTHERS: Final = {"--maxfail", "--threepio-rerun", "--threepio-rerun-failed", "--user", "--now"}
+OF_OTHERS: Final = {"--maxfail", "--pdb", "--trace", "--threepio-rerun", "--threepio-rerun-failed", "--user", "--now"}
 """Options of pytest - our plugin's among them - and of systemctl that these documents mention."""
 
 

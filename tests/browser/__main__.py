@@ -50,6 +50,8 @@ def main() -> int:
         return _missing(f"there is no {options.axe}: npm install axe-core, or name its axe.min.js with --axe PATH")
     if find_spec("playwright") is None:
         return _missing("there is no Playwright: pip install playwright")
+    if find_spec("xdist") is None:
+        return _missing("what the project's tests need is not there: pip install -e '.[daemon,dev]'")
     with tempfile.TemporaryDirectory(prefix="3p-") as directory, started(options.chromium) as browser:
         print(f"Chromium {browser.version}", flush=True)
         place = Place(Path(directory))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -321,12 +322,18 @@ def test_what_an_editor_and_a_debugger_need_is_left_out(place: Place) -> None:
     assert "-q test_it.py --threepio-rerun=edited" in done.stdout
 
 
-def test_that_a_debugger_cannot_be_seen_is_said(place: Place) -> None:
-    place.suite("def test_fine(): pass")
+@pytest.mark.parametrize("option", ["--pdb", "--trace"])
+def test_a_debugger_asks_where_the_command_was_given(place: Place, option: str) -> None:
+    place.suite("def test_bad():\n    x = 42\n    assert not x")
+    command = [*place.python, "-m", "threepio_client.cli", "run", "--", *place.python, "-m", "pytest", "-q", option]
+    done = subprocess.run(
+        command, env=place.environ | {"THREEPIO_RUN_ID": "debugged"}, cwd=place.path, capture_output=True, text=True,
+        input="import os\np 'answer', os.getpid() > 0\nc\n" * 2, timeout=COMMAND_TIMEOUT_S, check=False,
+    )  # fmt: skip
 
-    done = place.threepio("run", "--", *place.python, "-m", "pytest", "-q", "--pdb", THREEPIO_RUN_ID="debugged")
-    again = place.threepio("run", "--", *place.python, "-m", "pytest", "-q")
-
-    assert "threepio: what the debugger asks goes to a file" in done.stderr
-    assert done.returncode == 0
-    assert "debugger" not in again.stderr
+    assert "('answer', True)" in done.stdout
+    assert "run debugged: failed - tests failed" in done.stdout
+    assert "threepio: the command's output comes here, not into a file: its debugger asks you" in done.stderr
+    assert "full output" not in done.stdout
+    assert not place.state_dir.output("debugged").exists()
+    assert done.returncode == 1

@@ -45,6 +45,7 @@ SETTLE_S: Final = 5.0
 _TOLD_BY_OUTPUT: Final = frozenset({"usage", "internal-error"})
 """Verdicts of which only the runner's own output says why."""
 _PASSED_ON: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_DEBUGGER: Final = {"--pdb", "--trace"}
 _SENT_BY_A_PROCESS: Final = 0
 """si_code SI_USER (sigaction(2)): not the terminal's, which reaches the command by itself."""
 
@@ -54,8 +55,8 @@ def run(
 ) -> None:
     """Run a command that runs tests; say at the end what happened.
 
-    Starts the daemon if none runs. The command's own output goes to a file that is named at the end. The exit code is
-    the command's, or 70 where it said 0 but its run did not pass.
+    Starts the daemon if none runs. The command's own output goes to a file that is named at the end, unless it has
+    pytest's --pdb or --trace. The exit code is the command's, or 70 where it said 0 but its run did not pass.
     """
     run_and_report(command)
 
@@ -86,8 +87,11 @@ def run_and_report(command: list[str], cwd: str | None = None) -> None:
     # The command may run elsewhere, where a relative path means another place.
     places = {"THREEPIO_STATE_DIR": found.state_dir, "THREEPIO_SOCKET": found.socket}
     environ |= {name: str(path) for name, path in places.items() if environ.get(name)}
-    if output is not None and {"--pdb", "--trace"} & set(command):
-        say("threepio: what the debugger asks goes to a file: use it without threepio run", to_stderr=True)
+    if output is not None and _DEBUGGER & set(command):
+        say("threepio: the command's output comes here, not into a file: its debugger asks you", to_stderr=True)
+        os.close(output)
+        state_dir.output(run_id).unlink(missing_ok=True)
+        output = None
     if output is not None:
         environ["THREEPIO_SPARE_TRACEBACKS"] = "1"  # the answer has them, and nobody waits for the file
     oom_kills = OomKills()
