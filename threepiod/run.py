@@ -181,7 +181,10 @@ class Run:
             self._wake.set()
             return
         self._check_at_work()
-        if seq > self.cursor + 1 or (self.trouble and self.journal.has(lines.file)):
+        # Where they do not begin at the place up to which the file is read, there is something else between.
+        begin = lines.end - sum(map(len, new)) - len(new)
+        is_next = seq == self.cursor + 1 and begin == self.journal.offsets.get(lines.file, 0)
+        if not is_next or (self.trouble and self.journal.has(lines.file)):
             self.read_journal()
             return
         events: list[Event] = []

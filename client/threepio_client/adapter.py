@@ -98,8 +98,7 @@ class Adapter:
         # Up to which seq and byte of the file everything is known to be on the disk, and a later mark that an ack may reach.
         self._synced_end = self._synced_seq = 0
         self._mark = (0, 0)
-        self._connect_at = inf  # when to connect again; never while there is a connection
-        self._tried_at = 0.0
+        self._retry_at = 0.0  # not before this is it tried again to connect
         self._trouble = ""
         self._covered_at = clock.monotonic()
         self._sync_at = 0.0
@@ -177,8 +176,6 @@ class Adapter:
         if _getpid() != self._owner:
             return
         self._emitted += 1
-        if now >= self._connect_at:
-            self._connect(now)
         try:
             seq, line = self._journal.append(event_type, body, _WALL_AT_ZERO + now)
         except JournalError as error:
@@ -189,10 +186,12 @@ class Adapter:
         if self.now is not None:
             self.now.set_seq(seq)
         link = self._link
+        if (link is None or not link.is_alive) and now >= self._retry_at:
+            link = self._connect(now)
         if link is not None:
             link.offer(self._journal.number, self._journal.end, seq, line, now, can_wait=can_wait)
-            if link.trouble:
-                self._note_trouble(link)
+            if link.trouble and "connection" not in self._said:
+                self._complain_of(link)
         if now >= self._sync_at:
             self._sync_if_due(now)
         if seq >= self._stats_at_seq or now >= self._stats_at:
@@ -237,7 +236,7 @@ class Adapter:
         if self._link is not None:
             stored = self._link.finish(self._journal.seq)
             if self._link.trouble and not stored:
-                self._note_trouble(self._link)
+                self._complain_of(self._link)
         if self._not_taken():
             self.complain(
                 f"{self._not_taken()} events that could not be journaled were sent, and nobody says that they are stored"
@@ -336,7 +335,9 @@ class Adapter:
                 return self._journal.append(event_type, body, timestamp)
             except JournalError as again:
                 error = again
-        journal, link = self._journal, self._link
+        journal, link, now = self._journal, self._link, clock.monotonic()
+        if (link is None or not link.is_alive) and now >= self._retry_at:
+            link = self._connect(now)
         # The begun line, which may be an earlier one, and then the one that was to follow it.
         waiting = [] if journal.begun is None else [journal.begun]
         if not error.is_begun:
@@ -393,11 +394,8 @@ class Adapter:
         self._mark = (journal.seq, journal.end)
         self.complain(f"{error}. The journal goes on in other files, the first of them {journal.path}", key="next file")
 
-    def _note_trouble(self, link: Link) -> None:
-        """Complain of a connection that ended, and say when to connect again."""
+    def _complain_of(self, link: Link) -> None:
         self.complain(f"the connection to threepiod ended: {link.trouble}", key="connection")
-        if not link.is_alive and not link.refused:
-            self._connect_at = self._tried_at + RECONNECT_EVERY_S
 
     def _not_taken(self) -> int:
         """Return how many of the events that were sent unjournaled are not known to be stored."""
@@ -446,7 +444,7 @@ class Adapter:
                 self._discard()
                 raise
             self.complain(f"journal only: {error}")
-            self._connect_at = inf
+            self._retry_at = inf
 
     def _start_daemon(self) -> Link | None:
         """Start a daemon and connect; return the link if that worked."""
@@ -470,17 +468,20 @@ class Adapter:
             path.unlink(missing_ok=True)
 
     def _connect(self, now: float) -> Link | None:
-        """Try to connect, without waiting; return the link if that worked. It is tried again in RECONNECT_EVERY_S if not."""
-        self._tried_at = now
-        self._connect_at = now + RECONNECT_EVERY_S
+        """Try to connect, without waiting; return the link if that worked. In RECONNECT_EVERY_S it may be tried again."""
+        old = self._link
+        if old is not None and old.refused:
+            return None
+        self._retry_at = now + RECONNECT_EVERY_S
         link = Link(self._settings.socket, self._budget, self._settings.event_buffer_size)
         if not link.connect(self.run_id, self._producer_id, self._process, self.journal_path):
             self._trouble = link.trouble
             return None
-        self._connect_at = inf
-        self._spilled = self._spilled_in_all()
-        if self._link is not None:
-            link.acked = self._link.acked
+        if old is not None:
+            link.acked = old.acked
+            self._spilled += old.spilled
+        else:
+            self._spilled = max(self._journal.seq - 1, 0)  # the last line is offered
         self._connections += 1
         self._link = link
         return link

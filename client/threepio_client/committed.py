@@ -18,7 +18,7 @@ def not_in_commit(directory: str, pairs: set[tuple[str, str]]) -> set[tuple[str,
         directory: what the files are relative to, in a checkout.
         pairs: commits, and paths.
     """
-    asked = sorted((commit, file) for commit, file in pairs if "\n" not in file)
+    asked = sorted(pair for pair in pairs if not any("\n" in part for part in pair))
     names = [name for commit, file in asked for name in (f"{commit}^{{commit}}", f"{commit}:./{file}")]
     # A hook's variables are not ours, and an answer is not worth fetching what a partial clone lacks.
     environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
@@ -34,6 +34,6 @@ def not_in_commit(directory: str, pairs: set[tuple[str, str]]) -> set[tuple[str,
         )
     except (OSError, ValueError, subprocess.SubprocessError):
         return set()
-    is_missing = [answer.endswith(b" missing") for answer in done.stdout.splitlines()]
+    is_missing = [answer.endswith(b" missing") for answer in done.stdout.split(b"\n")[:-1]]
     found = zip(asked, is_missing[::2], is_missing[1::2], strict=True)
     return {pair for pair, no_commit, no_file in found if no_file and not no_commit}

@@ -112,6 +112,7 @@ class Link:
         self._protocol = Connection(Role.ADAPTER)
         self._credit = Credit(WINDOW, events)
         self._out = b""
+        self._is_sending = False  # stays so where an exception came between the sending and its note
         self._read_at = 0.0
         self._sock: socket.socket | None = None
         self._file_id = (0, 0)
@@ -240,7 +241,7 @@ class Link:
         """
         self._leave_lines()
         self.hear()
-        if not self.is_open or not self._has_room(len(line)):
+        if not self._wait(lambda: self.is_open) or not self._has_room(len(line)):
             return False
         self._credit.sent(seq, len(line))
         self._out = self._protocol.send(Unjournaled(first_seq=seq, lines=[line[:-1]]))
@@ -343,13 +344,20 @@ class Link:
         sock = self._sock
         if sock is None:
             return False
+        if self._is_sending:  # how much of the frame has gone is not known
+            self._fail("a signal's handler interrupted the sending")
+            return False
         try:
             while self._out:
                 if not self._is_ours(sock):
                     self._fail("the suite closed the connection's descriptor")
                     return False
-                self._out = self._out[_send(sock, self._out, _SEND_FLAGS) :]
+                self._is_sending = True
+                sent = _send(sock, self._out, _SEND_FLAGS)
+                self._out = self._out[sent:]
+                self._is_sending = False
         except BlockingIOError:
+            self._is_sending = False
             return False
         except OSError as error:
             self._fail(f"{error.strerror}")

@@ -57,7 +57,8 @@ class Controller(Reporter):
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         try:
             self._workers.look()
-            when, is_passed = report.when, report.outcome == "passed"
+            outcome: Any = report.outcome
+            when, is_passed = report.when, outcome == "passed"
             if is_passed and when == "setup":
                 return
             now = clock.monotonic()
@@ -78,7 +79,8 @@ class Controller(Reporter):
             ):
                 return
             self.emit_outcome(report, nodeid, split_nodeid(nodeid), self._phase_of(report, node), started, duration)
-            if when not in PHASES:  # its worker died in it, and it may be given to another one
+            # Its worker died in it, and it may be given to another one; rerunfailures may have taken that for an attempt.
+            if when not in PHASES and outcome != "rerun":
                 self._died_in.add(nodeid)
                 self.look_again()
         except Exception as error:  # noqa: BLE001 - see reporter.guarded

@@ -84,9 +84,9 @@ class Groups:
         return group
 
     def close(self) -> None:
-        """State what is known of the files whose tests did not all run."""
+        """State what is known of the files whose tests did not all run, or of which more was told after their result."""
         for group in self._groups.values():
-            if group.started and group.remaining > 0:
+            if group.started and (group.remaining > 0 or group.passed or group.totals):
                 self._result(group)
 
     def _result(self, group: Group) -> None:

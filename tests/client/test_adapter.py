@@ -419,6 +419,31 @@ def test_a_connection_that_is_not_there_is_not_tried_at_every_event(
     assert len(tried) == 2
 
 
+def test_an_exception_while_connecting_costs_no_event_and_no_later_connection(
+    start: Start, place: Path, monkeypatch: pytest.MonkeyPatch, at_once: None
+) -> None:
+    class Alarm(Exception):
+        pass
+
+    def link(*args: Any) -> Link:
+        raise Alarm  # by a signal's handler
+
+    made = start()
+    with monkeypatch.context() as patched:
+        patched.setattr(adapter_module, "Link", link)
+        for _ in range(3):
+            with pytest.raises(Alarm):
+                made.emit(EventType.TEST_CASE, PASS)
+    with FakeDaemon(place / "socket") as daemon:
+        while not made.is_connected:
+            made.emit(EventType.TEST_CASE, PASS)
+        assert made.close(DONE)
+        daemon.wait_until(lambda: daemon.byes)
+
+    assert made.stats()["eventsLost"] == 0
+    assert types(made)[:5] == ["runStart", *["testCase"] * 4]
+
+
 def test_a_daemon_that_refuses_is_not_asked_again(start: Start, place: Path, at_once: None) -> None:
     with FakeDaemon(place / "socket") as daemon:
         daemon.refusal = ("run-taken", "another process has this run")
@@ -921,6 +946,27 @@ def test_what_no_file_takes_is_sent_unjournaled(
     assert daemon.events[-1].payload["stats"]["eventsLost"] == 0
     assert len(made.complaints) == 1
     assert "sent to threepiod instead" in made.complaints[0]
+
+
+def test_what_no_file_takes_is_sent_to_the_next_daemon_too(
+    start: Start, place: Path, monkeypatch: pytest.MonkeyPatch, at_once: None
+) -> None:
+    def write(fd: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        with FakeDaemon(place / "socket") as first:
+            made = start()
+            patched.setattr(journal, "_write", write)
+            made.emit(EventType.TEST_CASE, PASS)
+            first.wait_until(partial(has_unjournaled, first, 1))
+        made.emit(EventType.TEST_CASE, PASS)  # to nobody
+        with FakeDaemon(place / "socket") as second:
+            made.emit(EventType.TEST_CASE, PASS)
+            second.wait_until(partial(has_unjournaled, second, 1))
+            assert made.is_connected
+
+    assert made.stats()["eventsLost"] == 1
 
 
 def test_the_journal_goes_on_when_the_daemon_has_what_was_sent_unjournaled(

@@ -34,14 +34,15 @@ def commit_of(checkout: Path) -> str:
 def test_files_are_looked_for_below_the_directory(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commit = commit_of(checkout)
     monkeypatch.setenv("GIT_DIR", "/nowhere")  # as in a hook of another repository
-    pairs = {(commit, file) for file in ("tést.py", "new.py", "new\nline.py", "\udcff.py")}
+    pairs = {(commit, file) for file in ("tést.py", "new.py", "new\nline.py", "\udcff.py", "new\rline.py")}
 
-    assert not_in_commit(str(checkout / "sub dir"), pairs) == {(commit, "new.py"), (commit, "\udcff.py")}
+    unknown = {(commit, file) for file in ("new.py", "\udcff.py", "new\rline.py")}
+    assert not_in_commit(str(checkout / "sub dir"), pairs) == unknown
     assert not_in_commit(str(checkout), {(commit, "sub dir/tést.py")}) == set()
 
 
 def test_of_a_commit_that_is_not_there_nothing_is_known(checkout: Path) -> None:
-    assert not_in_commit(str(checkout), {("0" * 40, "new.py"), ("no commit", "new.py")}) == set()
+    assert not_in_commit(str(checkout), {("0" * 40, "new.py"), ("no commit", "new.py"), ("a\nb", "new.py")}) == set()
 
 
 def test_where_git_cannot_be_asked_nothing_is_known(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -434,6 +434,32 @@ def test_a_begun_frame_is_finished_before_any_other(
         assert daemon.errors == []
 
 
+def test_a_frame_whose_sending_was_interrupted_is_not_sent_again(
+    place: Path, connected: Connected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Alarm(Exception):
+        pass
+
+    real_send = link._send
+
+    def send(*args: Any) -> int:
+        real_send(*args)
+        raise Alarm  # by a signal's handler, when the call has returned
+
+    with FakeDaemon(place / "socket") as daemon:
+        made, lines = connected(), Stream()
+        with monkeypatch.context() as patched, pytest.raises(Alarm):
+            patched.setattr(link, "_send", send)
+            lines.offer(made)
+        daemon.wait_until(lambda: daemon.seqs)
+        taken = lines.offer(made)
+
+        assert (taken, made.is_alive, made.refused) == (False, False, False)
+        assert made.trouble == "a signal's handler interrupted the sending"
+        daemon.wait_until(lambda: daemon.ended)
+        assert (daemon.seqs, daemon.errors) == ([1], [])
+
+
 # The end
 
 

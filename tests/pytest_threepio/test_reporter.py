@@ -171,6 +171,16 @@ def test_every_test_that_is_to_run_is_told_in_whatever_letters(compare: Checker,
     assert done.status["never_ran"] == 2_999
 
 
+def test_where_all_workers_run_everything_no_failure_of_a_file_stays_unsaid(compare: Checker) -> None:
+    fails = "import os\ndef test_one(): pass\ndef test_two(): assert os.environ['PYTEST_XDIST_WORKER'] == 'gw0'"
+    done = compare.run(fails, "-n", "2", "--dist=each", with_workers=True)
+
+    results = done.of_type("testGroupResult")
+    assert "FAIL" in {result["status"] for result in results}
+    assert sum(result["totals"].get("PASS", 0) for result in results) == 3
+    assert sum(result["totals"].get("FAIL", 0) for result in results) == 1
+
+
 def test_a_slow_teardown_is_kept(compare: Checker) -> None:
     done = compare.run(
         "import time, pytest\n@pytest.fixture\ndef slow():\n    yield\n    time.sleep(0.15)\n"

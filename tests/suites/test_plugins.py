@@ -142,6 +142,37 @@ def test_fine(): pass
     assert done.status["state"] == "passed"
 
 
+@pytest.mark.parametrize(("crashes", "state"), [(1, "passed"), (9, "failed")])
+def test_a_test_that_is_run_again_because_its_worker_crashed_is_finished_once(
+    compare: Checker, crashes: int, state: str
+) -> None:
+    conftest = """
+def pytest_handlecrashitem(crashitem, report, sched):  # as rerunfailures does it
+    if len(open("crashes").read()) < 2:
+        report.outcome = "rerun"
+        sched.mark_test_pending(crashitem)
+def pytest_report_teststatus(report):
+    return ("rerun", "R", "RERUN") if report.outcome == "rerun" else None
+"""
+    suite = f"""
+import os, signal
+def test_crashes():
+    with open("crashes", "a+") as file:
+        file.seek(0)
+        if len(file.read()) < {crashes}:
+            file.write("x")
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+def test_fine(): pass
+"""
+    files = {"conftest.py": conftest, SUITE: suite}
+    done = compare.run(files, "-n", "2", plugins=("xdist",), with_workers=True)
+
+    assert done.outcomes()[f"{SUITE}::test_crashes"] == ["RERUN", "PASS" if state == "passed" else "FAIL"]
+    assert (done.status["collected"], done.status["finished"], done.status["never_ran"]) == (2, 2, 0)
+    assert done.status["state"] == state
+
+
 @needs("flaky")
 def test_where_flaky_is_installed_a_test_that_is_given_twice_is_two(compare: Checker) -> None:
     done = compare.run("def test_one(): pass", SUITE, SUITE, "--keep-duplicates", plugins=("flaky",), reportlog=False)

@@ -225,6 +225,26 @@ async def test_a_line_beyond_the_next_one_has_the_journal_read(bench: Bench) -> 
 
 
 @in_trio
+async def test_what_something_else_wrote_between_two_lines_is_a_hole_over_the_socket_too(bench: Bench) -> None:
+    lines = run_lines("run", 5, identity=living())
+    garbage = b"a test wrote this\n"
+
+    async with bench.working(ticking=False) as run:
+        bench.write(*lines[:4])
+        run.offer(frame_of(lines, 1, 4))
+        await until(lambda: run.cursor == 4)
+        bench.write(garbage, *lines[4:])
+        later = frame_of(lines, 5, 8)
+        run.offer(later._replace(end=later.end + len(garbage)))
+        await until(lambda: run.is_over)
+
+    assert bench.stored() == list(range(1, 9))
+    assert run.state.verdict().state is State.INCOMPLETE
+    verified = bench.verify()
+    assert (verified["whole"], verified["corrupt"]) == (False, 1)
+
+
+@in_trio
 async def test_the_tick_notices_what_did_not_come_over_the_socket(bench: Bench) -> None:
     lines = run_lines("run", 5, identity=living())
 
