@@ -442,15 +442,16 @@ def test_a_frame_whose_sending_was_interrupted_is_not_sent_again(
 
     real_send = link._send
 
-    def send(*args: Any) -> int:
-        real_send(*args)
+    def send(sock: socket.socket, data: bytes, flags: int) -> int:
+        real_send(sock, data, flags)
         raise Alarm  # by a signal's handler, when the call has returned
 
     with FakeDaemon(place / "socket") as daemon:
         made, lines = connected(), Stream()
-        with monkeypatch.context() as patched, pytest.raises(Alarm):
+        with monkeypatch.context() as patched:
             patched.setattr(link, "_send", send)
-            lines.offer(made)
+            with pytest.raises(Alarm):
+                lines.offer(made)
         daemon.wait_until(lambda: daemon.seqs)
         taken = lines.offer(made)
 
