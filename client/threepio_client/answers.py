@@ -203,6 +203,7 @@ class RunRow(TypedDict):
     counts: Counts
     rootdir: str
     branch: Annotated[str | None, "null where that is not known"]
+    command_id: str | None
 
 
 class Runs(TypedDict):

@@ -109,7 +109,7 @@ def status_view(state: RunState, facts: Facts) -> dict[str, Any]:
 def run_row(view: dict[str, Any]) -> dict[str, Any]:
     """Return the row of `threepio runs` for a status answer."""
     names = ("run_id", "state", "exit_code", "started", "duration_s", "collected", "finished", "counts", "rootdir")
-    return {name: view[name] for name in names} | {"branch": view["git"].get("branch")}
+    return {name: view[name] for name in (*names, "command_id")} | {"branch": view["git"].get("branch")}
 
 
 def is_good(view: dict[str, Any]) -> bool:

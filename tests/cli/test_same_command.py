@@ -12,7 +12,8 @@ from tests.two_runs import write_run
 
 
 def write_runs(place: Place, command_id: str, runs: dict[str, str]) -> None:
-    for number, (run_id, status) in enumerate(runs.items()):
+    for run_id, status in runs.items():
+        number = len(list(place.state_dir.journals.glob("*.jsonl"))) if place.state_dir.journals.exists() else 0
         write_run(place, run_id, number, [("t.py::test_it", status, {})], command_id=command_id)
 
 
@@ -22,6 +23,7 @@ def several(place: Place) -> Place:
     write_runs(place, "", {"ci": "PASS"})
     write_runs(place, "a", {"ci-2": "PASS", "ci-3": "FAIL", "ci-4": "PASS"})
     write_runs(place, "b", {"ci-5": "FAIL"})
+    write_runs(place, "a", {"ci-6": "PASS", "own-name": "PASS"})
     write_runs(place, "c", {"build-12": "PASS", "build-12-2": "PASS", "build-12-3": "PASS"})
     write_runs(place, "d", {"build-13": "FAIL", "build": "PASS"})
     return place
@@ -31,13 +33,13 @@ def several(place: Place) -> Place:
     ("run_id", "said"),
     [
         ("ci", None),
-        ("ci-2", "ci-3 failed, ci-4 passed; see threepio status ci-3"),
-        ("ci-3", "ci-2 passed, ci-4 passed"),
-        ("ci-4", "ci-3 failed, ci-2 passed; see threepio status ci-3"),
+        ("ci-2", "ci-3 failed, ci-4 passed, ci-6 passed, own-name passed; see threepio status ci-3"),
+        ("ci-3", "ci-2 passed, ci-4 passed, ci-6 passed, own-name passed"),
+        ("own-name", "ci-3 failed, ci-2 passed, ci-4 passed, ci-6 passed; see threepio status ci-3"),
         ("ci-5", None),
         ("build-12", "build-12-2 passed, build-12-3 passed"),
         ("build-12-2", "build-12 passed, build-12-3 passed"),
-        ("build-13", None),
+        ("build-13", "build passed"),
     ],
 )
 def test_a_run_says_what_became_of_the_others_of_its_command(

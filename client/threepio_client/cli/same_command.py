@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from threepio_client.errors import NoSuchRun
-from threepio_client.paths import numbered
 from threepio_client.printable import one_line
 from threepio_client.views import is_good
 
 if TYPE_CHECKING:
     from threepio_client.cli.source import Source
 
+LOOKED_AT: Final = 50
+"""Runs among which those of a command are looked for: one question, whatever their ids are."""
 SHOWN: Final = 5
 
 
@@ -22,32 +20,14 @@ def runs_of_command(source: Source, view: dict[str, Any]) -> list[dict[str, Any]
 
     Args:
         source: where to ask.
-        view: the answer of one of them, which is among those returned.
+        view: the answer of one of them, which is among those returned; the others are among the newest LOOKED_AT runs.
     """
-    run_id, found = view["run_id"], [view]
     if not view["command_id"]:
-        return found
-    # It may be the first one, whose id is the command's, or a later one; others have the ids next to its own.
-    own = re.fullmatch(r"(.+)-([1-9][0-9]*)", run_id)
-    if own is not None and int(own[2]) > 1:
-        name, number = own[1], int(own[2])
-        found = [*reversed([*_following(source, view, name, number, -1)]), *found]
-        found += _following(source, view, name, number, 1)
-    if found == [view]:
-        found += _following(source, view, run_id, 1, 1)
-    return found
-
-
-def _following(source: Source, view: dict[str, Any], name: str, number: int, step: int) -> Iterator[dict[str, Any]]:
-    """Yield the answers of the command's runs whose numbers come after this one, or before it, until one is none of it."""
-    while (number := number + step) > 0:
-        try:
-            other = source.status(numbered(name, number))
-        except NoSuchRun:
-            return
-        if other["run_id"] != numbered(name, number) or other["command_id"] != view["command_id"]:
-            return
-        yield other
+        return [view]
+    run_ids = source.newest_of_command(view["command_id"], LOOKED_AT)
+    if view["run_id"] not in run_ids:
+        run_ids.append(view["run_id"])
+    return [view if run_id == view["run_id"] else source.status(run_id) for run_id in reversed(run_ids)]
 
 
 def others_line(view: dict[str, Any], runs: list[dict[str, Any]]) -> str:

@@ -94,6 +94,16 @@ class Source:
 
         return self._answer("runs", {"limit": limit}, from_files)
 
+    def newest_of_command(self, command_id: str, limit: int) -> list[str]:
+        """Return those of so many newest runs that this command of `threepio run` began, the latest first."""
+        if self._client is not None:
+            return [row["run_id"] for row in self.runs(limit) if row["command_id"] == command_id]
+        return [
+            run_id
+            for run_id in self.archive.run_ids()[:limit]
+            if self.archive.beginning(run_id).start.get("commandId") == command_id
+        ]
+
     def failures(self, reference: str) -> dict[str, Any]:
         """Return `status` and `failures` of a run; raises NoSuchRun."""
         run_id = self.find(reference)
