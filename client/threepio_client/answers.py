@@ -343,14 +343,19 @@ class Diff(TypedDict):
     schema_version: Version
     before: Annotated[str, "id of the earlier run"]
     after: Annotated[str, "id of the later run"]
-    newly_failing: Annotated[list[str], "node ids, like all that follow: bad now, and fine before"]
+    newly_failing: Annotated[
+        list[str], "node ids, like all that follow: bad now, and fine or without an outcome before"
+    ]
     new_failing: Annotated[list[str], "bad now, and not there before"]
     fixed: Annotated[list[str], "fine now, and bad before"]
     other_reason: Annotated[list[str], "bad in both, with another type or message of the error"]
     still_failing: Annotated[list[str], "bad in both for the same reason"]
     new: Annotated[list[str], "fine now, and not there before"]
+    ran_now: Annotated[list[str], "fine now, and without an outcome before"]
     never_ran: Annotated[
-        list[str], "there before, and now without an outcome (yet), though collected or in a file that could not be"
+        list[str],
+        "collected now and without an outcome (yet); or there before, and now in a file that could not be collected, or "
+        "where collection was not over",
     ]
     gone: Annotated[list[str], "there before, and not collected now"]
     left_out: Annotated[list[str], "there before, and not asked for now: other arguments, a rerun, or only collected"]

@@ -36,13 +36,15 @@ class Difference(NamedTuple):
     """What differs, as node ids in the order of the later run; each list is empty where there is nothing.
 
     Attributes:
-        newly_failing: bad now, and fine before.
+        newly_failing: bad now, and fine or without an outcome before.
         new_failing: bad now, and not there before.
         fixed: fine now, and bad before.
         other_reason: bad in both, with another type or message of the error.
         still_failing: bad in both for the same reason.
         new: fine now, and not there before.
-        never_ran: there before, and now collected without an outcome, or in a file that could not be collected.
+        ran_now: fine now, and without an outcome before.
+        never_ran: collected now, without an outcome; or there before, and now in a file that could not be collected, or
+            where collection was not over.
         gone: there before, and not collected now.
         left_out: there before, and not among what was asked for now: other arguments, a rerun, or only collected.
         slower: much slower, with milliseconds before and now.
@@ -54,6 +56,7 @@ class Difference(NamedTuple):
     other_reason: list[str]
     still_failing: list[str]
     new: list[str]
+    ran_now: list[str]
     never_ran: list[str]
     gone: list[str]
     left_out: list[str]
@@ -64,11 +67,14 @@ def compare(archive: Archive, before: str, after: str) -> Difference:
     """Return what differs between two runs."""
     tests = _to_be_read(archive, before, after)
     (old, was), (new, now) = (_read(archive, run_id, tests) for run_id in (before, after))
-    found = Difference([], [], [], [], [], [], [], [], [], [])
+    found = Difference([], [], [], [], [], [], [], [], [], [], [])
     files = frozenset(map(_file_of, old))
+    unfinished = _unfinished(archive, before, old)
     for nodeid, outcome in new.items():
         previous = old.get(nodeid)
-        if previous is None:
+        if nodeid in unfinished:
+            (found.newly_failing if nodeid in now else found.ran_now).append(nodeid)
+        elif previous is None:
             # A file that could be collected before is nothing new.
             kind = found.newly_failing if nodeid in files else found.new_failing
             (kind if nodeid in now else found.new).append(nodeid)
@@ -82,8 +88,18 @@ def compare(archive: Archive, before: str, after: str) -> Difference:
     missing = [nodeid for nodeid in old if nodeid not in new]
     if missing:
         _tell_apart(archive, before, after, missing, was, now, found)
+    known = frozenset(found.never_ran)
+    found.never_ran.extend(nodeid for nodeid in _unfinished(archive, after, new) if nodeid not in known)
     found.slower.sort(key=lambda item: item[1] - item[2])
     return found
+
+
+def _unfinished(archive: Archive, run_id: str, finished: Container[str]) -> dict[str, None]:
+    """Return the tests that a run collected to run them and that have no outcome, in their order."""
+    state = archive.run(run_id).state
+    if not state.never_ran:
+        return {}
+    return dict.fromkeys(nodeid for nodeid in collected(archive, run_id) if nodeid not in finished)
 
 
 def _tell_apart(
@@ -106,14 +122,16 @@ def _tell_apart(
     # What workers deselect nobody tells the controller, and a test that is named deselects nothing.
     is_selected = any(argument.startswith(_SELECTING) or "::" in argument for argument in argv)
     is_all_of_files = not (later.counts["deselected"] or is_rerun or is_selected)
+    # What failed there was asked for again, unless further options leave it out.
+    is_rerun_of_it = later.start.get("rerunOf") == before and not is_selected
     for nodeid in missing:
         if nodeid in was and nodeid in files:
             found.fixed.append(nodeid)  # a file that could not be collected
         elif later.start.get("collectOnly"):
             found.left_out.append(nodeid)
-        elif nodeid in names or _is_below(_file_of(nodeid), now):
+        elif nodeid in names or _is_below(_file_of(nodeid), now) or later.collected is None:
             found.never_ran.append(nodeid)
-        elif is_all or (is_all_of_files and _file_of(nodeid) in files):
+        elif is_all or (is_rerun_of_it and nodeid in was) or (is_all_of_files and _file_of(nodeid) in files):
             found.gone.append(nodeid)
         else:
             found.left_out.append(nodeid)

@@ -273,6 +273,7 @@ def test_what_differs_between_two_runs(told: Place, call: Call) -> None:
         "other_reason": [OTHER],
         "still_failing": [STILL],
         "new": [NEW],
+        "ran_now": [],
         "never_ran": [],
         "gone": [GONE],
         "left_out": [],
@@ -352,7 +353,45 @@ def test_a_test_that_was_collected_and_has_no_outcome_never_ran(place: Place, ca
     result = call(place, "diff")
 
     assert result.exit_code == 1
-    assert result.stdout == "run died against run all: 1 never ran\nnever ran:\n  a.py::test_y\n"
+    assert result.stdout == "run died, incomplete, against run all: 1 never ran\nnever ran:\n  a.py::test_y\n"
+
+
+def test_a_new_test_that_has_no_outcome_never_ran_either_and_is_not_new_when_it_runs(place: Place, call: Call) -> None:
+    names = ["a.py::test_x", "a.py::test_y", "a.py::test_z"]
+    write_run(place, "all", 1, [(names[0], "PASS", {})])
+    write_run(place, "died", 2, [(names[0], "PASS", {})], collected=names)
+    write_run(place, "later", 3, [(names[0], "PASS", {}), (names[1], "PASS", {}), (names[2], "FAIL", {})])
+
+    died, later = call(place, "diff", "all", "died"), call(place, "diff", "died", "later")
+
+    assert died.stdout.splitlines()[0] == "run died, incomplete, against run all: 2 never ran"
+    assert later.stdout.splitlines()[0] == "run later against run died: 1 newly failing, 1 that had not run before"
+    assert (died.exit_code, later.exit_code) == (1, 1)
+
+
+def test_where_collection_was_not_over_nothing_is_gone(place: Place, call: Call) -> None:
+    write_run(place, "all", 1, [("a.py::test_x", "PASS", {})])
+    start = run_lines("died", 0, exit_code=None)[0]
+    write_journal(place.state_dir, "died", [restamped(start, 9000)])
+
+    result = call(place, "diff")
+
+    assert result.stdout == "run died, crashed, against run all: 1 never ran\nnever ran:\n  a.py::test_x\n"
+    assert result.exit_code == 1
+    assert call(place, "never-ran").stdout.splitlines()[0] == "run died: no test has run"
+
+
+def test_what_a_rerun_was_to_run_again_and_is_not_there_is_gone(place: Place, call: Call) -> None:
+    names = ["a.py::test_x", "a.py::test_y", "a.py::test_z"]
+    write_run(place, "all", 1, [(names[0], "PASS", {}), (names[1], "FAIL", {}), (names[2], "FAIL", {})])
+    write_run(place, "again", 2, [(names[2], "PASS", {})], rerun_of="all")
+    write_run(place, "some", 3, [(names[2], "PASS", {})], rerun_of="all", argv=["-k", "test_z"])
+
+    again, some = (call(place, "diff", "", run_id) for run_id in ("again", "some"))
+
+    assert again.stdout.splitlines()[0] == "run again against run all: 1 fixed, 1 gone, 1 not asked for this time"
+    assert some.stdout.splitlines()[0] == "run some against run all: 1 fixed, 2 not asked for this time"
+    assert (again.exit_code, some.exit_code) == (1, 0)
 
 
 @pytest.mark.parametrize(
@@ -443,7 +482,8 @@ def test_a_run_that_stopped_early_is_measured_by_what_it_was_to_run(place: Place
     write_run(place, "single", 1, [(names[5], "PASS", {})], argv=names[5:])
     write_run(place, "stopped", 2, [(names[0], "FAIL", {})], collected=names, argv=["-x"])
 
-    assert call(place, "diff").stdout.startswith("run stopped against run full: 1 still failing, 5 never ran")
+    said = call(place, "diff").stdout
+    assert said.startswith("run stopped, incomplete, against run full: 1 still failing, 5 never ran"), said
 
 
 def test_a_collection_that_is_named_is_the_later_one(place: Place, call: Call) -> None:

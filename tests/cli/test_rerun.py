@@ -310,6 +310,23 @@ def test_what_would_choose_other_tests_now_is_left_out(place: Place) -> None:
     assert " --lfnf all " in done.stdout
 
 
+def test_a_test_that_is_not_there_any_more_is_said_and_not_green(place: Place) -> None:
+    place.suite("def test_one(): assert 0\ndef test_two(): assert 0")
+    place.threepio("run", "--", *PYTEST, THREEPIO_RUN_ID="before")
+    place.suite("def test_one(): pass\ndef test_uno(): assert 0")
+
+    again = place.threepio("rerun", "before")
+    narrowed = place.threepio("rerun", "before", "--", "-k", "one")
+
+    assert "1 of 1 tests finished" in again.stdout
+    assert again.stdout.splitlines()[-2:] == [
+        "1 test of those to be run again is not there any more:",
+        "  test_it.py::test_two",
+    ]
+    assert (again.returncode, narrowed.returncode) == (1, 0)
+    assert "any more" not in narrowed.stdout
+
+
 def test_what_an_editor_and_a_debugger_need_is_left_out(place: Place) -> None:
     place.suite("def test_bad(): assert 0")
     place.suite("import pytest, sys\nsys.path.insert(0, 'editor')\npytest.main(sys.argv[1:])", "editor.py")

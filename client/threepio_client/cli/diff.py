@@ -16,7 +16,7 @@ from threepio_client.comparing import Difference, compare
 from threepio_client.errors import NoSuchRun
 from threepio_client.line import plain_text
 from threepio_client.printable import one_line
-from threepio_client.runstate import LIVE_STATES
+from threepio_client.runstate import LIVE_STATES, State
 from threepio_client.views import VIEW_VERSION
 
 EXAMPLE = "Example: threepio diff"
@@ -30,9 +30,10 @@ _TITLES = {
     "never_ran": "never ran",
     "gone": "gone",
     "new": "new",
+    "ran_now": "that had not run before",
     "left_out": "not asked for this time",
 }
-_COUNTED_ONLY = {"still_failing", "new", "left_out"}
+_COUNTED_ONLY = {"still_failing", "new", "ran_now", "left_out"}
 
 
 def diff(
@@ -61,7 +62,8 @@ def diff(
         if not earlier or (earlier == later and after == "latest"):  # the one that was named is the later one
             earlier = _before(source.archive, later)
         found = compare(source.archive, earlier, later)
-        goes_on = bool(found.never_ran) and source.status(later)["state"] in LIVE_STATES
+        state = source.status(later)["state"]
+    goes_on = state in LIVE_STATES
     if as_json:
         slower: list[answers.Slower] = [
             {"nodeid": nodeid, "before_s": round(old / 1000, 6), "after_s": round(new / 1000, 6)}
@@ -77,6 +79,7 @@ def diff(
             "other_reason": found.other_reason,
             "still_failing": found.still_failing,
             "new": found.new,
+            "ran_now": found.ran_now,
             "never_ran": found.never_ran,
             "gone": found.gone,
             "left_out": found.left_out,
@@ -85,7 +88,8 @@ def diff(
         say_json(answer)
     else:
         titles = {**_TITLES, "never_ran": "without an outcome yet"} if goes_on else _TITLES
-        say(f"run {later} against run {earlier}: {_summary(found, titles)}")
+        how = f", {state}," if state not in (State.PASSED, State.FAILED) else ""
+        say(f"run {later}{how} against run {earlier}: {_summary(found, titles)}")
         for line in _lines(found, titles, show_all):
             say(one_line(line))
     if found.newly_failing or found.new_failing or found.gone or (found.never_ran and not goes_on):

@@ -41,12 +41,15 @@ def never_ran(
         say_json(answer)
     else:
         verb = "without an outcome yet" if found.is_alive else "never ran"
-        none = (
-            "it only collected, nothing was to run"
-            if found.start.get("collectOnly")
-            else "every collected test has run"
-        )
-        say(f"run {run_id}: {number_of(len(nodeids), 'test')} {verb}" if nodeids else f"run {run_id}: {none}")
+        if nodeids:
+            none = f"{number_of(len(nodeids), 'test')} {verb}"
+        elif found.start.get("collectOnly"):
+            none = "it only collected, nothing was to run"
+        elif not found.has_tests and not found.is_whole:
+            none = "no test has run"
+        else:
+            none = "every collected test has run"
+        say(f"run {run_id}: {none}")
         if not found.is_whole:
             say("  its collection was not over: how many more there are is not known")
         for number, nodeid in enumerate(nodeids if show_all else nodeids[:SHOWN]):

@@ -14,10 +14,13 @@ from threepio_client.cli.run import run_and_report
 from threepio_client.cli.source import open_source
 from threepio_client.comparing import BY_WHAT_WAS
 from threepio_client.errors import ThreepioError
-from threepio_client.printable import one_line
+from threepio_client.printable import number_of, one_line
+from threepio_client.results import collected, not_collected
+from threepio_client.selection import Selection
 from threepio_client.views import is_good
 
 EXAMPLE = "Example: threepio rerun latest -- -x"
+SHOWN = 10
 OPTION = "--threepio-rerun"
 ONLY_FAILED = "--threepio-rerun-failed"
 _NOT_KEPT = {ONLY_FAILED, *BY_WHAT_WAS, "--sw-skip", "--stepwise-skip", "--picked", "--pdb", "--trace"}
@@ -39,7 +42,7 @@ def rerun(
     """Run again what failed in a run and what never ran there; what presumably killed it comes last.
 
     Uses the command, the arguments and the directory of that run, and says at the end what `threepio run` says. With
-    nothing to run again the exit code is 0 if that run passed, else 1.
+    nothing to run again the exit code is 0 if that run passed, else 1; it is 1, too, where a test is not there any more.
     """
     if run.startswith("-"):  # `threepio rerun -- -x`: no run, and an option of pytest
         run, more = "latest", [run, *(more or [])]
@@ -75,7 +78,37 @@ def rerun(
     )
     again = [*map(as_given, command), *kept, f"{OPTION}={run_id}", *([ONLY_FAILED] if failed else []), *(more or [])]
     say(one_line(f"in {cwd}: {shlex.join(again)}"))
-    run_and_report(again, as_given(cwd))
+    run_ids, code = run_and_report(again, as_given(cwd))
+    if more:
+        raise typer.Exit(code)  # further options may leave tests out
+    gone = _gone(found, run_ids)
+    for line in _gone_lines(gone):
+        say(one_line(line))
+    raise typer.Exit(code or (1 if gone else 0))
+
+
+def _gone(found: Selection, run_ids: list[str]) -> list[str]:
+    """Return the tests that were to be run again and were collected in none of these runs."""
+    if not run_ids or not found.is_whole:
+        return []
+    wanted = [nodeid for nodeid in (*found.failed, *found.never_ran, *found.suspects) if "::" in nodeid]
+    with open_source() as source:
+        if any(source.archive.run(run_id).state.collected is None for run_id in run_ids):
+            return []  # which ones are there is not known
+        there = {nodeid for run_id in run_ids for nodeid in collected(source.archive, run_id)}
+        bad = {result.nodeid for run_id in run_ids for result in not_collected(source.archive, run_id)}
+    return [one for one in wanted if one not in there and one.partition("::")[0] not in bad]
+
+
+def _gone_lines(gone: list[str]) -> list[str]:
+    """Return what to say of tests that are not there any more."""
+    if not gone:
+        return []
+    lines = [
+        f"{number_of(len(gone), 'test')} of those to be run again {'is' if len(gone) == 1 else 'are'} not there any more:"
+    ]
+    lines += [f"  {nodeid}" for nodeid in gone[:SHOWN]]
+    return lines + ([f"  and {len(gone) - SHOWN} more"] if len(gone) > SHOWN else [])
 
 
 def _without_editor(arguments: list[str]) -> list[str]:

@@ -58,24 +58,21 @@ def run(
     Starts the daemon if none runs. The command's own output goes to a file that is named at the end, unless it has
     pytest's --pdb or --trace. The exit code is the command's, or 70 where it said 0 but its run did not pass.
     """
-    run_and_report(command)
+    raise typer.Exit(run_and_report(command)[1])
 
 
-def run_and_report(command: list[str], cwd: str | None = None) -> None:
-    """Do what `threepio run` does.
+def run_and_report(command: list[str], cwd: str | None = None) -> tuple[list[str], int]:
+    """Do what `threepio run` does; return the ids of the command's runs and the exit code.
 
     Args:
         command: the command.
         cwd: its working directory; None for our own.
-
-    Raises:
-        typer.Exit: always, with the exit code.
     """
     try:
         found = load_settings()
     except NoPlace as error:  # no reason to keep the tests from running
         say(f"threepio: this run is not recorded: {error}", to_stderr=True)
-        raise typer.Exit(_exit_code(_run(command, None, dict(os.environ), cwd, lambda: None)[1])) from None
+        return [], _exit_code(_run(command, None, dict(os.environ), cwd, lambda: None)[1])
     begun = time.time()
     state_dir = found.places
     run_id, output = reserve(state_dir, found.run_id or new_run_id())  # first, so that `threepio wait` sees it
@@ -117,8 +114,8 @@ def run_and_report(command: list[str], cwd: str | None = None) -> None:
             say(f"  full output: {file}")
     if code == 0 and doubt:
         say(f"threepio: the command said 0, but {doubt}", to_stderr=True)
-        raise typer.Exit(NOT_PASSED)
-    raise typer.Exit(_exit_code(code))
+        return run_ids, NOT_PASSED
+    return run_ids, _exit_code(code)
 
 
 def _exit_code(code: int) -> int:
