@@ -82,7 +82,7 @@ def starting(state_dir: StateDir, since: float) -> str:
 
 
 def later_without_run(state_dir: StateDir, since: float) -> list[Path]:
-    """Return the outputs of commands that have ended, wrote later than `since` and began no run that has a journal.
+    """Return the outputs of commands that wrote later than `since` and of which no run has a journal (yet).
 
     Args:
         state_dir: where to look.
@@ -100,7 +100,7 @@ def later_without_run(state_dir: StateDir, since: float) -> list[Path]:
                 if at <= since or ending != "log" or journal_files(state_dir, run_id):
                     continue
                 path = Path(entry.path)
-                if entry.is_file(follow_symlinks=False) and has_ended(path):
+                if entry.is_file(follow_symlinks=False):
                     found.append((at, path))
     except OSError:  # there is no output, or one is just being removed
         pass

@@ -145,12 +145,15 @@ def test_a_command_that_is_about_to_begin_a_run_has_the_latest_one(place: Place)
     command = start_command(place, f"{UNTIL_GO}{shlex.join(place.python)} -m pytest -q", THREEPIO_RUN_ID="new")
     wait_until((place.path / "reached").exists)
     waiting = start_wait(place)
-    answer = place.threepio("status").stdout
+    answer, failures = place.threepio("status"), place.threepio("failures")
     (place.path / "go").touch()
     told, _ = waiting.communicate(timeout=COMMAND_TIMEOUT_S)
     command.communicate(timeout=COMMAND_TIMEOUT_S)
 
-    assert "run older: passed" in answer
+    assert "run older: passed" in answer.stdout
+    assert [
+        line for done in (answer, failures) for line in done.stderr.splitlines() if "another directory" not in line
+    ] == ["threepio: a later command has not begun its run yet: threepio wait new"] * 2
     assert (waiting.returncode, told.splitlines()[0].startswith("run new: failed")) == (1, True)
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from threepio_client.cli.output import say
 from threepio_client.cli.place import load_settings
 from threepio_client.errors import NoDaemon, Refused, SettingsError
-from threepio_client.outputs import later_without_run
+from threepio_client.outputs import has_ended, later_without_run
 from threepio_client.query import QueryClient
 from threepio_client.settings import Settings
 from threepio_client.views import VIEW_VERSION, run_row
@@ -76,11 +76,16 @@ class Source:
         return run_id
 
     def say_what_came_later(self, started: float) -> None:
-        """Say if a command began no run after the latest one began, which must not be taken for that command's."""
+        """Say if a later command has begun no run (yet): the latest run must not be taken for that command's."""
         for output in later_without_run(self.state_dir, started) if started else ():
-            if self.archive.stored(output.stem) is None:  # a suite may remove its journal
+            name = output.stem
+            if self.archive.stored(name) is not None:  # a suite may remove its journal
+                continue
+            if has_ended(output):
                 say(f"threepio: a later command has begun no run; what it printed: {output}", to_stderr=True)
-                return
+            else:
+                say(f"threepio: a later command has not begun its run yet: threepio wait {name}", to_stderr=True)
+            return
 
     def status(self, reference: str) -> dict[str, Any]:
         """Return the status answer of a run; raises NoSuchRun."""
