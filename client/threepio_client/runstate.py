@@ -329,6 +329,9 @@ class RunState:
             return Verdict(
                 state=State.PASSED, kind="collect-only", text=f"{self.collected} tests collected, none was to run"
             )
+        if code == _USAGE:  # perhaps after the collection, as for an unknown setting with --strict-config
+            kind, text = _EXIT_CODES[code]
+            return Verdict(state=State.FAILED, kind=kind, text="; ".join([f"{text}{rest}", *damage]))
         if self.never_ran or (damage and code == 0):
             parts = [f"{self.finished} of {self.collected} tests have an outcome"] if self.never_ran else []
             text = "; ".join([*parts, *damage])
@@ -412,10 +415,11 @@ _PASSED_OVER: Final = frozenset(
         EventType.TEST_TEARDOWN,
     }
 )
+_USAGE: Final = 4
 _EXIT_CODES: Final = {
     1: ("tests-failed", "tests failed"),
     3: ("internal-error", "the runner ended with exit code 3, as pytest does after an internal error"),
-    4: ("usage", "the runner was called in a wrong way"),
+    _USAGE: ("usage", "the runner was called in a wrong way"),
     5: ("no-tests", "no tests were run"),
 }
 """pytest's exit codes (pytest.ExitCode); a plugin such as pytest-cov also ends with 1 or 2 for reasons of its own."""

@@ -211,6 +211,27 @@ def test_why_a_runner_was_called_in_a_wrong_way_is_shown(here: Place) -> None:
     assert "    ERROR: file or directory not found: no_such_file.py\n" in done.stdout
 
 
+def test_why_a_runner_ended_after_its_collection_is_shown(here: Place) -> None:
+    (here.path / "pytest.ini").write_text("[pytest]\naddopts = --strict-config\nunknown_setting = 1\n")
+    here.suite("def test_one(): pass")
+
+    done = here.threepio("run", "--", *PYTEST.split(), "test_it.py", THREEPIO_RUN_ID="strict")
+
+    assert done.returncode == 4
+    assert "run strict: failed - the runner was called in a wrong way" in done.stdout
+    assert "unknown_setting" in done.stdout
+
+
+@pytest.mark.parametrize("says", ["", "echo about to die; "])
+def test_a_command_that_was_killed_before_its_run_began_is_told_so(here: Place, says: str) -> None:
+    done = here.threepio("run", "--", "sh", "-c", f"{says}kill -KILL $$")
+
+    assert done.returncode == 137
+    assert "the command was killed by SIGKILL before a run began" in done.stderr
+    assert "plugin" not in done.stderr
+    assert ("  about to die\n" in done.stderr) == bool(says)
+
+
 def test_a_relative_place_is_the_same_for_a_command_elsewhere(here: Place) -> None:
     below = here.path / "below"
     below.mkdir()

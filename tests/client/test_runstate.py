@@ -85,6 +85,7 @@ ENDS: dict[str, tuple[list[tuple[str, dict[str, Any]]], tuple[str, str], str]] =
     "coverage gate": ([P, P, complete(1)], ("failed", "error"), "though no test failed"),
     "internal error": ([P, P, complete(3)], ("failed", "internal-error"), "internal error"),
     "usage": ([P, P, complete(4)], ("failed", "usage"), "wrong way"),
+    "usage, after the collection": ([P, complete(4)], ("failed", "usage"), "wrong way; 1 of 2 tests never ran"),
     "other code": ([P, P, complete(77)], ("failed", "error"), "exit code 77"),
     "no code": ([P, P, complete(None)], ("failed", "error"), "without an exit code"),
     "interrupted code": ([P, P, complete(2)], ("interrupted", "user"), "interrupted"),

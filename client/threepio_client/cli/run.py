@@ -30,7 +30,7 @@ from threepio_client.events import ObservationType
 from threepio_client.paths import ID_TRIES, StateDir, new_run_id, numbered
 from threepio_client.printable import one_line
 from threepio_client.query import QueryClient
-from threepio_client.runstate import LIVE_STATES, State
+from threepio_client.runstate import LIVE_STATES, State, signal_name
 from threepio_client.wording import status_lines
 
 EXAMPLE = "Example: threepio run -- pytest -x tests"
@@ -137,11 +137,15 @@ def _report(run_ids: list[str], end: dict[str, int], output: Path | None, said: 
             "to it (tox: pass_env)? Ask threepio doctor"
         )
         last = last_lines(output) if output is not None and end.get("exitCode") != 0 else []
+        killed = f"the command was killed by {signal_name(end['signal'])} before a run began" if "signal" in end else ""
         if last:
-            say("no adapter reported; the last that the command printed:", to_stderr=True)
+            say(f"{killed or 'no adapter reported'}; the last that the command printed:", to_stderr=True)
             for line in last:
                 say(f"  {one_line(line)}", to_stderr=True)
-            say(f"If that does not say why: {ask}", to_stderr=True)
+            if not killed:
+                say(f"If that does not say why: {ask}", to_stderr=True)
+        elif killed:
+            say(f"threepio: {killed}", to_stderr=True)
         else:
             say(f"no adapter reported: {ask}", to_stderr=True)
         return ""
