@@ -412,6 +412,7 @@ class HistoryRow(TypedDict):
     attempts: int
     duration_s: float
     commit: Annotated[str, "empty where it is not known"]
+    dirty: Annotated[bool | None, "tracked files differed from it, when the run began; null where that is not known"]
 
 
 class History(TypedDict):

@@ -262,6 +262,7 @@ class Entry(NamedTuple):
         run_id: the run.
         started: when the test began - the run, where that is not known -, seconds since the epoch.
         commit: what the run tested; empty where that is not known.
+        dirty: whether tracked files differed from it; None where that is not known.
         rootdir: the run's, None where that is not known.
         outcome: what became of the test.
     """
@@ -269,6 +270,7 @@ class Entry(NamedTuple):
     run_id: str
     started: float
     commit: str
+    dirty: bool | None
     rootdir: str | None
     outcome: Outcome
 
@@ -300,19 +302,20 @@ def history_of(archive: Archive, nodeid: str, limit: int, rootdir: str | None, w
 def _entries_of_runs_over(archive: Archive, nodeid: str, run_ids: list[str]) -> dict[str, Entry | None]:
     """Return what the store alone tells of a test in runs of which nothing more is expected; None: no outcome of it."""
     listed: dict[str, list[Result]] = {}
-    known: dict[str, tuple[float, str, str | None]] = {}
+    known: dict[str, tuple[float, str, bool | None, str | None]] = {}
     with archive.reading() as store:
         if store is not None:
             rows = store.execute(
                 "SELECT runs.run_id, runs.started, json_extract(runs.snapshot, '$.start.git.commit'), "
+                "json_extract(runs.snapshot, '$.tree.dirty'), "
                 "json_extract(runs.snapshot, '$.start.rootdir'), r.seq, r.status, r.phase, r.started, "
                 "r.duration, r.worker FROM runs LEFT JOIN results r ON r.run = runs.id "
                 "AND r.test = (SELECT id FROM tests WHERE nodeid = ?) "
                 "WHERE runs.final AND runs.run_id IN (SELECT value FROM json_each(?)) ORDER BY runs.id, r.seq",
                 (nodeid, json.dumps(run_ids)),
             )
-            for run_id, started, commit, rootdir, seq, *columns in rows:
-                known[run_id] = (started, str(commit or ""), rootdir)
+            for run_id, started, commit, dirty, rootdir, seq, *columns in rows:
+                known[run_id] = (started, str(commit or ""), None if dirty is None else bool(dirty), rootdir)
                 if seq is not None:
                     listed.setdefault(run_id, []).append(of_row((nodeid, seq, *columns, None)))
     return {run_id: _made_entry(run_id, nodeid, listed.get(run_id, []), *facts) for run_id, facts in known.items()}
@@ -326,15 +329,22 @@ def _entry(archive: Archive, nodeid: str, run_id: str) -> Entry | None:
     state = archive.beginning(run_id)
     git = state.start.get("git")
     commit = str(git.get("commit", "")) if isinstance(git, dict) else ""
-    return _made_entry(run_id, nodeid, listed, state.started, commit, state.start.get("rootdir"))
+    dirty = state.tree.get("dirty")
+    return _made_entry(run_id, nodeid, listed, state.started, commit, dirty, state.start.get("rootdir"))
 
 
 def _made_entry(
-    run_id: str, nodeid: str, listed: list[Result], started: float, commit: str, rootdir: str | None
+    run_id: str,
+    nodeid: str,
+    listed: list[Result],
+    started: float,
+    commit: str,
+    dirty: bool | None,
+    rootdir: str | None,
 ) -> Entry | None:
     if not listed:
         return None
-    return Entry(run_id, listed[-1].started or started, commit, rootdir, outcomes(listed)[nodeid])
+    return Entry(run_id, listed[-1].started or started, commit, dirty, rootdir, outcomes(listed)[nodeid])
 
 
 class TestTime(NamedTuple):

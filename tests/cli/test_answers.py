@@ -615,6 +615,13 @@ def test_a_test_that_passed_and_failed_at_one_commit_is_flaky_if_its_file_is_in_
     later = json.loads(call(place, "flaky", "--json").stdout)["tests"]
     without_git = json.loads(call(place, "flaky", "--json", PATH="/nowhere").stdout)["tests"]
 
+    tree = {"when": "start", "dirty": True, "changed": False, "commit": known, "digest": ""}
+    write_run(
+        place, "dirty", 9, [("below/test_old.py::test_it", "PASS", {})], rootdir=str(project), git={"commit": known}
+    )
+    append_observation(place.state_dir.observed("dirty"), ObservationType.WORK_TREE, tree, STARTED)
+    history = call(place, "history", "test_old").stdout.splitlines()
+    assert [line.rpartition(" at ")[2] for line in history[1:]] == [f"{known[:10]}+changes", known[:10], known[:10]]
     assert [test["nodeid"] for test in tests] == [f"below/test_{name}.py::test_it" for name in ("gone", "old")]
     assert later == tests
     assert [test["nodeid"] for test in without_git] == [f"below/test_{n}.py::test_it" for n in ("gone", "new", "old")]

@@ -134,7 +134,18 @@ def test_two_hundred_causes_are_named_within_two_thousand_tokens(place: Place, c
     text = call(place, "failures", "--budget", "2000").stdout
 
     assert len(text.encode()) <= 8000
-    assert set(re.findall(r"^1x FileNotFoundError.* module.py:(\d+)$", text, re.M)) == set(map(str, range(100, 300)))
+    named = re.findall(r"^1x FileNotFoundError.*[ /]module.py:(\d+)", text, re.M)
+    assert sorted(named) == [str(number) for number in range(100, 300)]
+    assert text.count("No such file or directory: '/tmp/") >= 5  # places alone would say nothing
+
+
+def test_both_sides_of_two_texts_that_differ_are_shown(place: Place) -> None:
+    place.suite("def test_it(): assert 'a|b|c|d|same' == 'a|b|x|d|same'")
+    place.pytest("-q")
+
+    lines = place.threepio("failures").stdout.splitlines()
+
+    assert [line.strip() for line in lines[-2:]] == ["E - a|b|x|d|same", "E + a|b|c|d|same"]
 
 
 @pytest.mark.parametrize("options", [(), ("--budget", "900")])

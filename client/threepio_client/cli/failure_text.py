@@ -19,6 +19,8 @@ DETAILED: Final = 5
 """Causes that are shown with their assertion."""
 WITH_EXAMPLE: Final = 100
 """Causes that are shown with their first test."""
+DETAILS_SHARE: Final = 4
+"""The part of a budget, as one of so many, that details of the most frequent causes may take before rarer ones are named."""
 ASSERTION_LINES: Final = 3
 MESSAGE_SHOWN: Final = 120
 LINE_MESSAGE: Final = 50
@@ -26,8 +28,10 @@ SHORT_MESSAGE: Final = 40
 DIFFERENCE_SHOWN: Final = 16
 """Characters of a message that tell it from others raised at the same place."""
 NODEID_SHOWN: Final = 160
-_SAYS_NOTHING: Final = re.compile(r"E\s*|E\s+(?:Omitting \d+ identical items|Differing items:|Full diff:|Use -v).*")
-"""Of what pytest says to an assertion: what is about its own output."""
+_SAYS_NOTHING: Final = re.compile(
+    r"E\s*|E\s+(?:Omitting \d+ identical items|Differing items:|Full diff:|Use -v|\?\s).*"
+)
+"""Of what pytest says to an assertion: what is about its own output, as the marks below the letters that differ."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,22 +68,29 @@ def cause_lines(causes: list[Cause], rootdir: str, *, run_id: str, budget: int |
     told = _tell(causes, rootdir)
     next_command = [f"one cause: threepio failures {run_id} --cause FILE:LINE"] if len(causes) > DETAILED else []
     room = math.inf if budget is None else budget * BYTES_PER_TOKEN
+    for_details = room / DETAILS_SHARE
     chosen: list[list[str]] = []
     for number, item in enumerate(told):
-        shortest = _shortest(item)
+        lines = _shortest(item)
+        # A list of places alone says nothing: the most frequent causes have their details before the rarest are named.
+        if number < DETAILED and (more := _size(_long(item)) - _size(lines)) <= for_details:
+            for_details -= more
+            lines = _long(item)
         rest = _rest(causes[number:], run_id)
         # Room for the line that counts the others is kept as long as there are any.
-        needed = _size(shortest) + (_size(_rest(causes[number + 1 :], run_id)) if number + 1 < len(causes) else 0)
+        needed = _size(lines) + (_size(_rest(causes[number + 1 :], run_id)) if number + 1 < len(causes) else 0)
         if needed > room:
             return [line for lines in (*chosen, rest) for line in lines]
-        room -= _size(shortest)
-        chosen.append(shortest)
+        room -= _size(lines)
+        chosen.append(lines)
     if _size(next_command) <= room:
         room -= _size(next_command)
         chosen.append(next_command)
     for render, most in ((_short, len(told)), (_line, WITH_EXAMPLE), (_long, DETAILED)):
         for number, item in enumerate(told[:most]):
             better = render(item)
+            if len(chosen[number]) > 1:
+                continue  # it has its details
             more = _size(better) - _size(chosen[number])
             if more > room:
                 break

@@ -59,6 +59,7 @@ def history(
             "attempts": entry.outcome.attempts,
             "duration_s": round(entry.outcome.duration_ms / 1000, 6),
             "commit": entry.commit,
+            "dirty": entry.dirty,
         }
         for entry in found
     ]
@@ -80,7 +81,8 @@ def history(
     say(one_line(f"{nodeid}: bad in {bad} of {len(found)} runs"))
     for row in rows:
         attempts = f", attempt {row['attempts']}" if row["attempts"] != 1 else ""
-        commit = f" at {row['commit'][:10]}" if row["commit"] else ""
+        changes = "+changes" if row["dirty"] else ""
+        commit = f" at {row['commit'][:10]}{changes}" if row["commit"] else ""
         when = clock_time(row["started"])
         say(one_line(f"  {row['status']:5} {row['duration_s']:8.3f} s  {when}  run {row['run_id']}{commit}{attempts}"))
 
