@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Callable
 from functools import cache
+from itertools import islice
 from json.encoder import JSONEncoder, encode_basestring_ascii
 from typing import Any, Final, NamedTuple, NoReturn
 from zlib import crc32
@@ -25,6 +26,14 @@ _INTEGER_LIMIT: Final = 2**63
 """What a column of the store can hold."""
 _TIME_LIMIT: Final = 1e11
 """Seconds since the epoch: some three thousand years, more than `time.localtime` is asked for."""
+_SHORTER: Final[tuple[tuple[int, int | None], ...]] = (
+    (FIELD_LIMIT, None),
+    *((FIELD_LIMIT // 4**step, 4_096 // 4**step) for step in range(1, 6)),
+)
+"""What a payload is shortened to, one after the other until it fits: characters of a text, items of a list."""
+_KEPT: Final = frozenset({"nodeid", "groupName", "process", "rootdir", "cwd", "runId", "producerId", "commandId"})
+_NAMES: Final = _KEPT | {"testName", "parentNames", "nodeids"}
+"""Fields that are not shortened for others: they say which test, run or process it is about."""
 _DEPTH_LIMIT: Final = 32
 """Levels of nesting kept in a payload; deeper values become text. No event of ours has more than 4."""
 
@@ -272,19 +281,47 @@ def encode_payload(payload: Payload) -> str:
     except Exception:  # noqa: BLE001, S110 - what JSON cannot hold, or a subclass that raises: `_plain` makes text of it
         pass
     room = LINE_LIMIT - 1024
-    limit = FIELD_LIMIT
-    while limit > 64:
-        body = _encode_json(_plain(payload, limit, 0))
+    for number, (limit, most) in enumerate(_SHORTER):
+        # Last of all the names' parts are shortened, too: they stand in the node id.
+        kept = _NAMES if number < len(_SHORTER) - 1 else _KEPT
+        short = {
+            plain_text(clip(as_text(key), limit)): _short(key, value, kept, limit, most)
+            for key, value in dict.items(payload)
+        }
+        body = _encode_json(short if most is None else {**short, "cut": True})
         if len(body) <= room:
             return body
-        limit //= 4
-    scalars = {key: value for key, value in dict.items(payload) if not isinstance(value, dict | list | tuple)}
-    body = _encode_json({**_plain(dict(list(scalars.items())[:64]), 64, 0), "cut": True})
+    body = _encode_json({**{key: _name(value) for key, value in dict.items(payload) if key in _KEPT}, "cut": True})
     return body if len(body) <= room else '{"cut":true}'
 
 
-def _plain(value: Any, limit: int, depth: int) -> Any:
-    """Return what JSON can hold of any value, texts cut to `limit` characters; a subclass's own methods are not called."""
+def _short(key: object, value: Any, kept: frozenset[str], limit: int, most: int | None) -> Any:
+    return _name(value) if key in kept else _plain(value, limit, most, 1)
+
+
+def _name(value: Any) -> Any:
+    """Return what says which test, run or process it is about, the same whatever else an event has to say.
+
+    A name whose JSON would fill a good part of a line is cut to what never does.
+    """
+    short = _plain(value, FIELD_LIMIT, None, 1)
+    return [_clip_name(item) for item in short] if isinstance(short, list) else _clip_name(short)
+
+
+def _clip_name(short: Any) -> Any:
+    is_long = isinstance(short, str) and len(encode_basestring_ascii(short)) > 2 * FIELD_LIMIT
+    return clip(short, FIELD_LIMIT // 8) if is_long else short
+
+
+def _plain(value: Any, limit: int, most: int | None, depth: int) -> Any:
+    """Return what JSON can hold of any value; a subclass's own methods are not called.
+
+    Args:
+        value: the value.
+        limit: characters of a text.
+        most: items of a list or a dictionary; None: all of them.
+        depth: levels of nesting above it.
+    """
     if value is None or value is True or value is False:
         return value
     if isinstance(value, str):
@@ -296,11 +333,27 @@ def _plain(value: Any, limit: int, depth: int) -> Any:
         real = float.__float__(value)
         return real if math.isfinite(real) else str(real)
     if depth < _DEPTH_LIMIT and isinstance(value, dict):
-        return {plain_text(clip(as_text(k), limit)): _plain(v, limit, depth + 1) for k, v in dict.items(value)}
+        there = {
+            plain_text(clip(as_text(k), limit)): _plain(v, limit, most, depth + 1)
+            for k, v in islice(dict.items(value), most)
+        }
+        size = dict.__len__(value)
+        return there if most is None or size <= most else {**there, "cut": f"{size} in all"}
     if depth < _DEPTH_LIMIT and isinstance(value, list | tuple):
         items = list.__iter__(value) if isinstance(value, list) else tuple.__iter__(value)
-        return [_plain(item, limit, depth + 1) for item in items]
+        size = list.__len__(value) if isinstance(value, list) else tuple.__len__(value)
+        some = [_plain(item, limit, most, depth + 1) for item in islice(items, most)]
+        return some if len(some) == size else [*some, *_cut_mark(some, size)]
     return plain_text(clip(as_text(value), limit))
+
+
+def _cut_mark(some: list[Any], size: int) -> list[Any]:
+    """Return what says at the end of a list that it was cut, like its other items where readers take these apart."""
+    mark = f"[... cut: {size} in all ...]"
+    first = some[0] if some else ""
+    if isinstance(first, dict):
+        return []
+    return [[mark, *[""] * (len(first) - 1)]] if isinstance(first, list) and first else [mark]
 
 
 def as_text(value: object) -> str:

@@ -13,6 +13,7 @@ import pytest
 from tests.commands import Call
 from tests.place import COMMAND_TIMEOUT_S, Place, wait_until
 from tests.scripted import case, event, run_lines, write_journal
+from tests.two_runs import write_run
 from threepio_client.events import EventType
 
 PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
@@ -308,6 +309,17 @@ def test_what_would_choose_other_tests_now_is_left_out(place: Place) -> None:
     assert "2 of 2 tests finished" in done.stdout
     assert " --lf " not in done.stdout
     assert " --lfnf all " in done.stdout
+
+
+def test_a_command_that_was_too_long_to_be_kept_is_not_run_again(place: Place, call: Call) -> None:
+    argv = [f"--deselect=test_it.py::test_{'x' * 200}_{n}" for n in range(5_000)]
+    write_run(place, "long", 1, [("t.py::test_it", "FAIL", {})], argv=argv)
+
+    done = call(place, "rerun", "long")
+
+    assert done.exit_code == 1
+    assert "the command of run long was too long to be kept whole" in done.stderr
+    assert json.loads(call(place, "status", "long", "--json").stdout)["rootdir"] == "/somewhere"
 
 
 def test_a_test_that_is_not_there_any_more_is_said_and_not_green(place: Place) -> None:

@@ -120,6 +120,57 @@ def test_a_passed_test_is_encoded_as_any_payload(
     assert list(made.payload) == list(usual.payload)
 
 
+EMOJI = "\U0001f600"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"error": {"message": EMOJI * 60_000, "stack": EMOJI * 60_000}, "output": [["out", EMOJI * 60_000]] * 3},
+        {"output": [["a title", f"number {n}"] for n in range(50_000)]},
+        {"subtest": {"message": "m", "parameters": {f"column_{n}": "v" * 200 for n in range(5_000)}}},
+        {"argv": [f"--deselect=test_it.py::test_{'x' * 100}_{n}" for n in range(10_000)]},
+    ],
+    ids=["long texts", "many pairs", "many keys", "many texts"],
+)
+@pytest.mark.parametrize("letter", ["x", "\u6d4b", EMOJI])
+def test_what_it_is_about_is_not_shortened_for_what_it_says(more: dict[str, Any], letter: str) -> None:
+    name = f"test_{letter * 5_000}_end"
+    about = {
+        "nodeid": f"a.py::TestIt::{name}",
+        "testName": name,
+        "parentNames": ["a.py", "TestIt"],
+        "process": {"pid": 7, "startTicks": 8},
+        "rootdir": "/a" * 500,
+        "cwd": "/b" * 500,
+        "status": "FAIL",
+    }
+    line = encode(7, EventType.TEST_CASE, {**about, **more}, NOW)
+
+    payload = decode(line[:-1]).payload
+    assert len(line) <= LINE_LIMIT
+    assert {key: payload[key] for key in about} == about
+    assert payload["cut"] is True
+    assert all(type(payload[key]) is type(value) for key, value in more.items())
+    assert " in all" in str({key: payload[key] for key in more})
+
+
+@pytest.mark.parametrize("letter", ["x", "\u6d4b", EMOJI])
+@pytest.mark.parametrize("size", [5_000, 20_000, 70_000, 200_000])
+def test_a_name_is_the_same_in_every_event(letter: str, size: int) -> None:
+    name = f"test_{letter * size}_end"
+    nodeid = f"a.py::{name}"
+    payloads: list[dict[str, Any]] = [
+        {"nodeids": [nodeid]},
+        {"nodeid": nodeid, "testName": name, "parentNames": ["a.py"]},
+        {"nodeid": nodeid, "testName": name, "parentNames": ["a.py"], "error": {"stack": EMOJI * 60_000}},
+    ]
+
+    first, *others = (decode(encode(7, EventType.TEST_CASE, payload, NOW)[:-1]).payload for payload in payloads)
+
+    assert {payload["nodeid"] for payload in others} == set(first["nodeids"])
+
+
 def test_the_checksum_is_that_of_the_bytes_before_it() -> None:
     line = encode(7, EventType.RUN_START, {"a": [1, None]}, 1.5)
 

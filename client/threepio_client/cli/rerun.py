@@ -63,6 +63,10 @@ def rerun(
             say(one_line(f"but it did not pass: {view['state']} - {view['verdict']['text']}"))
             raise typer.Exit(1)
         return
+    if found.start.get("cut"):
+        raise ThreepioError(
+            f"the command of run {run_id} was too long to be kept whole. Start it yourself: ... {OPTION}={run_id}"
+        )
     command, argv, cwd = (found.start.get(name) for name in ("command", "argv", "cwd"))
     if not isinstance(command, list) or not isinstance(argv, list) or not isinstance(cwd, str):
         raise ThreepioError(
