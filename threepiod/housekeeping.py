@@ -22,7 +22,7 @@ from threepio_client.errors import ThreepioError
 from threepio_client.files import sync_directory
 from threepio_client.outputs import has_ended, without_run
 from threepio_client.paths import COMPRESSED, StateDir
-from threepio_client.runfiles import is_stored, journal_files, last_change, runs_of
+from threepio_client.runfiles import is_of_another, is_stored, journal_files, last_change, runs_of
 from threepiod.committer import Committer
 from threepiod.packing import pack, remove_parts
 from threepiod.store import Store
@@ -259,9 +259,10 @@ class _Pause:
 
 
 def _all_stored(run: OverRun, files: dict[int, Path]) -> bool:
-    return all(
-        path.suffix == COMPRESSED or is_stored(path, run.offsets.get(number, 0)) for number, path in files.items()
-    )
+    plain = {number: path for number, path in files.items() if path.suffix != COMPRESSED}
+    if plain and is_of_another(plain, run.producer_id):  # its id was used again, when its journal was gone
+        return False
+    return all(is_stored(path, run.offsets.get(number, 0)) for number, path in plain.items())
 
 
 def _begin_removal(key: int, store: Store) -> None:

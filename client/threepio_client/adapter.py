@@ -111,19 +111,17 @@ class Adapter:
             make_private_dir(directory)
         self._sync_window = SYNC_WINDOW_S
         command_id = os.environ.get("THREEPIO_COMMAND_ID", "")  # set by `threepio run`
-        started = clock.monotonic()
-        self.run_id, self._journal, trouble = self._make_journal(settings.run_id or new_run_id())
-        self._stretch_window(clock.monotonic() - started)  # its directory was synced
-        self.journal_path: Path = self._journal.path
-        if trouble:
-            self._write_failures += 1
-            self.complain(trouble)
+        wanted = settings.run_id or new_run_id()
+        self._taken: set[str] = set()
+        self._open(wanted)
+        while self._connect_first():  # the daemon has a run of this id whose journal is gone
+            self._taken.add(self.run_id)
+            self._take_back_files()
+            self._open(wanted)
         # Of a command that begins several runs, the later ones cannot have the id that it was given.
-        if settings.run_id not in (None, self.run_id) and not command_id:
-            self.complain(f"the run id {settings.run_id} is taken already: this run is {self.run_id}")
-        self.now: NowPage | None = self._make_now_page()
+        if self.run_id != wanted and not command_id:
+            self.complain(f"the run id {wanted} is taken already: this run is {self.run_id}")
         forget_in_children(self)
-        self._connect_first()
         for name in () if self.mask is None else self.mask.too_short:
             self.complain(
                 f"the value of {name} is not masked: it has under 4 characters, and would be found everywhere"
@@ -286,9 +284,22 @@ class Adapter:
         if self._link is not None:
             self._link.close()
 
+    def _open(self, wanted: str) -> None:
+        """Make journal and now page under the id that is wanted, or the next one that is free."""
+        started = clock.monotonic()
+        self.run_id, self._journal, trouble = self._make_journal(wanted)
+        self._stretch_window(clock.monotonic() - started)  # its directory was synced
+        self.journal_path: Path = self._journal.path
+        if trouble:
+            self._write_failures += 1
+            self.complain(trouble)
+        self.now: NowPage | None = self._make_now_page()
+
     def _make_journal(self, wanted: str) -> tuple[str, JournalWriter, str]:
         """Return the run's id, its journal, and why that is not where it should be (empty if it is)."""
         for run_id in ids_like(wanted):
+            if run_id in self._taken:
+                continue
             if run_id != wanted and os.path.exists(self._state_dir.output(run_id)):
                 continue  # a command of `threepio run` has it, and is about to begin its run
             path = self._state_dir.journal(run_id)
@@ -424,7 +435,8 @@ class Adapter:
             self.complain(f"no now page, so nobody can see which test is in flight: {error.strerror or error}")
             return None
 
-    def _connect_first(self) -> None:
+    def _connect_first(self) -> bool:
+        """Connect if a daemon listens; return whether it has another run of this id."""
         required = self._settings.mode is Mode.REQUIRE
         try:
             check_socket_path(self._settings.socket)
@@ -433,6 +445,9 @@ class Adapter:
                 link = self._start_daemon()
             patience_s = REQUIRED_PATIENCE_S if required else None
             if link is not None and not link.wait_for_welcome(patience_s) and link.trouble:
+                if link.is_taken:
+                    self._link, self._retry_at = None, 0.0
+                    return True
                 self.complain(f"journal only: {link.trouble}", key="connection")
             if required and not self.is_connected:
                 trouble = self._trouble if link is None else link.trouble or "it does not answer"
@@ -445,6 +460,7 @@ class Adapter:
                 raise
             self.complain(f"journal only: {error}")
             self._retry_at = inf
+        return False
 
     def _start_daemon(self) -> Link | None:
         """Start a daemon and connect; return the link if that worked."""
@@ -461,6 +477,9 @@ class Adapter:
         self._owner = 0
         if self._link is not None:
             self._link.close()
+        self._take_back_files()
+
+    def _take_back_files(self) -> None:
         self._journal.close()
         if self.now is not None:
             self.now.close()

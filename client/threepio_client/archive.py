@@ -22,7 +22,7 @@ from threepio_client.line import Event, Passed
 from threepio_client.observed import gone_payload, last_seen, now_page, observations
 from threepio_client.paths import StateDir
 from threepio_client.process import Liveness, ProcessIdentity
-from threepio_client.runfiles import find_run, journal_files, runs_of, started_by, was_abandoned
+from threepio_client.runfiles import find_run, is_of_another, journal_files, runs_of, started_by, was_abandoned
 from threepio_client.runjournal import RunJournal, Step
 from threepio_client.runstate import RunState
 from threepio_client.selection import Selection, Selector
@@ -94,13 +94,14 @@ class OverRun(NamedTuple):
     """A run of which nothing more is expected.
 
     Attributes:
-        key, run_id, seq, offsets: as in `StoredRun`.
+        key, run_id, producer_id, seq, offsets: as in `StoredRun`.
         ended: time of its last event, or when its process was gone if that is later, seconds since the epoch.
         is_being_removed: whether that was begun; it may have been cut short.
     """
 
     key: int
     run_id: str
+    producer_id: str
     seq: int
     offsets: dict[int, int]
     ended: float
@@ -209,12 +210,27 @@ class Archive:
         return stored is not None and stored.final
 
     def stored(self, run_id: str) -> StoredRun | None:
-        """Return what the store has of a run, or None."""
+        """Return what the store has of a run, or None: also where there is a journal of another run of this id.
+
+        The journal of the stored one was removed then, and its id was used again; the later one is meant.
+        """
         with self.reading() as store:
             if store is not None:
                 row = store.execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE run_id = ?", (run_id,)).fetchone()
-                return stored_run(row) if row is not None else None
+                if row is not None:
+                    found = stored_run(row)
+                    return None if self.has_other_journal(run_id, found.producer_id) else found
         return None
+
+    def has_other_journal(self, run_id: str, producer_id: str) -> bool:
+        """Return whether the journal of this id is of another run than the one that is stored under it."""
+        path = self.state_dir.journal(run_id)  # what is compressed was stored
+        if not path.exists() or not producer_id or not is_of_another({0: path}, producer_id):
+            return False
+        self.trouble = (
+            f"the store has another run {run_id}, whose journal is gone: what is said is of the one in {path}"
+        )
+        return True
 
     def runs_over(self) -> list[OverRun]:
         """Return the runs of the store that are over, in the order of their numbers."""
@@ -222,13 +238,15 @@ class Archive:
             if store is None:
                 return []
             rows = store.execute(
-                "SELECT id, run_id, seq, offsets, json_extract(snapshot, '$.updated'), json_extract(snapshot, '$.gone'), "
-                "json_extract(snapshot, '$.isBeingRemoved') "
+                "SELECT id, run_id, producer_id, seq, offsets, json_extract(snapshot, '$.updated'), "
+                "json_extract(snapshot, '$.gone'), json_extract(snapshot, '$.isBeingRemoved') "
                 "FROM runs WHERE final ORDER BY id"
             )
             return [
-                OverRun(key, run_id, seq, offsets_of(offsets), max(updated or 0.0, gone or 0.0), bool(removed))
-                for key, run_id, seq, offsets, updated, gone, removed in rows
+                OverRun(
+                    key, run_id, producer, seq, offsets_of(offsets), max(updated or 0.0, gone or 0.0), bool(removed)
+                )
+                for key, run_id, producer, seq, offsets, updated, gone, removed in rows
             ]
 
     def beginning(self, run_id: str) -> RunState:

@@ -47,6 +47,7 @@ FRAME_BYTES: Final = 16 * 1024
 LONGEST_POLL_MS: Final = 60_000
 """poll(2) takes no more than 24 days; a longer wait is several polls."""
 
+RUN_ID_TAKEN: Final = "run-id-taken"
 TRANSIENT_REFUSALS: Final = frozenset({"busy", "store-trouble"})
 """Codes after which it is worth asking again."""
 
@@ -98,6 +99,7 @@ class Link:
         heard: when the daemon last said something, by `clock.monotonic`.
         trouble: why the connection ended or could not be made; empty while it is fine.
         refused: whether the daemon refused this run, so that asking again is of no use.
+        is_taken: whether it did so because it has another run of this id.
         spilled: how many lines were left to the journal.
     """
 
@@ -105,7 +107,7 @@ class Link:
         self.acked = 0
         self.heard = 0.0
         self.trouble = ""
-        self.refused = False
+        self.refused = self.is_taken = False
         self.spilled = 0
         self._path = path
         self._budget = budget
@@ -270,6 +272,7 @@ class Link:
                         self._set_acked(message.seq)
                     elif isinstance(message, Refuse):
                         self.refused = message.code not in TRANSIENT_REFUSALS
+                        self.is_taken = message.code == RUN_ID_TAKEN
                         self.trouble = f"the daemon refused: {message.reason} [{message.code}]"
                         self._fail(self.trouble)
                         return

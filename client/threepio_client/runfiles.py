@@ -177,6 +177,19 @@ def producer_of(files: dict[int, Path]) -> str | None:
     return None
 
 
+def is_of_another(files: dict[int, Path], producer_id: str) -> bool:
+    """Return whether a journal is of another run than the one of this producer, whose id it has; unknown is no."""
+    try:
+        for _, path in sorted(files.items()):
+            first = first_record(path)
+            if first is not None and first.event is not None and first.event.type == EventType.RUN_START:
+                found = first.event.payload.get("producerId")
+                return isinstance(found, str) and found != producer_id
+    except OSError:
+        pass
+    return False
+
+
 def was_abandoned(files: dict[int, Path]) -> bool:
     """Return whether a journal, by number of its files, has no first line and is so old that none will come.
 

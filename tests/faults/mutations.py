@@ -250,7 +250,8 @@ def unjournaled_lines_are_just_taken(patch: pytest.MonkeyPatch) -> None:
     """UNJ: what the adapter could not journal is taken without being journaled."""
 
     def careless(self: Run, lines: Unjournaled) -> None:
-        self.offer(Lines(file=0, end=0, first_seq=lines.first_seq, lines=lines.lines))
+        end = self.journal.offsets.get(0, 0) + sum(len(line) + 1 for line in lines.lines)
+        self.offer(Lines(file=0, end=end, first_seq=lines.first_seq, lines=lines.lines))
 
     patch.setattr(Run, "offer_unjournaled", careless)
 

@@ -62,7 +62,7 @@ def diff(
         if not earlier or (earlier == later and after == "latest"):  # the one that was named is the later one
             earlier = _before(source.archive, later)
         found = compare(source.archive, earlier, later)
-        state = source.status(later)["state"]
+        state = source.archive.view(later)["state"]
     goes_on = state in LIVE_STATES
     if as_json:
         slower: list[answers.Slower] = [
