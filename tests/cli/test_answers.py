@@ -200,7 +200,7 @@ def test_what_a_dead_process_was_at_and_what_it_never_ran(place: Place, call: Ca
     assert later.stdout.splitlines()[0] == f"{LATER}: collected, never ran, in run dead"
     assert (answer["status"], answer["attempts"], answer["results"]) == (None, 0, [])
     assert answer["without_outcome"] == {"how": "died", "phase": "call", "elapsed_s": 0.004, "worker": None}
-    assert f"  {KILLS}\n  {LATER}" in call(place, "show", "test_kills", "dead").stderr
+    assert f"  {KILLS}\n  {LATER}" in call(place, "show", "test_kill", "dead").stderr
 
 
 def test_what_is_in_flight_and_what_has_no_outcome_yet(place: Place, call: Call) -> None:
@@ -247,6 +247,23 @@ def test_a_file_that_could_not_be_collected_is_shown_with_its_error(place: Place
     ]
     assert [(found["phase"], found["error"]) for found in answer["results"]] == [("collect", ERROR)]
     assert answer["without_outcome"] is None
+
+
+def test_a_part_that_only_one_name_ends_with_means_that_one(place: Place, call: Call) -> None:
+    names = ["a/b/test_m.py::test_3", "a/b/test_m.py::test_30", "a/b/test_m.py::best_test_3", "a/c/test_m.py::test_3"]
+    write_run(place, "run", 1, [(name, "PASS", {}) for name in names])
+
+    found = {
+        part: call(place, "show", part) for part in ("b/test_m.py::test_3", "test_30", "test_3", "test_m.py::test_3")
+    }
+
+    assert {part: done.stdout.partition(": ")[0] for part, done in found.items()} == {
+        "b/test_m.py::test_3": names[0],
+        "test_30": names[1],
+        "test_3": "",
+        "test_m.py::test_3": "",
+    }
+    assert [done.exit_code for done in found.values()] == [0, 0, 4, 4]
 
 
 def test_a_whole_name_is_not_taken_for_a_part_of_another(place: Place, call: Call) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ NAMES_SHOWN: Final = 10
 
 
 def find_test(archive: Archive, part: str, views: list[dict[str, Any]]) -> str:
-    """Return the node id itself if one of these runs has it, or the only one of theirs that has this part.
+    """Return the node id itself if one of these runs has it, or the only one of theirs that has this part, or ends with it.
 
     Args:
         archive: where the runs are.
@@ -27,6 +28,9 @@ def find_test(archive: Archive, part: str, views: list[dict[str, Any]]) -> str:
     names = {name: None for view in views for name in _names(archive, view) if part in name}
     if part in names:
         return part
+    ends = [name for name in names if re.search(rf"(?:^|[/:]){re.escape(part)}$", name)]
+    if len(ends) == 1:
+        return ends[0]
     where = f"run {views[0]['run_id']} has" if len(views) == 1 else f"the newest {len(views)} runs have"
     if not names:
         raise NoSuchTest(f"{where} no test with {part} in its node id: threepio failures shows whole ones")
