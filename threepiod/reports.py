@@ -35,7 +35,7 @@ from threepio_client.errors import ThreepioError
 from threepio_client.files import foreign, open_own
 from threepio_client.paths import StateDir, make_private_dir
 from threepio_client.report import tree
-from threepio_client.settings import OFF, ReportPlace
+from threepio_client.settings import OFF, REPORTS_DIR, ReportPlace
 from threepiod.batch import Batch
 from threepiod.keptrows import Room
 from threepiod.pages import Pages, Rows, prepare
@@ -398,7 +398,7 @@ class Reports:
             return self._setting
         if not isinstance(rootdir, str) or not os.path.isabs(rootdir) or "\0" in rootdir:
             raise FileNotFoundError(errno.ENOENT, "its rootdir is not known")
-        return Path(rootdir, tree.BESIDE)
+        return Path(rootdir, REPORTS_DIR)
 
     def _begin_tree(self, run_id: str, key: int, started: float, base: Path, note: str) -> _Tree:
         store = self._connected()

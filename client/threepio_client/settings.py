@@ -87,6 +87,8 @@ class Settings(NamedTuple):
         return StateDir(self.state_dir, self.socket.with_name(f"{self.socket.name}.{owner:08x}.journals"))
 
 
+REPORTS_DIR: Final = ".threepio"
+"""Directory of a rootdir into which the daemon writes reports."""
 BESIDE: Final = "beside"
 OFF: Final = "off"
 ReportPlace = Path | str

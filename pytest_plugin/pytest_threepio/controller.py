@@ -78,7 +78,9 @@ class Controller(Reporter):
                 and self.emit_passed(report, nodeid, started, duration, now, node.gateway.id)
             ):
                 return
-            self.emit_outcome(report, nodeid, split_nodeid(nodeid), self._phase_of(report, node), started, duration)
+            self.emit_outcome(
+                report, nodeid, split_nodeid(nodeid), self._phase_of(report, node, nodeid), started, duration
+            )
             # Its worker died in it, and it may be given to another one; rerunfailures may have taken that for an attempt.
             if when not in PHASES and outcome != "rerun":
                 self._died_in.add(nodeid)
@@ -105,8 +107,13 @@ class Controller(Reporter):
             return self._nodeid(self._ids[index])
         return self._nodeid(report.nodeid)
 
-    def _phase_of(self, report: pytest.TestReport, node: Any) -> str:
+    def _phase_of(self, report: pytest.TestReport, node: Any, nodeid: str) -> str:
         """Return the phase of a report; where its worker died, the one in which it did, as far as the now page knew."""
         if report.when in PHASES:
             return report.when
-        return self._workers.phase_of_death(node.gateway.id) if node is not None else Phase.CALL
+        if node is None:
+            return Phase.CALL
+        phase = self._workers.phase_of_death(node.gateway.id)
+        # With rerunfailures no report came of its call: this one decides.
+        is_decided = self._decided.get(node.gateway.id) == nodeid
+        return Phase.CALL if phase == Phase.TEARDOWN and not is_decided else phase

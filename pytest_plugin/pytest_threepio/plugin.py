@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -117,6 +118,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
         config.pluginmanager.register(Spared(), "threepio-summary")
     _dump_stacks(config, found, reporter.run_id)
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave out the reports that the daemon writes into a rootdir: a suite may collect every Markdown file."""
+    return True if collection_path.name == settings.REPORTS_DIR else None
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:

@@ -86,6 +86,8 @@ class Reporter:
         self._terminal: Any = config.pluginmanager.get_plugin("terminalreporter")
         self._subtests: dict[str, list[tuple[str, object]]] = {}
         self._superseded: dict[str, list[tuple[str, object]]] = {}
+        # Of the test that each worker decided last: it may be run again for its teardown.
+        self._subtests_decided: dict[str, tuple[str, list[tuple[str, object]]]] = {}
         self._decided: dict[str, str] = {}
         self._again: dict[str, int] = {}  # tests whose next attempt is to come, with its number
         self._died_in: set[str] = set()
@@ -346,12 +348,16 @@ class Reporter:
             payload["worker"] = node.gateway.id
         if status is not Status.PASS or hasattr(report, "context") or hasattr(report, "rerun"):
             folder, rootdir = self._working_directory(), str(self._config.rootpath)
-            payload.update(payloads.details_of(report, status, category, self._clip, folder, rootdir))
+            try:
+                payload.update(payloads.details_of(report, status, category, self._clip, folder, rootdir))
+            except Exception as error:  # noqa: BLE001 - as when a test has `re.match` patched: its outcome is worth more
+                self.failed("details of a report", error)
         if "subtest" in payload:
             self._subtests.setdefault(nodeid, []).append((category or "", report))
         else:
             self._groups.counted(self._groups.of(nodeid), status, duration)
-            taken_back = self._taken_back(nodeid, status) if self._superseded or self._subtests else {}
+            is_subtests = self._superseded or self._subtests or self._subtests_decided
+            taken_back = self._taken_back(nodeid, status, payload.get("worker", "")) if is_subtests else {}
             attempt = self._again.get(nodeid, 1)
             if self._is_decided_again(payload):
                 taken_back["finished"] = 1
@@ -437,7 +443,7 @@ class Reporter:
                 return str(category)
         return None
 
-    def _taken_back(self, nodeid: str, status: Status) -> dict[str, int]:
+    def _taken_back(self, nodeid: str, status: Status, worker: str) -> dict[str, int]:
         """Return the counts of subtests that are not counted any more, because their test was run again."""
         taken_back: dict[str, int] = {}
         for category, report in self._superseded.pop(nodeid, ()):
@@ -445,8 +451,13 @@ class Reporter:
                 name = category.replace(" ", "_")
                 taken_back[name] = taken_back.get(name, 0) + 1
         subtests = self._subtests.pop(nodeid, None)
-        if subtests is not None and status is Status.RERUN:
-            self._superseded[nodeid] = subtests
+        decided, earlier = self._subtests_decided.pop(worker, ("", []))
+        if status is Status.RERUN:
+            subtests = subtests or (earlier if decided == nodeid else None)
+            if subtests:
+                self._superseded[nodeid] = subtests
+        elif subtests:
+            self._subtests_decided[worker] = nodeid, subtests
         return taken_back
 
     def _is_decided_again(self, payload: Payload) -> bool:

@@ -42,12 +42,17 @@ class Rerun:
         self._files = {nodeid.partition("::")[0] for nodeid in self._wanted}
         # A file that could not be collected, or a directory, stands for all that is in it.
         self._places = {nodeid for nodeid in self._wanted if "::" not in nodeid}
+        self._are_paths: bool | None = None  # whether what node ids begin with are files
         self._missing = 0
         self._bare = nodeid
 
     def pytest_ignore_collect(self, collection_path: Path, config: pytest.Config) -> bool | None:
         """Do not even import a file of which no test is wanted."""
         if not self._is_whole or collection_path.is_dir() or not collection_path.is_relative_to(config.rootpath):
+            return None
+        if self._are_paths is None:
+            self._are_paths = all((config.rootpath / name).exists() for name in self._files)
+        if not self._are_paths:  # a conftest.py may give tests other names
             return None
         name = plain_text(collection_path.relative_to(config.rootpath).as_posix())
         return None if name in self._files or self._is_in_place(name) else True

@@ -46,14 +46,14 @@ class Workers:
         """Take back a worker's slot; if it died, say how and in what."""
         worker = node.gateway.id
         found = self._take_slot(worker)
+        if found is not None and found.is_test:  # xdist tells of one that was stopped twice, first without an error
+            self._died_in[worker] = found.phase
         if not error or error == "keyboard-interrupt":  # xdist's word for a worker that stopped as the user wanted
             return
         payload: Payload = {"worker": worker, "error": str(error), **_end_of(node)}
         payload["outOfMemory"] = payload.get("signal") == signal.SIGKILL and self._oom_kills.rose()
         if found is not None:
             payload |= {"nodeid": found.text, "phase": found.phase}
-            if found.is_test:
-                self._died_in[worker] = found.phase
         self._adapter.emit(EventType.WORKER_GONE, payload)
 
     def look(self) -> None:

@@ -349,3 +349,38 @@ def test_sessions_within_the_tests_of_a_worker_are_no_runs(place: Place) -> None
     place.pytest("-q", "-n", "1", THREEPIO_RUN_ID="outer")
 
     assert list(place.state_dir.journals.glob("*.jsonl")) == [place.state_dir.journal("outer")]
+
+
+def test_the_reports_beside_a_suite_are_not_collected(place: Place) -> None:
+    place.suite("[pytest]\nnorecursedirs = build\naddopts = --doctest-glob=*.md", "pytest.ini")
+    place.suite("```\n>>> 1 / 0\n1\n```\n", ".threepio/runs/it/groups/test_it.py.md")
+    place.suite("def test_one(): pass")
+
+    done = [place.pytest("-q", THREEPIO=mode) for mode in ("auto", "off")]
+
+    assert ["1 passed" in one.stdout for one in done] == [True, True], done[0].stdout
+
+
+def test_an_outcome_whose_details_cannot_be_told_is_told(place: Place) -> None:
+    place.suite(
+        "import re\ndef boom(*given, **named): raise RuntimeError('mocked')\n"
+        "def test_it(monkeypatch):\n    monkeypatch.setattr(re, 'match', boom)\n    raise ValueError('x')"
+    )
+
+    done = place.pytest("-q", "--tb=short", THREEPIO_RUN_ID="mocked")
+
+    view = place.status("mocked")
+    assert (view["finished"], view["counts"]["failed"]) == (1, 1)
+    assert "please report it: " in done.stdout
+
+
+@pytest.mark.parametrize("ends", ["raise KeyboardInterrupt", "pytest.exit('x')"])
+def test_a_worker_that_is_stopped_in_a_teardown_counts_its_test_once(place: Place, ends: str) -> None:
+    place.suite(
+        f"import pytest\n@pytest.fixture\ndef stops():\n    yield\n    {ends}\n"
+        "def test_one(stops): pass\ndef test_two(): pass"
+    )
+    place.pytest("-q", "-n", "1", THREEPIO_RUN_ID="stopped")
+
+    view = place.status("stopped")
+    assert (view["collected"], view["finished"], view["never_ran"]) == (2, 1, 1)

@@ -147,3 +147,12 @@ def test_the_counts_of_what_is_run_again_are_pytests(compare: Checker) -> None:
     )
 
     assert "1 failed, 7 deselected" in again.stdout
+
+
+def test_tests_whose_node_ids_begin_with_no_file_are_run_again(place: Place) -> None:
+    place.suite("def test_bad(): assert 0\ndef test_fine(): pass", "a::b/test_it.py")
+    place.pytest("-q", THREEPIO_RUN_ID="before")
+
+    done = place.pytest("-q", "--threepio-rerun=before")
+
+    assert "1 failed, 1 deselected" in done.stdout, done.stdout

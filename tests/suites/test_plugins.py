@@ -173,6 +173,44 @@ def test_fine(): pass
     assert done.status["state"] == state
 
 
+@needs("rerunfailures")
+def test_subtests_of_an_attempt_that_is_repeated_for_its_teardown_are_taken_back(compare: Checker) -> None:
+    suite = """
+import unittest, pytest
+count = 0
+@pytest.fixture(autouse=True)
+def fixture():
+    global count
+    count += 1
+    yield
+    assert count > 1
+class TestIt(unittest.TestCase):
+    def test_it(self):
+        with self.subTest(a=1): self.assertGreater(count, 1)
+"""
+    done = compare.run(suite, "--reruns", "1", plugins=("rerunfailures",))
+
+    assert done.status["state"] == "passed"
+    assert done.status["counts"]["subtests_failed"] == done.status["counts"]["failed"] == 0
+
+
+@needs("rerunfailures")
+def test_a_test_whose_worker_died_in_its_teardown_has_its_outcome_with_reruns_too(compare: Checker) -> None:
+    suite = """
+import os, pytest
+@pytest.fixture
+def dies():
+    yield
+    os.kill(os.getpid(), 9)
+def test_dies(dies): assert 0
+def test_fine(): pass
+"""
+    done = compare.run(suite, "-n", "2", "--reruns", "0", plugins=("rerunfailures", "xdist"), with_workers=True)
+
+    assert (done.status["collected"], done.status["finished"], done.status["never_ran"]) == (2, 2, 0)
+    assert done.status["state"] == "failed"
+
+
 @needs("flaky")
 def test_where_flaky_is_installed_a_test_that_is_given_twice_is_two(compare: Checker) -> None:
     done = compare.run("def test_one(): pass", SUITE, SUITE, "--keep-duplicates", plugins=("flaky",), reportlog=False)

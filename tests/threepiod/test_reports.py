@@ -18,7 +18,8 @@ from tests.place import Place, wait_until
 from tests.scripted import case, event, in_trio, living, run_lines, until, write_journal
 from threepio_client import settings
 from threepio_client.events import EventType
-from threepio_client.report.tree import BESIDE, RUN_PAGE
+from threepio_client.report.tree import RUN_PAGE
+from threepio_client.settings import REPORTS_DIR
 from threepiod import pages, reports
 from threepiod.daemon import Daemon
 
@@ -30,7 +31,7 @@ def test_waits():
 def test_last(): pass
 """
 
-WITH_TREES = KEEP_ALL._replace(reports=settings.BESIDE)
+WITH_TREES = KEEP_ALL._replace(reports=settings.REPORTS_DIR)
 
 LINT = """
 import pytest
@@ -57,7 +58,7 @@ def log_of(place: Place) -> str:
 
 def test_the_tree_is_there_while_the_run_goes_on(served: Place) -> None:
     served.suite(WAITS)
-    folder = served.path / BESIDE / "latest"
+    folder = served.path / REPORTS_DIR / "latest"
 
     with served.start_pytest("-q", THREEPIO_RUN_ID="run") as running:
         wait_until(lambda: "in flight: `test_it.py::test_waits`" in text_of(folder))
@@ -162,7 +163,7 @@ def test_a_run_that_died_is_told_with_what_never_ran(served: Place) -> None:
     served.pytest("-q", THREEPIO_RUN_ID="run")
 
     assert trees.check(served.state_dir, "run") == 3
-    page = text_of(served.path / BESIDE / "latest", "groups/test_it.py.md")
+    page = text_of(served.path / REPORTS_DIR / "latest", "groups/test_it.py.md")
     assert "\n- ▶ `test_dies` " in page
     assert "\n- · `test_never`\n" in page
 
@@ -172,7 +173,7 @@ def test_what_is_told_of_the_end_later_is_in_it(served: Place) -> None:
 
     served.pytest("-q", THREEPIO_RUN_ID="run")
 
-    folder = served.path / BESIDE / "latest"
+    folder = served.path / REPORTS_DIR / "latest"
     wait_until(lambda: "afterwards the process exited with code 7" in text_of(folder))
 
 
@@ -207,9 +208,9 @@ def test_where_it_cannot_be_it_is_in_the_state_directory(served: Place, obstacle
     outside = served.path / "outside"
     outside.mkdir()
     if obstacle == "file":
-        (suite / BESIDE).write_text("mine")
+        (suite / REPORTS_DIR).write_text("mine")
     elif obstacle == "link":
-        (suite / BESIDE).symlink_to(outside)
+        (suite / REPORTS_DIR).symlink_to(outside)
     else:
         (suite / "test_it.py").write_text("import shutil\ndef test_it(request): shutil.rmtree(request.config.rootpath)")
 
@@ -232,7 +233,7 @@ def test_its_place_can_be_set(place: Place) -> None:
 
     assert trees.check(place.state_dir, "run") == 1
     assert sorted(os.listdir(place.path / "reports/here")) == [".gitignore", "latest", "runs"]
-    assert not (place.path / BESIDE).exists()
+    assert not (place.path / REPORTS_DIR).exists()
 
 
 def test_it_can_be_switched_off(place: Place) -> None:
@@ -243,7 +244,7 @@ def test_it_can_be_switched_off(place: Place) -> None:
     place.pytest("-q", THREEPIO_RUN_ID="run")
     place.stop_daemon()
 
-    assert not (place.path / BESIDE).exists()
+    assert not (place.path / REPORTS_DIR).exists()
     assert not place.state_dir.reports.exists()
 
 
@@ -255,9 +256,9 @@ def test_it_goes_when_its_run_does(served: Place) -> None:
 
     assert served.threepio("prune", "two").returncode == 0
 
-    assert os.listdir(served.path / BESIDE / "runs") == ["one"]
+    assert os.listdir(served.path / REPORTS_DIR / "runs") == ["one"]
     assert os.listdir(served.state_dir.reports) == ["one.written"]
-    assert os.readlink(served.path / BESIDE / "latest") == "runs/one"
+    assert os.readlink(served.path / REPORTS_DIR / "latest") == "runs/one"
 
 
 def test_runs_of_before_the_start_are_told_and_the_newest_is_the_latest(place: Place) -> None:
@@ -306,7 +307,7 @@ def test_results_found_after_the_end_are_in_the_tree_too(served: Place) -> None:
     served.pytest("-q", THREEPIO_RUN_ID="other")  # the daemon looks for journals when a run is over
 
     wait_until(lambda: served.status("run")["finished"] == 3)
-    wait_until(lambda: "test_more.py" in text_of(served.path / BESIDE / "runs/run"))
+    wait_until(lambda: "test_more.py" in text_of(served.path / REPORTS_DIR / "runs/run"))
     assert trees.check(served.state_dir, "run") == 3
 
 

@@ -21,8 +21,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-BESIDE: Final = ".threepio"
-"""Name of the base in the rootdir of the tests."""
+from threepio_client.settings import REPORTS_DIR
+
 RUN_PAGE: Final = "test-run.md"
 GROUPS: Final = "groups"
 _PART: Final = ".part"
@@ -160,7 +160,7 @@ def open_run(base: Path, run_id: str, *, is_new: Callable[[str], bool] = lambda 
     """Return a run's folder below a base, made if it is not there, with the base's ignore file and its link.
 
     Args:
-        base: BESIDE in a rootdir, which is to be there, or another directory; the last part of it is made.
+        base: REPORTS_DIR in a rootdir, which is to be there, or another directory; the last part of it is made.
         run_id: the run.
         is_new: whether the run is newer than the one that `latest` points at, given its id.
 
@@ -169,13 +169,13 @@ def open_run(base: Path, run_id: str, *, is_new: Callable[[str], bool] = lambda 
     """
     fd = os.open(base.parent, _DIRECTORY)
     try:
-        if base.name == BESIDE:
+        if base.name == REPORTS_DIR:
             _check_ours(fd)
         is_made = not os.path.lexists(base)
         found = _made(fd, base.name)
         os.close(fd)
         fd = found
-        if is_made or base.name == BESIDE:
+        if is_made or base.name == REPORTS_DIR:
             _ignore(fd)
         runs = _made(fd, "runs")
         try:
