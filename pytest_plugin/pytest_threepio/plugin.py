@@ -165,6 +165,8 @@ def _make_rerun(config: pytest.Config, worker_input: dict[str, Any] | None) -> R
     """Have only those tests run that an earlier run left to be run again, if that is wanted."""
     reference = config.getoption("threepio_rerun")
     if not reference:
+        if config.getoption("threepio_rerun_failed"):  # all tests would run
+            raise pytest.UsageError("--threepio-rerun-failed needs --threepio-rerun=RUN, or --threepio-rerun=latest")
         return None
     from math import inf
 

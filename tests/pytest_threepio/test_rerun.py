@@ -156,3 +156,12 @@ def test_tests_whose_node_ids_begin_with_no_file_are_run_again(place: Place) -> 
     done = place.pytest("-q", "--threepio-rerun=before")
 
     assert "1 failed, 1 deselected" in done.stdout, done.stdout
+
+
+def test_what_failed_cannot_be_asked_for_without_a_run(place: Place) -> None:
+    place.suite("def test_one(): pass")
+
+    done = place.pytest("-q", "--threepio-rerun-failed")
+
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "--threepio-rerun-failed needs --threepio-rerun=RUN" in done.stderr + done.stdout
