@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated, NotRequired, TypedDict
 
-Version = Annotated[int, "version of this document: 3"]
+from threepio_client.views import VIEW_VERSION
+
+Version = Annotated[int, f"version of this document: {VIEW_VERSION}"]
 RunId = Annotated[str, "the run's id"]
 
 

@@ -219,10 +219,10 @@ class Archive:
                 row = store.execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE run_id = ?", (run_id,)).fetchone()
                 if row is not None:
                     found = stored_run(row)
-                    return None if self.has_other_journal(run_id, found.producer_id) else found
+                    return None if self._has_other_journal(run_id, found.producer_id) else found
         return None
 
-    def has_other_journal(self, run_id: str, producer_id: str) -> bool:
+    def _has_other_journal(self, run_id: str, producer_id: str) -> bool:
         """Return whether the journal of this id is of another run than the one that is stored under it."""
         path = self.state_dir.journal(run_id)  # what is compressed was stored
         if not path.exists() or not producer_id or not is_of_another({0: path}, producer_id):

@@ -21,7 +21,7 @@ from threepio_client.results import (
     outcomes,
     results,
 )
-from threepio_client.runstate import RunState
+from threepio_client.runstate import RunState, State
 
 BY_WHAT_WAS: Final = ("--lf", "--last-failed", "--sw", "--stepwise")
 """Options of pytest with which the same arguments mean other tests the next time."""
@@ -48,6 +48,7 @@ class Difference(NamedTuple):
         gone: there before, and not collected now.
         left_out: there before, and not among what was asked for now: other arguments, a rerun, or only collected.
         slower: much slower, with milliseconds before and now.
+        state: how the later run stands.
     """
 
     newly_failing: list[str]
@@ -61,15 +62,17 @@ class Difference(NamedTuple):
     gone: list[str]
     left_out: list[str]
     slower: list[tuple[str, float, float]]
+    state: State
 
 
 def compare(archive: Archive, before: str, after: str) -> Difference:
     """Return what differs between two runs."""
     tests = _to_be_read(archive, before, after)
     (old, was), (new, now) = (_read(archive, run_id, tests) for run_id in (before, after))
-    found = Difference([], [], [], [], [], [], [], [], [], [], [])
+    earlier, later = (archive.run(run_id).state for run_id in (before, after))
+    found = Difference([], [], [], [], [], [], [], [], [], [], [], later.verdict().state)
     files = frozenset(map(_file_of, old))
-    unfinished = _unfinished(archive, before, old)
+    unfinished = _unfinished(archive, before, earlier, old)
     for nodeid, outcome in new.items():
         previous = old.get(nodeid)
         if nodeid in unfinished:
@@ -87,33 +90,41 @@ def compare(archive: Archive, before: str, after: str) -> Difference:
             found.slower.append((nodeid, previous.duration_ms, outcome.duration_ms))
     missing = [nodeid for nodeid in old if nodeid not in new]
     if missing:
-        _tell_apart(archive, before, after, missing, was, now, found)
+        _tell_apart(missing, (earlier, later), frozenset(collected(archive, after)), before, was, now, found)
     known = frozenset(found.never_ran)
-    found.never_ran.extend(nodeid for nodeid in _unfinished(archive, after, new) if nodeid not in known)
+    found.never_ran.extend(nodeid for nodeid in _unfinished(archive, after, later, new) if nodeid not in known)
     found.slower.sort(key=lambda item: item[1] - item[2])
     return found
 
 
-def _unfinished(archive: Archive, run_id: str, finished: Container[str]) -> dict[str, None]:
+def _unfinished(archive: Archive, run_id: str, state: RunState, finished: Container[str]) -> dict[str, None]:
     """Return the tests that a run collected to run them and that have no outcome, in their order."""
-    state = archive.run(run_id).state
     if not state.never_ran:
         return {}
     return dict.fromkeys(nodeid for nodeid in collected(archive, run_id) if nodeid not in finished)
 
 
 def _tell_apart(
-    archive: Archive,
-    before: str,
-    after: str,
     missing: list[str],
+    states: tuple[RunState, RunState],
+    names: frozenset[str],
+    before: str,
     was: dict[str, str],
     now: dict[str, str],
     found: Difference,
 ) -> None:
-    """Say of tests that have no outcome now why they have none."""
-    earlier, later = (archive.run(run_id).state for run_id in (before, after))
-    names = frozenset(collected(archive, after))
+    """Say of tests that have no outcome now why they have none.
+
+    Args:
+        missing: the tests.
+        states: of the earlier and the later run.
+        names: what the later one collected.
+        before: id of the earlier one.
+        was: why tests were bad there.
+        now: why tests are bad now.
+        found: where to say it.
+    """
+    earlier, later = states
     files = frozenset(_file_of(nodeid) for nodeid in names)
     argv = _arguments_of(later)
     is_rerun = bool(later.start.get("rerunOf"))

@@ -158,6 +158,10 @@ def size_of(path: Path) -> int:
         return 0
 
 
+_BY_FILE: Final = "file-"
+"""How the producer of a journal begins whose runStart cannot be read."""
+
+
 def producer_of(files: dict[int, Path]) -> str | None:
     """Return the producer that a journal's runStart names; the file's own identity where that is not readable.
 
@@ -173,21 +177,17 @@ def producer_of(files: dict[int, Path]) -> str | None:
             continue
         if first.event is not None and first.event.type == EventType.RUN_START:
             return str(first.event.payload.get("producerId", ""))
-        return f"file-{path.stat().st_ino}"
+        return f"{_BY_FILE}{path.stat().st_ino}"
     return None
 
 
 def is_of_another(files: dict[int, Path], producer_id: str) -> bool:
     """Return whether a journal is of another run than the one of this producer, whose id it has; unknown is no."""
     try:
-        for _, path in sorted(files.items()):
-            first = first_record(path)
-            if first is not None and first.event is not None and first.event.type == EventType.RUN_START:
-                found = first.event.payload.get("producerId")
-                return isinstance(found, str) and found != producer_id
+        found = producer_of(files)
     except OSError:
-        pass
-    return False
+        return False
+    return bool(found) and found != producer_id and not str(found).startswith(_BY_FILE)
 
 
 def was_abandoned(files: dict[int, Path]) -> bool:

@@ -63,7 +63,7 @@ def guarded(hook: Callable[P, None]) -> Callable[P, None]:
     return guard
 
 
-def size_of_nodeids(nodeids: list[str]) -> int:
+def _size_of_nodeids(nodeids: list[str]) -> int:
     """Return how many bytes they may take in an event."""
     text = "".join(nodeids)
     return len(text) * (1 if text.isascii() else 12) + 3 * len(nodeids)  # `\\ud83d\\ude00` is one character
@@ -350,7 +350,9 @@ class Reporter:
             folder, rootdir = self._working_directory(), str(self._config.rootpath)
             try:
                 payload.update(payloads.details_of(report, status, category, self._clip, folder, rootdir))
-            except Exception as error:  # noqa: BLE001 - as when a test has `re.match` patched: its outcome is worth more
+            except Exception as error:
+                if hasattr(report, "context"):
+                    raise  # without them a subtest would be a test
                 self.failed("details of a report", error)
         if "subtest" in payload:
             self._subtests.setdefault(nodeid, []).append((category or "", report))
@@ -405,7 +407,7 @@ class Reporter:
             while together := list(islice(of_group, _COLLECTED_TOGETHER)):
                 count += len(together)
                 self._groups.collected(name, len(together))
-                if size + (more := size_of_nodeids(together)) > COLLECTED_CHUNK:
+                if size + (more := _size_of_nodeids(together)) > COLLECTED_CHUNK:
                     self._emit_nodeids(chunk)
                     chunk, size = [], 0
                 chunk += together
@@ -415,7 +417,7 @@ class Reporter:
 
     def _emit_nodeids(self, nodeids: list[str]) -> None:
         """Emit them in as many events as they need."""
-        if len(nodeids) > 1 and size_of_nodeids(nodeids) > COLLECTED_CHUNK:
+        if len(nodeids) > 1 and _size_of_nodeids(nodeids) > COLLECTED_CHUNK:
             middle = len(nodeids) // 2
             self._emit_nodeids(nodeids[:middle])
             self._emit_nodeids(nodeids[middle:])

@@ -62,8 +62,7 @@ def diff(
         if not earlier or (earlier == later and after == "latest"):  # the one that was named is the later one
             earlier = _before(source.archive, later)
         found = compare(source.archive, earlier, later)
-        state = source.archive.view(later)["state"]
-    goes_on = state in LIVE_STATES
+    goes_on = found.state in LIVE_STATES
     if as_json:
         slower: list[answers.Slower] = [
             {"nodeid": nodeid, "before_s": round(old / 1000, 6), "after_s": round(new / 1000, 6)}
@@ -88,7 +87,7 @@ def diff(
         say_json(answer)
     else:
         titles = {**_TITLES, "never_ran": "without an outcome yet"} if goes_on else _TITLES
-        how = f", {state}," if state not in (State.PASSED, State.FAILED) else ""
+        how = f", {found.state}," if found.state not in (State.PASSED, State.FAILED) else ""
         say(f"run {later}{how} against run {earlier}: {_summary(found, titles)}")
         for line in _lines(found, titles, show_all):
             say(one_line(line))
