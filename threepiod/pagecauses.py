@@ -12,6 +12,7 @@ from collections import Counter
 from operator import attrgetter
 from typing import Final
 
+from threepio_client.badresults import TAKEN_BACK, taken_back
 from threepio_client.causes import fingerprint, message_of
 from threepio_client.events import BAD
 from threepio_client.report.markdown import EXAMPLES_SHOWN, Told
@@ -28,6 +29,9 @@ _FAILED: Final = f"""
 _BROKEN: Final = """
     SELECT e.seq, 'collect', e.payload, NULL FROM broken b CROSS JOIN events e ON e.run = b.run AND e.seq = b.seq
     WHERE b.run = ? AND b.seq > ? AND b.seq <= ?"""
+_SUBTESTS: Final = f"""
+    SELECT r.seq, t.nodeid FROM results r INDEXED BY bad_results CROSS JOIN tests t ON t.id = r.test
+    WHERE r.run = ? AND r.status IN {tuple(map(str, BAD))} AND json_type(r.details, '$.subtest') IS NOT NULL"""
 TABLES: Final = """
     CREATE TEMP TABLE IF NOT EXISTS causes (
         run INTEGER, fingerprint TEXT, first INTEGER, count INTEGER, error_type TEXT, place TEXT, message TEXT,
@@ -52,6 +56,7 @@ class Causes:
         self._taken: Taken[Failure] = Taken(attrgetter("seq"))
         self._fingerprints: dict[tuple[str, ...], str] = {}
         self._more: Counter[str] = Counter()
+        self._left_out: set[int] = set()
 
     def take(self, failures: list[Failure]) -> None:
         """Keep failures until they are folded, so that the store need not be asked for them."""
@@ -80,9 +85,21 @@ class Causes:
         if has_broken:
             failures = sorted([*failures, *self._stored(_BROKEN, self._key, self._seq, until)])
         for failure in failures:
-            self._take(failure)
+            if failure.seq not in self._left_out:
+                self._take(failure)
         self._seq = until
         return True
+
+    def leave_out_taken_back(self) -> None:
+        """Count the failures of a run that is over again, without subtests that the runner took back, if there are any."""
+        by = self._store.execute(TAKEN_BACK, (self._key, self._key)).fetchall()
+        subtests = self._store.execute(_SUBTESTS, (self._key,)).fetchall() if by else []
+        self._left_out = taken_back(subtests, [(seq, nodeid, json.loads(counts)) for seq, nodeid, counts in by])
+        if self._left_out:
+            self._store.execute("DELETE FROM causes WHERE run = ?", (self._key,))
+            self._more.clear()
+            self._taken = Taken(attrgetter("seq"))
+            self._seq = 0
 
     def _stored(self, query: str, *values: object) -> list[Failure]:
         """Return failures of the store: their seq, phase, JSON with the error, and node id, if that is not in the JSON."""

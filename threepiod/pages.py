@@ -174,6 +174,7 @@ class Pages:
         self._in_flight: list[dict[str, Any]] | None = None
         self._slots: list[_Slot] = []
         self._stages: list[Callable[[dict[str, Any]], object]] = [
+            self._leave_out_taken_back,
             self._mark_open,
             self._mark_skipped,
             self._mark_behind,
@@ -292,6 +293,10 @@ class Pages:
         self._write_run(view, output)
         self.is_complete = True
         return False
+
+    def _leave_out_taken_back(self, view: dict[str, Any]) -> None:
+        if view["counts"]["rerun"]:
+            self._causes.leave_out_taken_back()
 
     def _write_run(self, view: dict[str, Any], output: Path | None) -> None:
         (spent,) = self._one("SELECT ifnull(sum(spent), 0) FROM pages WHERE run = ?", self._key)

@@ -12,13 +12,14 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from threepio_client import clock
+from threepio_client.badresults import TAKEN_BACK, BadResults, bad_result, collection_error
 from threepio_client.errors import NoPlace, UnreadableStore
-from threepio_client.events import BAD, EventType, ObservationType, Phase, Status
+from threepio_client.events import EventType, ObservationType
 from threepio_client.files import foreign
-from threepio_client.line import Event, Passed
+from threepio_client.line import Event
 from threepio_client.observed import gone_payload, last_seen, now_page, observations
 from threepio_client.paths import StateDir
 from threepio_client.process import Liveness, ProcessIdentity
@@ -29,7 +30,6 @@ from threepio_client.selection import Selection, Selector
 from threepio_client.views import Facts, status_view
 
 if TYPE_CHECKING:
-    from threepio_client import answers
     from threepio_client.nowpage import InFlight
 
 BUSY_TIMEOUT_S: Final = 5.0
@@ -319,21 +319,20 @@ class Archive:
 
     def failures(self, run_id: str) -> dict[str, Any]:
         """Return `status` and `failures` of a run, with the journal read once."""
-        beyond: list[dict[str, Any]] = []
-        view = self.view(run_id, also=lambda event: beyond.extend(_bad_results_of(event)))
-        return {"status": view, "failures": self._with_stored(run_id, beyond)}
+        found = BadResults()
+        view = self.view(run_id, also=found.take)
+        return {"status": view, "failures": self._with_stored(run_id, found)}
 
     def bad_results(self, run_id: str) -> list[dict[str, Any]]:
         """Return what failed or broke in a run, in the order in which it happened: see docs/json.md, `failures`."""
-        beyond: list[dict[str, Any]] = []
+        found = BadResults()
         stored = self.stored(run_id)
         for event in self.beyond(run_id, stored):
-            beyond += _bad_results_of(event)
-        return self._with_stored(run_id, beyond)
+            found.take(event)
+        return self._with_stored(run_id, found)
 
-    def _with_stored(self, run_id: str, beyond: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _with_stored(self, run_id: str, found: BadResults) -> list[dict[str, Any]]:
         """Return the bad results of the store and those beyond it; it is asked last, so that none is in neither."""
-        found = {item["seq"]: item for item in reversed(beyond)}
         stored = self.stored(run_id)
         with self.reading() as store:
             if store is not None and stored is not None:
@@ -344,13 +343,17 @@ class Archive:
                 )
                 for nodeid, seq, status, phase, duration, worker, details in rows:
                     shown = json.loads(details) if details else {}
-                    found[seq] = bad_result(nodeid, seq, status, phase, duration, worker, shown)
+                    found.add(bad_result(nodeid, seq, status, phase, duration, worker, shown))
                 collection = store.execute(
                     "SELECT seq, payload FROM events WHERE run = ? AND type = ?",
                     (stored.key, EventType.COLLECTION_ERROR),
                 )
-                found.update((seq, _collection_error(seq, json.loads(payload))) for seq, payload in collection)
-        return [found[seq] for seq in sorted(found)]
+                for seq, payload in collection:
+                    found.add(collection_error(seq, json.loads(payload)))
+                if found.has_subtests:
+                    for seq, nodeid, counts in store.execute(TAKEN_BACK, (stored.key, stored.key)):
+                        found.take_back(seq, nodeid, json.loads(counts))
+        return found.in_order()
 
     def selection(self, run_id: str) -> Selection:
         """Return what of a run is worth running again.
@@ -509,41 +512,3 @@ class Archive:
         with closing(RunJournal(self.state_dir, run_id, stored.offsets if stored else None)) as journal:
             until = journal.look()
             yield from journal.steps(stored.seq if stored else 0, final=True, until=until, about=about)
-
-
-def _bad_results_of(event: Event) -> list[dict[str, Any]]:
-    """Return what an event tells of a failure: one, or nothing."""
-    if type(event) is Passed:
-        return []
-    payload = event.payload
-    if event.type == EventType.COLLECTION_ERROR:
-        return [_collection_error(event.seq, payload)]
-    if event.type != EventType.TEST_CASE or payload.get("status") not in BAD:
-        return []
-    nodeid, status = str(payload.get("nodeid")), payload["status"]
-    phase, duration, worker = payload.get("phase"), payload.get("duration"), payload.get("worker")
-    return [bad_result(nodeid, event.seq, status, phase, duration, worker, payload)]
-
-
-def bad_result(
-    nodeid: str, seq: int, status: str, phase: Any, duration: Any, worker: Any, details: dict[str, Any]
-) -> dict[str, Any]:
-    """Return what an event tells of a failure: docs/json.md, `failures`; `duration` in milliseconds."""
-    error = details.get("error")
-    answer: answers.BadResult = {
-        "nodeid": nodeid,
-        "seq": seq,
-        "status": status,
-        "phase": phase,
-        "duration_s": round(duration / 1000, 6) if isinstance(duration, int | float) else 0.0,
-        "worker": worker,
-        "attempt": details.get("attempt", 1),
-        "subtest": details.get("subtest"),
-        "error": cast("answers.Error", error if isinstance(error, dict) else {}),
-        "output": details.get("output", []),
-    }
-    return {**answer}
-
-
-def _collection_error(seq: int, payload: dict[str, Any]) -> dict[str, Any]:
-    return bad_result(str(payload.get("nodeid")), seq, Status.ERROR, Phase.COLLECT, 0.0, None, payload)

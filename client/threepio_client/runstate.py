@@ -32,6 +32,8 @@ COUNTS: Final = (
     "subtests_xpassed",
 )
 """Names of the counts, in the order of display. Each equals the number in pytest's own last line."""
+BAD_COUNTS: Final = ("failed", "errors", "subtests_failed")
+"""Those of failures."""
 
 _COUNT_OF: Final[dict[str, str]] = {
     Status.PASS: "passed",
@@ -288,6 +290,7 @@ class RunState:
             for other in self.counts.keys() & taken_back.keys():
                 self.counts[other] = max(self.counts[other] - _number(taken_back[other]), 0)
             self.finished = max(self.finished - _number(taken_back.get("finished")), 0)
+            self.flaky = max(self.flaky - _number(taken_back.get("flaky")), 0)
         if "subtest" not in payload and name != "rerun" and phase in _DECIDING_PHASES:
             self.finished += 1
             self.flaky += name == "passed" and _number(payload.get("attempt")) > 1
@@ -369,7 +372,7 @@ class RunState:
 
     @property
     def _bad(self) -> int:
-        return self.counts["failed"] + self.counts["errors"] + self.counts["subtests_failed"]
+        return sum(self.counts[name] for name in BAD_COUNTS)
 
     def _without_outcome(self) -> str:
         return f"; {self.never_ran} of {self.collected} tests have no outcome" if self.never_ran else ""

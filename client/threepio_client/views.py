@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from threepio_client.runstate import LIVE_STATES, RunState, State, Verdict, signal_name
+from threepio_client.runstate import BAD_COUNTS, LIVE_STATES, RunState, State, Verdict, signal_name
 
 if TYPE_CHECKING:
     from threepio_client import answers  # for a checker of types; making them takes longer than a status needs
@@ -125,7 +125,7 @@ def has_failures(view: dict[str, Any]) -> bool:
 def bad_of(view: dict[str, Any]) -> int:
     """Return how many failures a status answer counts."""
     counts = view["counts"]
-    return int(counts["failed"] + counts["errors"] + counts["subtests_failed"])
+    return sum(counts[name] for name in BAD_COUNTS)
 
 
 def _count(state: RunState, name: str) -> int:

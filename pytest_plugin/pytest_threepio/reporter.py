@@ -42,6 +42,9 @@ _PARENTS_KEPT: Final = 1_000
 _COLLECTED_TOGETHER: Final = 500
 """Node ids that are looked at together."""
 
+_RUN_EACH_ONCE: Final = ("_pytest.", "xdist.", "pytest_rerunfailures", "flaky.")
+"""How modules begin whose loops and protocols run every test once, or say when they run it again."""
+
 _COLLECT_ONLY: Final = ("collectonly", "showfixtures", "show_fixtures_per_test", "setuponly", "setupplan")
 """Options with which pytest collects and calls no test."""
 
@@ -90,8 +93,9 @@ class Reporter:
         self._subtests_decided: dict[str, tuple[str, list[tuple[str, object]]]] = {}
         self._decided: dict[str, str] = {}
         self._again: dict[str, int] = {}  # tests whose next attempt is to come, with its number
+        self._flaky: dict[str, str] = {}  # of each worker: the last test that passed at a later attempt
         self._died_in: set[str] = set()
-        self._outcomes: set[str] | None = None  # of tests that several workers run: those that have one
+        self._outcomes: set[str] | None = None  # of tests that may be run several times: those that have one
         # The tests that failed as expected, where one may do so again: plugin flaky reports each attempt of them.
         self._xfailed: set[str] | None = set() if config.pluginmanager.hasplugin("flaky") else None
         self._odd_names: dict[str, tuple[list[str], str]] = {}  # of tests whose node id does not tell them
@@ -363,10 +367,12 @@ class Reporter:
             attempt = self._again.get(nodeid, 1)
             if self._is_decided_again(payload):
                 taken_back["finished"] = 1
-            if taken_back:
-                payload["takenBack"] = taken_back
             if attempt > 1:
                 payload.setdefault("attempt", attempt)  # rerunfailures says it itself
+            if self._is_no_more_flaky(payload):
+                taken_back["flaky"] = 1
+            if taken_back:
+                payload["takenBack"] = taken_back
         self.look_again()
         self._adapter.emit(EventType.TEST_CASE, payload)
 
@@ -403,17 +409,30 @@ class Reporter:
         """Emit the node ids in chunks, the files as groups, and the totals."""
         chunk: list[str] = []
         size = count = 0
+        several: set[str] | None = set() if self._may_repeat() else None
         for name, of_group in groupby(nodeids, group_name):
             while together := list(islice(of_group, _COLLECTED_TOGETHER)):
                 count += len(together)
                 self._groups.collected(name, len(together))
+                if several is not None:
+                    several.update(together)
                 if size + (more := _size_of_nodeids(together)) > COLLECTED_CHUNK:
                     self._emit_nodeids(chunk)
                     chunk, size = [], 0
                 chunk += together
                 size += more
         self._emit_nodeids(chunk)
+        if several is not None and len(several) == count:  # else there are tests that are to run twice
+            self._outcomes = set()
+            self.look_again()
         self._adapter.emit(EventType.COLLECTION_FINISH, {"collected": count, "deselected": self._deselected})
+
+    def _may_repeat(self) -> bool:
+        """Return whether somebody runs the tests who may run one of them twice and another one never."""
+        hook = self._config.hook
+        found = [*hook.pytest_runtestloop.get_hookimpls(), *hook.pytest_runtest_protocol.get_hookimpls()]
+        runners = [one.function for one in found if not (one.hookwrapper or one.wrapper)]
+        return not all(getattr(runner, "__module__", "").startswith(_RUN_EACH_ONCE) for runner in runners)
 
     def _emit_nodeids(self, nodeids: list[str]) -> None:
         """Emit them in as many events as they need."""
@@ -480,6 +499,15 @@ class Reporter:
             self._outcomes.add(nodeid)
             return is_again
         return False
+
+    def _is_no_more_flaky(self, payload: Payload) -> bool:
+        """Return whether a test that passed at a later attempt broke afterwards, in its teardown."""
+        worker, nodeid = payload.get("worker", ""), payload["nodeid"]
+        if payload["status"] is Status.PASS and payload.get("attempt", 1) > 1:
+            self._flaky[worker] = nodeid
+            return False
+        is_broken = payload["phase"] == Phase.TEARDOWN and payload["status"] in {Status.ERROR, Status.RERUN}
+        return is_broken and self._flaky.pop(worker, "") == nodeid
 
     def _last_seen(self) -> list[Payload]:
         """Return what is in flight, of workers too; nothing where that is not known."""

@@ -181,6 +181,43 @@ def test_where_all_workers_run_everything_no_failure_of_a_file_stays_unsaid(comp
     assert sum(result["totals"].get("FAIL", 0) for result in results) == 1
 
 
+REPEATS = """
+import pytest
+from _pytest.runner import runtestprotocol
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item, nextitem):
+    for _ in range(0 if item.name == "test_never" else {times}):
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        runtestprotocol(item, nextitem=nextitem)
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+"""
+NEVER = "def test_one(): pass\ndef test_two(): pass\ndef test_never(): pass"
+
+
+@pytest.mark.parametrize("times", [2, 1])
+def test_a_protocol_that_repeats_tests_hides_none_that_never_ran(compare: Checker, times: int) -> None:
+    files = {"conftest.py": REPEATS.format(times=times), SUITE: NEVER}
+    done = compare.run(files, state="incomplete", kind="unfinished", reportlog=False)
+
+    assert (done.status["collected"], done.status["finished"], done.status["never_ran"]) == (3, 2, 1)
+    assert done.status["counts"]["passed"] == 2 * times
+
+
+def test_a_protocol_that_repeats_tests_is_green_where_all_ran(compare: Checker) -> None:
+    files = {"conftest.py": REPEATS.format(times=2), SUITE: NEVER.replace("_never", "_three")}
+    done = compare.run(files, reportlog=False)
+
+    assert (done.status["state"], done.status["finished"], done.status["counts"]["passed"]) == ("passed", 3, 6)
+
+
+def test_with_a_protocol_of_its_own_a_test_that_is_given_twice_is_two(compare: Checker) -> None:
+    files = {"conftest.py": REPEATS.format(times=1), SUITE: "def test_one(): pass"}
+    done = compare.run(files, SUITE, SUITE, "--keep-duplicates", reportlog=False)
+
+    assert (done.status["state"], done.status["collected"], done.status["finished"]) == ("passed", 2, 2)
+
+
 def test_a_slow_teardown_is_kept(compare: Checker) -> None:
     done = compare.run(
         "import time, pytest\n@pytest.fixture\ndef slow():\n    yield\n    time.sleep(0.15)\n"

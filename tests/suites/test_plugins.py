@@ -18,6 +18,7 @@ import pytest
 
 from tests.needs import SUBTESTS, needs
 from tests.suites.checker import SUITE, Checker, Compared
+from threepio_client.archive import Archive
 
 DAY = 86400.0
 
@@ -192,6 +193,31 @@ class TestIt(unittest.TestCase):
 
     assert done.status["state"] == "passed"
     assert done.status["counts"]["subtests_failed"] == done.status["counts"]["failed"] == 0
+    assert Archive(compare.place.state_dir).bad_results(done.run_id) == []
+
+
+@needs("rerunfailures")
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_a_test_that_passed_at_last_and_broke_in_its_teardown_is_not_flaky(
+    compare: Checker, workers: tuple[str, ...]
+) -> None:
+    suite = """
+import itertools, pytest
+attempts = itertools.count(1)
+@pytest.fixture
+def breaks():
+    yield
+    assert 0
+@pytest.mark.flaky(reruns=1)
+def test_breaks(breaks): assert next(attempts) == 2
+@pytest.mark.flaky(reruns=1)
+def test_fine(): assert next(attempts) % 2 == 0
+"""
+    plugins = ("rerunfailures", "xdist") if workers else ("rerunfailures",)
+    done = compare.run(suite, *workers, plugins=plugins, with_workers=bool(workers))
+
+    assert (done.status["state"], done.status["counts"]["errors"], done.status["counts"]["passed"]) == ("failed", 1, 2)
+    assert done.status["flaky"] == 1
 
 
 @needs("rerunfailures")

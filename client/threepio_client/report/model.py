@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
-from threepio_client.archive import Archive, bad_result, latest_first
+from threepio_client.archive import Archive, latest_first
+from threepio_client.badresults import BadResults, bad_result
 from threepio_client.causes import Cause, group
 from threepio_client.events import BAD, Status, split_nodeid
 from threepio_client.line import Event
@@ -169,8 +170,12 @@ class _Beyond:
         several = by_test(map(_slim, stored_results(archive, stored, Details.ALL, up_to)), self._results)
         named = dict.fromkeys([*stored_names(archive, stored), *self._named])
         tests = tests_of(several, named, view["in_flight"])
-        bad = [result for test in tests for result in test.results if result.status in BAD]
-        causes = group(_failure(result) for result in sorted(bad, key=lambda result: result.seq))
+        bad = BadResults()
+        for result in chain.from_iterable(test.results for test in tests):
+            bad.take_back(result.seq, result.nodeid, result.details.get("takenBack"))
+            if result.status in BAD:
+                bad.add(_failure(result))
+        causes = group(bad.in_order())
         return Report(view=view, start=archive.beginning(run_id).start, tests=tests, causes=causes)
 
 
