@@ -22,7 +22,7 @@ from threepio_client.forks import forget_in_children
 from threepio_client.journal import JournalError, JournalWriter
 from threepio_client.line import encode_payload, plain_text, seal
 from threepio_client.link import Budget, Link
-from threepio_client.nowpage import NowPage
+from threepio_client.nowpage import NoPage, NowPage
 from threepio_client.paths import COMPRESSED, SPARE_FROM, ids_like, make_private_dir, new_run_id
 from threepio_client.settings import Mode, Settings, SyncPolicy, check_socket_path
 
@@ -60,7 +60,7 @@ class Adapter:
     Attributes:
         run_id: the run's id.
         journal_path: the run's journal.
-        now: the now page, or None where it could not be made.
+        now: the now page.
         warnings: the runner's count of warnings, kept here by its plugin and reported with the statistics.
         complaints: what went wrong, each said once, for the end of the run.
         mask: what hides secrets in events; None where no setting asks for it.
@@ -162,7 +162,7 @@ class Adapter:
         body = encode_payload(payload if self.mask is None else self.mask.payload(payload))
         self.emit_encoded(event_type, body, clock.monotonic())
 
-    def emit_encoded(self, event_type: str, body: str, now: float, *, can_wait: bool = False) -> None:
+    def emit_encoded(self, event_type: str, body: str, now: float, can_wait: bool = False) -> None:
         """Do as `emit` does with a payload that is JSON already, by `line.py`.
 
         Args:
@@ -181,8 +181,7 @@ class Adapter:
             if found is None:
                 return
             seq, line = found
-        if self.now is not None:
-            self.now.set_seq(seq)
+        self.now.set_seq(seq)
         link = self._link
         if (link is None or not link.is_alive) and now >= self._retry_at:
             link = self._connect(now)
@@ -254,8 +253,7 @@ class Adapter:
                 "journal"
             )
         self._journal.close()
-        if self.now is not None:
-            self.now.close()
+        self.now.close()
         return stored
 
     def complain(self, text: str, key: str = "") -> None:
@@ -293,7 +291,7 @@ class Adapter:
         if trouble:
             self._write_failures += 1
             self.complain(trouble)
-        self.now: NowPage | None = self._make_now_page()
+        self.now: NowPage = self._make_now_page()
 
     def _make_journal(self, wanted: str) -> tuple[str, JournalWriter, str]:
         """Return the run's id, its journal, and why that is not where it should be (empty if it is)."""
@@ -422,7 +420,7 @@ class Adapter:
             self._synced_end = max(self._synced_end, self._mark[1])
             self._mark = (self._journal.seq, self._journal.end)
 
-    def _make_now_page(self) -> NowPage | None:
+    def _make_now_page(self) -> NowPage:
         path = self._state_dir.now_page(self.run_id)
         try:
             path.unlink(missing_ok=True)  # a run's page whose journal was removed
@@ -433,7 +431,7 @@ class Adapter:
             return NowPage(path, 0, create=True)
         except OSError as error:
             self.complain(f"no now page, so nobody can see which test is in flight: {error.strerror or error}")
-            return None
+            return NoPage()
 
     def _connect_first(self) -> bool:
         """Connect if a daemon listens; return whether it has another run of this id."""
@@ -481,8 +479,7 @@ class Adapter:
 
     def _take_back_files(self) -> None:
         self._journal.close()
-        if self.now is not None:
-            self.now.close()
+        self.now.close()
         for path in (self.journal_path, self.now_path):
             path.unlink(missing_ok=True)
 

@@ -1,10 +1,11 @@
 """A line: the one encoding of an event, in the journal and on the wire.
 
-    {"seq":7,"eventType":"testCase","payload":{...},"timestamp":1700000000.123456,"crc":"89abcdef"}
+    {"seq":7,"eventType":"testCase","payload":{...},"timestamp":1700000000.1235,"crc":"89abcdef"}
 
-ASCII JSON, one line; `crc` is the CRC-32 of the line's bytes before `,"crc"`. What JSON cannot hold is changed here, and
-only here: lone surrogates become their backslash escape, numbers that are not finite and foreign objects become text,
-long texts are cut in the middle with their length stated.
+ASCII JSON, one line; `crc` is the CRC-32 of the line's bytes before `,"crc"`. Times have four digits after the point: with
+more CPython takes twice as long to print one. What JSON cannot hold is changed here, and only here: lone surrogates become
+their backslash escape, numbers that are not finite and foreign objects become text, long texts are cut in the middle with
+their length stated.
 """
 
 import json
@@ -129,7 +130,7 @@ def encode(seq: int, event_type: str, payload: Payload, timestamp: float) -> byt
 
 def seal(seq: int, event_type: str, body: str, timestamp: float) -> bytes:
     """Return the line of an event whose payload is JSON already, by `encode_payload` or `encode_passed`."""
-    head = f'{{"seq":{seq},"eventType":"{event_type}","payload":{body},"timestamp":{timestamp:.6f}'.encode("ascii")
+    head = f'{{"seq":{seq},"eventType":"{event_type}","payload":{body},"timestamp":{timestamp:.4f}'.encode("ascii")
     return b'%b,"crc":"%08x"}\n' % (head, crc32(head))
 
 
@@ -140,6 +141,7 @@ def encode_text(text: str) -> bytes:
 
 def encode_parents(names: list[str]) -> str:
     """Return what passed tests with these parents have in common, as a part of what `encode_passed` makes."""
+    names = [plain_text(name) for name in names]
     return f',"parentNames":{_encode_json(names)},"nodeid":{_encode_json("::".join(names))[:-1]}::'
 
 
@@ -158,10 +160,10 @@ def encode_passed(name: str, parents: str, started: float, duration: float, work
     own = encode_basestring_ascii(name)
     body = (
         f'{{"testName":{own}{parents}{own[1:]},"status":"PASS","phase":"call",'
-        f'"started":{started:.6f},"duration":{duration:.3f}'
+        f'"started":{started:.4f},"duration":{duration:.3f}'
     )
-    body += f',"worker":{encode_basestring_ascii(worker)}}}' if worker else "}"
-    if len(body) <= FIELD_LIMIT and "\\ud" not in body:
+    body += f',"worker":{encode_basestring_ascii(plain_text(worker))}}}' if worker else "}"
+    if len(body) <= FIELD_LIMIT and "\\ud" not in own:
         return body
     return encode_payload(_decode_json(body)[0])
 

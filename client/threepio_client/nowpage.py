@@ -25,12 +25,13 @@ _HEADER: Final = struct.Struct("<8sHH4xQ")  # magic, slots, slot size, last jour
 _HEADER_SIZE: Final = 64
 _SEQ: Final = struct.Struct("<Q")
 _SEQ_AT: Final = 16
-_LOCK: Final = struct.Struct("<I")
-_BODY: Final = struct.Struct("<BBHdQdd16s")  # phase, is it a test, bytes of text, since, seq, call, teardown, worker
+_SLOT: Final = struct.Struct("<IBBHdQdd16s")
+"""Lock, phase, is it a test, bytes of text, since, seq, call, teardown, worker. What is packed is written from the left."""
+_PHASE_AT: Final = 4
 _SINCE_AT: Final = 8
 _CALL_AT: Final = 24
 _TEARDOWN_AT: Final = 32
-_TEXT_AT: Final = _LOCK.size + _BODY.size
+_TEXT_AT: Final = _SLOT.size
 TEXT_LIMIT: Final = SLOT_SIZE - _TEXT_AT
 """Bytes of a node id in a slot; a longer one is cut at the end."""
 
@@ -118,16 +119,20 @@ class NowPage:
             os.close(fd)
         if not 0 <= slot < SLOTS:
             raise OSError(f"the now page has no slot {slot}")
+        self._place(slot)
+        self._use(memoryview(self._map))
+        forget_in_children(self)
+
+    def _place(self, slot: int) -> None:
         at = _HEADER_SIZE + slot * SLOT_SIZE
+        self._at = at
         self._lock_at = at // 4
-        self._phase_at = at + _LOCK.size
+        self._phase_at = at + _PHASE_AT
         self._since_at = (at + _SINCE_AT) // 8
         self._call_at = (at + _CALL_AT) // 8
         self._teardown_at = (at + _TEARDOWN_AT) // 8
         self._text_at = at + _TEXT_AT
         self._lock = 0
-        self._use(memoryview(self._map))
-        forget_in_children(self)
 
     def set_seq(self, seq: int) -> None:
         """State the last journaled event of the run."""
@@ -142,14 +147,12 @@ class NowPage:
         stated = size = len(data)
         if size > TEXT_LIMIT:
             stated, size, data = TEXT_LIMIT + 1, TEXT_LIMIT, data[:TEXT_LIMIT]
-        page, locks, lock_at, text_at = self._bytes, self._locks, self._lock_at, self._text_at
-        lock = self._lock = (self._lock + 2) & 0xFFFFFFFF
-        locks[lock_at] = lock + 1
-        name = worker.encode("ascii", "replace") if worker else b""
+        page, text_at, name = self._bytes, self._text_at, worker.encode("ascii", "replace") if worker else b""
+        lock = self._lock = self._lock + 2
         seq = self._numbers[_SEQ_AT // 8]
-        _BODY.pack_into(page, self._phase_at, _CODE[phase], is_test, stated, since, seq, 0.0, 0.0, name)
+        _SLOT.pack_into(page, self._at, lock + 1, _CODE[phase], is_test, stated, since, seq, 0.0, 0.0, name)
         page[text_at : text_at + size] = data
-        locks[lock_at] = lock
+        self._locks[self._lock_at] = lock
 
     def set_phase(self, phase: Phase, since: float) -> None:
         """State the next phase of what is in flight already."""
@@ -158,7 +161,7 @@ class NowPage:
         elif phase is _TEARDOWN:
             self.set_teardown(since)
         else:
-            lock = self._lock = (self._lock + 2) & 0xFFFFFFFF
+            lock = self._lock = self._lock + 2
             self._locks[self._lock_at] = lock + 1
             self._bytes[self._phase_at] = _CODE[phase]
             self._times[self._since_at] = since
@@ -209,6 +212,17 @@ class NowPage:
         _close(kept)
 
 
+class NoPage(NowPage):
+    """Stands where a page could not be made: what is stated in it nobody reads."""
+
+    def __init__(self) -> None:
+        self._place(0)
+        self.forget()
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
 def read(path: Path) -> Page:
     """Return what the page says.
 
@@ -228,7 +242,7 @@ def read(path: Path) -> Page:
             raise OSError(f"{path} is not a now page")
         for slot in range(SLOTS):
             at = _HEADER_SIZE + slot * SLOT_SIZE
-            lock = _LOCK.unpack_from(data, at)[0]
+            lock = _SLOT.unpack_from(data, at)[0]
             if slot not in stable and lock % 2 == 0 and data[at : at + _TEXT_AT] == again[at : at + _TEXT_AT]:
                 stable[slot] = _read_slot(data, at)
         if len(stable) == SLOTS:
@@ -243,7 +257,7 @@ def told(slots: list[InFlight]) -> list[dict[str, Any]]:
 
 
 def _read_slot(data: bytes, at: int) -> InFlight | None:
-    code, is_test, size, since, seq, call, teardown, worker = _BODY.unpack_from(data, at + 4)
+    _, code, is_test, size, since, seq, call, teardown, worker = _SLOT.unpack_from(data, at)
     if not 1 <= code <= len(_PHASES):
         return None
     phase = _PHASES[code - 1]

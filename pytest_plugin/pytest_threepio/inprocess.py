@@ -32,28 +32,25 @@ class InProcess(Reporter):
     def __init__(self, session: pytest.Session, settings: Settings, parent: str = "", rerun_of: str = "") -> None:
         """Begin the run; raises what `Adapter` raises."""
         super().__init__(session, settings, parent, rerun_of)
+        # When the test began, when its setup was reported, and when the last of its other reports came.
         self._started_at = self._setup_at = self._reported_at = clock.monotonic()
         self._setup_s: object = 0.0
         self._unfinished = ""
         self._passed_in: Group | None = None  # of the test begun last, if it passed and no more is to be said of it
         self._collected: set[str] | None = None  # made where it is needed
         self._now = self._adapter.now
-        self._in_flight = None if self._now is None else InFlight(self._now)
-        if self._now is not None:
-            follow_phases(session.config, self._now)
-        if self._in_flight is not None:
-            session.config.pluginmanager.register(SessionEnd(self._in_flight), "threepio-session-end")
+        self._in_flight = InFlight(self._now)
+        follow_phases(session.config, self._now)
+        session.config.pluginmanager.register(SessionEnd(self._in_flight), "threepio-session-end")
 
     @guarded
     def pytest_collectstart(self, collector: pytest.Collector) -> None:
-        if self._in_flight is not None:
-            self._in_flight.pytest_collectstart(collector)
+        self._in_flight.pytest_collectstart(collector)
 
     @pytest.hookimpl(tryfirst=True)
     @guarded
     def pytest_collection_modifyitems(self) -> None:
-        if self._in_flight is not None:
-            self._in_flight.pytest_collection_modifyitems()
+        self._in_flight.pytest_collection_modifyitems()
 
     @pytest.hookimpl(trylast=True)
     @guarded
@@ -70,9 +67,8 @@ class InProcess(Reporter):
                     self._groups.over(self._groups.of(self._unfinished))
             self._unfinished = nodeid
             self._setup_s = 0.0
-            self._started_at = self._setup_at = self._reported_at = now = clock.monotonic()
-            if self._now is not None:
-                self._now.set(nodeid, _SETUP, _WALL_AT_ZERO + now)
+            self._started_at = self._setup_at = now = clock.monotonic()
+            self._now.set(nodeid, _SETUP, _WALL_AT_ZERO + now)
         except Exception as error:  # noqa: BLE001 - see reporter.guarded
             self.failed("pytest_runtest_logstart", error)
 
@@ -92,17 +88,15 @@ class InProcess(Reporter):
                 and 0 < seconds < SLOW_TEARDOWN_S
             ):
                 self._unfinished = ""
-                if self._now is not None:
-                    self._now.clear()
+                self._now.clear()
                 self._groups.over(self._passed_in)
                 self._passed_in = None
                 return
             now = clock.monotonic()
             if when == "setup" and is_passed:
                 self._setup_s = seconds
-                self._setup_at = self._reported_at = now
-                if self._now is not None:
-                    self._now.set_call(_WALL_AT_ZERO + now)
+                self._setup_at = now
+                self._now.set_call(_WALL_AT_ZERO + now)
                 return
             setup_s, started_at = self._setup_s, self._started_at
             if (
@@ -118,8 +112,7 @@ class InProcess(Reporter):
                 self._passed_in = self.emit_passed(report, self._unfinished, _WALL_AT_ZERO + started_at, duration, now)
                 if self._passed_in is not None:
                     self._reported_at = now
-                    if self._now is not None:
-                        self._now.set_teardown(_WALL_AT_ZERO + now)
+                    self._now.set_teardown(_WALL_AT_ZERO + now)
                     return
             self._take(report, now)
         except Exception as error:  # noqa: BLE001 - see reporter.guarded
@@ -127,7 +120,6 @@ class InProcess(Reporter):
 
     def _take(self, report: pytest.TestReport, now: float) -> None:
         """Take any report."""
-        page = self._now
         when = report.when
         outcome: Any = report.outcome
         is_passed = outcome == "passed"
@@ -140,10 +132,8 @@ class InProcess(Reporter):
             if is_passed and duration >= SLOW_TEARDOWN_S * 1000:
                 payload = {"nodeid": nodeid, "duration": round(duration, 3)}
                 self._adapter.emit(EventType.TEST_TEARDOWN, payload)
-        elif (
-            page is not None and "context" not in report.__dict__
-        ):  # a subtest's report comes in the middle of the call
-            page.set_teardown(_WALL_AT_ZERO + now)
+        elif "context" not in report.__dict__:  # a subtest's report comes in the middle of the call
+            self._now.set_teardown(_WALL_AT_ZERO + now)
         if not is_passed or when == "call":
             if when == "call":
                 took_s = self._setup_at - self._started_at
@@ -157,11 +147,9 @@ class InProcess(Reporter):
         if outcome == "rerun" or nodeid in self._again:  # it begins anew, as rerunfailures says
             if outcome != "rerun":
                 self._again.pop(nodeid, None)
-            if self._now is not None:
-                self._now.set_phase(Phase.SETUP, clock.wall())
+            self._now.set_phase(Phase.SETUP, clock.wall())
             return
-        if self._now is not None:
-            self._now.clear()
+        self._now.clear()
         self._groups.over(self._groups.of(nodeid))
 
     def _take_outcome(self, report: pytest.TestReport, nodeid: str, duration: float) -> None:
@@ -184,7 +172,8 @@ class InProcess(Reporter):
     def _duration_of(self, seconds: object, now: float) -> float:
         """Return a report's duration in milliseconds, by our own clock where a test replaced pytest's."""
         # A plugin may report all phases at the end, so none is longer than from the test's start.
-        return _possible_ms(seconds, now - self._started_at) or (now - self._reported_at) * 1000
+        since = max(self._setup_at, self._reported_at)
+        return _possible_ms(seconds, now - self._started_at) or (now - since) * 1000
 
     def _note_odd_names(self, items: list[pytest.Item]) -> None:
         """Note the names of tests whose node id does not tell them: they are those of pytest's own node chain."""

@@ -98,6 +98,7 @@ class Reporter:
         self._outcomes: set[str] | None = None  # of tests that may be run several times: those that have one
         # The tests that failed as expected, where one may do so again: plugin flaky reports each attempt of them.
         self._xfailed: set[str] | None = set() if config.pluginmanager.hasplugin("flaky") else None
+        self._may_rerun = config.pluginmanager.hasplugin("rerunfailures")
         self._odd_names: dict[str, tuple[list[str], str]] = {}  # of tests whose node id does not tell them
         self._counted_passed: list[object] = []  # by the terminal, as its list was when it was looked for
         self._deselected = 0
@@ -294,7 +295,7 @@ class Reporter:
             or not passed
             or passed[-1] is not report
             or type(report) is not _TestReport
-            or "rerun" in report.__dict__
+            or (self._may_rerun and "rerun" in report.__dict__)
         ):
             return None
         prefix = nodeid.partition("[")[0].rpartition("::")[0]
@@ -312,7 +313,7 @@ class Reporter:
         group.duration += duration
         self._decided[worker] = nodeid
         body = encode_passed(nodeid[len(prefix) + 2 :], parents, started, duration, worker)
-        self._adapter.emit_encoded(_TEST_CASE, body, now, can_wait=True)
+        self._adapter.emit_encoded(_TEST_CASE, body, now, True)
         return group
 
     def emit_outcome(
@@ -345,7 +346,7 @@ class Reporter:
             "nodeid": nodeid,
             "status": status,
             "phase": phase,
-            "started": round(started, 6),
+            "started": round(started, 4),
             "duration": duration,
         }
         if node is not None:

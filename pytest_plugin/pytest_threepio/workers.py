@@ -10,7 +10,7 @@ from threepio_client import nowpage, process
 from threepio_client.adapter import Adapter
 from threepio_client.cgroup import OomKills
 from threepio_client.events import EventType, Payload, Phase
-from threepio_client.nowpage import SLOTS, NowPage
+from threepio_client.nowpage import SLOTS, NoPage, NowPage
 
 REAPED_S: Final = 1.0
 """How long to wait for a worker's process whose connection has ended: its last moments, as a core dump, take their time."""
@@ -28,7 +28,7 @@ class Workers:
     def configure(self, node: Any) -> None:
         """Give a worker that is about to start its slot, the lowest one that is free."""
         free = set(range(1, SLOTS)) - set(self._slots.values())
-        if self._adapter.now is not None and free:
+        if not isinstance(self._adapter.now, NoPage) and free:
             slot = self._slots[node.gateway.id] = min(free)
             node.workerinput["threepio_now_page"] = str(self._adapter.now_path)
             node.workerinput["threepio_slot"] = slot

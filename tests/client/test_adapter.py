@@ -38,6 +38,7 @@ from threepio_client.events import EventType, Phase
 from threepio_client.journal import JournalError, JournalWriter, records
 from threepio_client.line import Event
 from threepio_client.link import Link
+from threepio_client.nowpage import NoPage
 from threepio_client.paths import SPARE_FROM
 from threepio_client.protocol import WINDOW, Ack
 from threepio_client.runfiles import journal_files
@@ -254,14 +255,13 @@ def test_a_run_without_a_now_page_goes_on(start: Start, monkeypatch: pytest.Monk
     made = start()
     made.close(DONE)
 
-    assert made.now is None
+    assert isinstance(made.now, NoPage)
     assert "no now page" in made.complaints[0]
     assert types(made) == ["runStart", "runComplete"]
 
 
 def test_the_now_page_states_the_last_event(start: Start) -> None:
     made = start()
-    assert made.now is not None
     made.now.set("test_it.py::test_one", Phase.CALL, 1.0)
     made.emit(EventType.TEST_CASE, PASS)
 

@@ -444,8 +444,7 @@ class World:
     def _bury(self, producer: Producer) -> None:
         wire = producer.wire
         if producer.adapter is not None:
-            if producer.adapter.now is not None:
-                producer.adapter.now.close()
+            producer.adapter.now.close()
             producer.adapter = None
         if wire is not None:
             wire.close_adapter()

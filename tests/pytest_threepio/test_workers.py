@@ -15,7 +15,7 @@ from pytest_threepio import workers as workers_module
 from pytest_threepio.workers import Workers
 from threepio_client import clock, nowpage
 from threepio_client.events import EventType, Payload, Phase
-from threepio_client.nowpage import SLOTS, NowPage
+from threepio_client.nowpage import SLOTS, NoPage, NowPage
 
 
 class Adapter:
@@ -23,7 +23,7 @@ class Adapter:
 
     def __init__(self, path: Path) -> None:
         self.now_path = path / "run.now"
-        self.now: NowPage | None = NowPage(self.now_path, 0, create=True)
+        self.now: NowPage = NowPage(self.now_path, 0, create=True)
         self.run_id = "run"
         self.events: list[tuple[str, Payload]] = []
 
@@ -36,8 +36,7 @@ def adapter(tmp_path: Path) -> Iterator[Adapter]:
     found = Adapter(tmp_path)
     page = found.now
     yield found
-    if page is not None:
-        page.close()
+    page.close()
 
 
 @pytest.fixture
@@ -182,7 +181,7 @@ def test_a_worker_on_another_machine_has_no_process(adapter: Adapter, workers: W
 
 
 def test_without_a_now_page_deaths_are_told_all_the_same(adapter: Adapter, workers: Workers) -> None:
-    adapter.now = None
+    adapter.now = NoPage()
     it = node("gw0", "import os; os._exit(3)")
     workers.configure(it)
     assert it.workerinput == {}
