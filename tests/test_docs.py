@@ -412,9 +412,9 @@ def test_the_layout_of_the_now_page(tmp_path: Path) -> None:
         for row in cells(section("protocol.md", "Now page"))
         if row[1].isdigit()
     }
-    page = nowpage.NowPage(tmp_path / "page", 2, create=True)
+    page = nowpage.NowPage(tmp_path / "page", 2, "gw1", create=True)
     page.set_seq(77)
-    page.set("x" * 2000, Phase.SETUP, 1234.5, worker="gw1")
+    page.set("x" * 2000, Phase.SETUP, 1234.5)
     page.set_phase(Phase.CALL, 1235.5)
     page.set_phase(Phase.TEARDOWN, 1236.5)
     data = (tmp_path / "page").read_bytes()

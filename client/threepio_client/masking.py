@@ -95,12 +95,12 @@ class Mask:
 class MaskedPage(NowPage):
     """A now page in which the secrets are hidden."""
 
-    def __init__(self, path: Path, slot: int, mask: Mask, *, create: bool) -> None:
-        super().__init__(path, slot, create=create)
+    def __init__(self, path: Path, slot: int, mask: Mask, worker: str = "", *, create: bool) -> None:
+        super().__init__(path, slot, worker, create=create)
         self._mask = mask
 
-    def set(self, text: str, phase: Phase, since: float, *, is_test: bool = True, worker: str = "") -> None:
-        super().set(self._mask.hide(text), phase, since, is_test=is_test, worker=worker)
+    def set(self, text: str, phase: Phase, since: float, *, is_test: bool = True) -> None:
+        super().set(self._mask.hide(text), phase, since, is_test=is_test)
 
 
 def _forms(text: str) -> set[str]:

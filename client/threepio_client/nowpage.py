@@ -92,8 +92,14 @@ class Page(NamedTuple):
 class NowPage:
     """The writing side of a page: the adapter's process, and each worker for its own slot."""
 
-    def __init__(self, path: Path, slot: int, *, create: bool) -> None:
-        """Map the page, making the file if `create`.
+    def __init__(self, path: Path, slot: int, worker: str = "", *, create: bool) -> None:
+        """Map the page.
+
+        Args:
+            path: the file.
+            slot: number of the slot that is written.
+            worker: xdist worker id, empty without workers.
+            create: whether the file is to be made.
 
         Raises:
             OSError: the file cannot be made, opened or mapped, or is no now page.
@@ -119,11 +125,11 @@ class NowPage:
             os.close(fd)
         if not 0 <= slot < SLOTS:
             raise OSError(f"the now page has no slot {slot}")
-        self._place(slot)
+        self._place(slot, worker)
         self._use(memoryview(self._map))
         forget_in_children(self)
 
-    def _place(self, slot: int) -> None:
+    def _place(self, slot: int, worker: str) -> None:
         at = _HEADER_SIZE + slot * SLOT_SIZE
         self._at = at
         self._lock_at = at // 4
@@ -132,13 +138,14 @@ class NowPage:
         self._call_at = (at + _CALL_AT) // 8
         self._teardown_at = (at + _TEARDOWN_AT) // 8
         self._text_at = at + _TEXT_AT
+        self._worker = worker.encode("ascii", "replace")
         self._lock = 0
 
     def set_seq(self, seq: int) -> None:
         """State the last journaled event of the run."""
         self._numbers[_SEQ_AT // 8] = seq
 
-    def set(self, text: str, phase: Phase, since: float, *, is_test: bool = True, worker: str = "") -> None:
+    def set(self, text: str, phase: Phase, since: float, *, is_test: bool = True) -> None:
         """State what is in flight in this slot; `since` in seconds since the epoch."""
         try:
             data = text.encode()
@@ -147,10 +154,10 @@ class NowPage:
         stated = size = len(data)
         if size > TEXT_LIMIT:
             stated, size, data = TEXT_LIMIT + 1, TEXT_LIMIT, data[:TEXT_LIMIT]
-        page, text_at, name = self._bytes, self._text_at, worker.encode("ascii", "replace") if worker else b""
+        page, text_at = self._bytes, self._text_at
         lock = self._lock = self._lock + 2
         seq = self._numbers[_SEQ_AT // 8]
-        _SLOT.pack_into(page, self._at, lock + 1, _CODE[phase], is_test, stated, since, seq, 0.0, 0.0, name)
+        _SLOT.pack_into(page, self._at, lock + 1, _CODE[phase], is_test, stated, since, seq, 0.0, 0.0, self._worker)
         page[text_at : text_at + size] = data
         self._locks[self._lock_at] = lock
 
@@ -216,7 +223,7 @@ class NoPage(NowPage):
     """Stands where a page could not be made: what is stated in it nobody reads."""
 
     def __init__(self) -> None:
-        self._place(0)
+        self._place(0, "")
         self.forget()
 
     def close(self) -> None:

@@ -56,13 +56,15 @@ class Controller(Reporter):
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         try:
-            self._workers.look()
             outcome: Any = report.outcome
             when, is_passed = report.when, outcome == "passed"
-            if is_passed and when == "setup":
+            seconds = report.duration
+            is_quick = type(seconds) is float and seconds < SLOW_TEARDOWN_S
+            if is_passed and (when == "setup" or (when == "teardown" and is_quick)):
                 return
+            self._workers.look()
             now = clock.monotonic()
-            duration = payloads.milliseconds(report.duration)
+            duration = payloads.milliseconds(seconds)
             if duration > (now - self._session_at) * 1000:  # we did not see it begin
                 duration = 0.0
             nodeid = self._collected_as(report)

@@ -20,6 +20,8 @@ from threepio_client.nowpage import NowPage
 from threepio_client.settings import Settings
 
 _getppid: Final = os.getppid  # a test may replace what `os` holds while we run
+_SETUP: Final = Phase.SETUP  # CPython 3.11 takes ten times as long to look up an enumeration's member
+_WALL_AT_ZERO: Final = clock.WALL_AT_ZERO
 
 
 def nodeid_of(config: pytest.Config) -> Callable[[str], str]:
@@ -39,52 +41,21 @@ def _without_group(name: str) -> str:
 
 
 class InFlight:
-    """Writes one slot of the now page."""
+    """Writes one slot of the now page: what is collected, and the session's end."""
 
-    def __init__(self, page: NowPage, worker: str = "", nodeid: Callable[[str], str] = str) -> None:
+    def __init__(self, page: NowPage) -> None:
         self._page = page
-        self._worker = worker
-        self._nodeid = nodeid
-        self._controller = _getppid()
         self._is_stopped = False
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collectstart(self, collector: pytest.Collector) -> None:
         # A directory too: its conftest.py is imported then. A class is collected within its file.
         if isinstance(collector, pytest.File | pytest.Directory):
-            self._page.set(collector.nodeid, Phase.COLLECT, clock.wall(), is_test=False, worker=self._worker)
+            self._page.set(collector.nodeid, Phase.COLLECT, clock.wall(), is_test=False)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self) -> None:
         self._page.clear()
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_logstart(self, nodeid: str) -> None:
-        if not self._is_orphan:
-            self._page.set(self._nodeid(nodeid), Phase.SETUP, clock.wall(), worker=self._worker)
-
-    # The report of a phase comes when the phase is over.
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if self._is_orphan:
-            return
-        since = clock.wall()
-        if report.when == "setup" and report.outcome == "passed":
-            self._page.set_call(since)
-        elif report.when == "teardown":  # the test is over, or a plugin runs it again
-            self._page.set_phase(Phase.SETUP, since)
-        elif "context" not in report.__dict__:  # a subtest's report comes in the middle of the call
-            self._page.set_teardown(since)
-
-    @property
-    def _is_orphan(self) -> bool:
-        """Whether this is a worker whose controller is gone: nobody takes what it does now, so what was in flight stays."""
-        return bool(self._worker) and _getppid() != self._controller
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_runtest_logfinish(self) -> None:
-        if not self._is_orphan:
-            self._page.clear()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_keyboard_interrupt(self) -> None:
@@ -92,8 +63,51 @@ class InFlight:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
-        if not self._is_orphan and not self._is_stopped:
-            self._page.set("", Phase.SESSION_END, clock.wall(), is_test=False, worker=self._worker)
+        if not self._is_stopped:
+            self._page.set("", Phase.SESSION_END, clock.wall(), is_test=False)
+
+
+class InFlightOfWorker(InFlight):
+    """Writes the slot of an xdist worker, its tests included. These hooks run for every test.
+
+    Once the controller is gone nobody takes what the worker does, so that what was in flight then stays.
+    """
+
+    def __init__(self, page: NowPage, nodeid: Callable[[str], str]) -> None:
+        super().__init__(page)
+        self._nodeid = nodeid
+        self._controller = _getppid()
+        self._is_again = False  # this attempt of the test is followed by another one
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        if _getppid() == self._controller:
+            self._is_again = False
+            self._page.set(self._nodeid(nodeid), _SETUP, _WALL_AT_ZERO + clock.monotonic())
+
+    # The report of a phase comes when the phase is over.
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if _getppid() != self._controller:
+            return
+        when = report.when
+        outcome: Any = report.outcome
+        since = _WALL_AT_ZERO + clock.monotonic()
+        if outcome == "rerun" or (when == "teardown" and self._is_again):
+            self._is_again = when != "teardown"
+            self._page.set_phase(_SETUP, since)
+        elif when == "teardown":
+            self._page.clear()
+        elif when == "setup" and outcome == "passed":
+            self._is_again = False
+            self._page.set_call(since)
+        elif "context" not in report.__dict__:  # a subtest's report comes in the middle of the call
+            self._page.set_teardown(since)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        if _getppid() == self._controller:
+            super().pytest_sessionfinish()
 
 
 class Phases:
@@ -134,16 +148,17 @@ class SessionEnd:
 def register_in_worker(config: pytest.Config, worker_input: dict[str, Any], settings: Settings) -> None:
     """Keep this xdist worker's slot, if the controller gave it one that can be opened."""
     path, slot = Path(worker_input["threepio_now_page"]), worker_input["threepio_slot"]
+    worker = str(worker_input["workerid"])
     try:
         if settings.mask or settings.mask_env:
             from threepio_client.masking import Mask, MaskedPage
 
-            page: NowPage = MaskedPage(path, slot, Mask(settings.mask_env, settings.mask, os.environ), create=False)
+            page: NowPage = MaskedPage(
+                path, slot, Mask(settings.mask_env, settings.mask, os.environ), worker, create=False
+            )
         else:
-            page = NowPage(path, slot, create=False)
+            page = NowPage(path, slot, worker, create=False)
     except OSError:
         return  # the controller says that the page cannot be used; a worker has nobody to tell
-    config.pluginmanager.register(
-        InFlight(page, str(worker_input["workerid"]), nodeid_of(config)), "threepio-in-flight"
-    )
+    config.pluginmanager.register(InFlightOfWorker(page, nodeid_of(config)), "threepio-in-flight")
     follow_phases(config, page)

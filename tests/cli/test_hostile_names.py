@@ -98,9 +98,9 @@ def write_hostile_runs(place: Place) -> None:
             lines.append(event(len(lines) + 1, EventType.RUN_COMPLETE, stop))
         write_journal(place.state_dir, run_id, (restamped(line, number * 1000) for line in lines))
     for run_id in ("dead", "live"):
-        page = NowPage(place.state_dir.now_page(run_id), 2, create=True)
+        page = NowPage(place.state_dir.now_page(run_id), 2, "g\x1b\n\x9b", create=True)
         page.set_seq(12)
-        page.set(NAMES["never"], Phase.CALL, 1.0, worker="g\x1b\n\x9b")
+        page.set(NAMES["never"], Phase.CALL, 1.0)
         page.close()
     place.state_dir.journal("torn").write_bytes(HOSTILE.encode() * 3 + b"\n" + HOSTILE.encode())
 

@@ -34,8 +34,8 @@ def write_live(place: Place, run_id: str, failures: int, workers: int) -> None:
         lines.append(case(seq, name, "FAIL" if seq - 3 < failures else "PASS"))
     write_journal(place.state_dir, run_id, lines)
     for worker in range(workers):
-        page = NowPage(place.state_dir.now_page(run_id), worker, create=worker == 0)
-        page.set(HOSTILE, Phase.CALL, 1.0, worker=f"gw{worker}")
+        page = NowPage(place.state_dir.now_page(run_id), worker, f"gw{worker}", create=worker == 0)
+        page.set(HOSTILE, Phase.CALL, 1.0)
         page.close()
 
 

@@ -30,7 +30,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def page(path: Path) -> Iterator[NowPage]:
-    made = NowPage(path, 0, create=True)
+    made = NowPage(path, 0, "gw0", create=True)
     yield made
     made.close()
 
@@ -45,7 +45,7 @@ def test_what_is_in_flight_is_read_back(page: NowPage, path: Path) -> None:
     assert read(path) == (0, [], True)
 
     page.set_seq(41)
-    page.set("test_it.py::test_one", Phase.SETUP, 1700000000.5, worker="gw0")
+    page.set("test_it.py::test_one", Phase.SETUP, 1700000000.5)
     page.set_seq(42)
 
     seq, (slot,), _ = read(path)
@@ -62,7 +62,7 @@ def test_what_is_in_flight_is_read_back(page: NowPage, path: Path) -> None:
 
 
 def test_a_next_phase_keeps_the_rest(page: NowPage, path: Path) -> None:
-    page.set("test_it.py::test_one", Phase.SETUP, 1.0, worker="gw0")
+    page.set("test_it.py::test_one", Phase.SETUP, 1.0)
     page.set_seq(7)
 
     page.set_phase(Phase.CALL, 2.0)
@@ -108,12 +108,12 @@ def test_a_cleared_slot_is_empty(page: NowPage, path: Path) -> None:
 @example(text="x" * 100_000, worker="")
 def test_any_text_is_kept_as_far_as_it_fits(text: str, worker: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("page") / "run.now"
-    page = NowPage(path, 3, create=True)
+    page = NowPage(path, 3, worker, create=True)
     other = NowPage(path, 4, create=False)
     other.set("neighbour", Phase.CALL, 1.0)
-    page.set("before " * 100, Phase.SETUP, 0.5, worker="gw1")
+    page.set("before " * 100, Phase.SETUP, 0.5)
 
-    page.set(text, Phase.CALL, 1.0, worker=worker)
+    page.set(text, Phase.CALL, 1.0)
 
     slot, neighbour = read(path)[1]
     kept = plain_text(text)
@@ -126,9 +126,9 @@ def test_any_text_is_kept_as_far_as_it_fits(text: str, worker: str, tmp_path_fac
 
 
 def test_each_worker_has_a_slot_of_its_own(page: NowPage, path: Path) -> None:
-    workers = [NowPage(path, slot, create=False) for slot in range(1, SLOTS)]
+    workers = [NowPage(path, slot, f"gw{slot - 1}", create=False) for slot in range(1, SLOTS)]
     for number, worker in enumerate(workers):
-        worker.set(f"test {number}", Phase.CALL, float(number), worker=f"gw{number}")
+        worker.set(f"test {number}", Phase.CALL, float(number))
 
     assert [slot.text for slot in read(path)[1]] == [f"test {number}" for number in range(SLOTS - 1)]
     workers[3].clear()

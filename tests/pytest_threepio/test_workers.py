@@ -53,8 +53,10 @@ def node(name: str, code: str | None = None) -> Any:
 
 def begin(it: Any, nodeid: str, phase: Phase = Phase.CALL, *, is_test: bool = True) -> None:
     """Write what a worker writes into its slot."""
-    page = NowPage(Path(it.workerinput["threepio_now_page"]), it.workerinput["threepio_slot"], create=False)
-    page.set(nodeid, phase, clock.wall(), is_test=is_test, worker=it.gateway.id)
+    page = NowPage(
+        Path(it.workerinput["threepio_now_page"]), it.workerinput["threepio_slot"], it.gateway.id, create=False
+    )
+    page.set(nodeid, phase, clock.wall(), is_test=is_test)
     page.close()
 
 

@@ -300,6 +300,6 @@ def write_page(place: Place, *slots: tuple[str, Phase, str]) -> None:
     """Write a now page that says what each worker is at: node id, phase, worker."""
     made_state_dir(place.state_dir.path)
     for number, (nodeid, phase, worker) in enumerate(slots):
-        page = NowPage(place.state_dir.now_page("run"), number, create=not number)
-        page.set(nodeid, phase, 1_700_000_000.0, is_test="::" in nodeid, worker=worker)
+        page = NowPage(place.state_dir.now_page("run"), number, worker, create=not number)
+        page.set(nodeid, phase, 1_700_000_000.0, is_test="::" in nodeid)
         page.close()
