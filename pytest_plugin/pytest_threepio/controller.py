@@ -27,7 +27,7 @@ class Controller(Reporter):
         self._nodeid = nodeid_of(session.config)
         self._all_run_everything = session.config.getoption("dist") == "each"
         if self._all_run_everything:
-            self._outcomes = set()
+            self._attempts.outcomes = set()
             self.look_again()
 
     @pytest.hookimpl(optionalhook=True)
@@ -85,7 +85,7 @@ class Controller(Reporter):
             )
             # Its worker died in it, and it may be given to another one; rerunfailures may have taken that for an attempt.
             if when not in PHASES and outcome != "rerun":
-                self._died_in.add(nodeid)
+                self._attempts.died_in.add(nodeid)
                 self.look_again()
         except Exception as error:  # noqa: BLE001 - see reporter.guarded
             self.failed("pytest_runtest_logreport", error)
@@ -94,9 +94,7 @@ class Controller(Reporter):
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         try:
             nodeid = self._nodeid(nodeid)
-            if nodeid in self._again:  # rerunfailures says this after every attempt
-                self._again.pop(nodeid, None)
-            else:
+            if not self._attempts.ends_one(nodeid):  # rerunfailures says this after every attempt
                 self._groups.over(self._groups.of(nodeid))
         except Exception as error:  # noqa: BLE001 - see reporter.guarded
             self.failed("pytest_runtest_logfinish", error)
@@ -117,5 +115,5 @@ class Controller(Reporter):
             return Phase.CALL
         phase = self._workers.phase_of_death(node.gateway.id)
         # With rerunfailures no report came of its call: this one decides.
-        is_decided = self._decided.get(node.gateway.id) == nodeid
+        is_decided = self._attempts.decided.get(node.gateway.id) == nodeid
         return Phase.CALL if phase == Phase.TEARDOWN and not is_decided else phase

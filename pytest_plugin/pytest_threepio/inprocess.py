@@ -144,9 +144,7 @@ class InProcess(Reporter):
     def _teardown_reported(self, nodeid: str, outcome: str) -> None:
         self._unfinished = ""
         self._passed_in = None
-        if outcome == "rerun" or nodeid in self._again:  # it begins anew, as rerunfailures says
-            if outcome != "rerun":
-                self._again.pop(nodeid, None)
+        if outcome == "rerun" or self._attempts.ends_one(nodeid):  # it begins anew, as rerunfailures says
             self._now.set_phase(Phase.SETUP, clock.wall())
             return
         self._now.clear()

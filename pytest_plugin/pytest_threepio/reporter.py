@@ -21,6 +21,7 @@ from typing import Any, Final, ParamSpec
 import pytest
 
 from pytest_threepio import payloads
+from pytest_threepio.attempts import Attempts
 from pytest_threepio.circumstances import ci_marks, command_of, plugins_of
 from pytest_threepio.groups import Group, Groups, group_name
 from threepio_client import __version__, nowpage
@@ -87,17 +88,7 @@ class Reporter:
         self._session = session
         self._config = config = session.config
         self._terminal: Any = config.pluginmanager.get_plugin("terminalreporter")
-        self._subtests: dict[str, list[tuple[str, object]]] = {}
-        self._superseded: dict[str, list[tuple[str, object]]] = {}
-        # Of the test that each worker decided last: it may be run again for its teardown.
-        self._subtests_decided: dict[str, tuple[str, list[tuple[str, object]]]] = {}
-        self._decided: dict[str, str] = {}
-        self._again: dict[str, int] = {}  # tests whose next attempt is to come, with its number
-        self._flaky: dict[str, str] = {}  # of each worker: the last test that passed at a later attempt
-        self._died_in: set[str] = set()
-        self._outcomes: set[str] | None = None  # of tests that may be run several times: those that have one
-        # The tests that failed as expected, where one may do so again: plugin flaky reports each attempt of them.
-        self._xfailed: set[str] | None = set() if config.pluginmanager.hasplugin("flaky") else None
+        self._attempts = Attempts(self._is_counted, repeats_xfails=config.pluginmanager.hasplugin("flaky"))
         self._may_rerun = config.pluginmanager.hasplugin("rerunfailures")
         self._odd_names: dict[str, tuple[list[str], str]] = {}  # of tests whose node id does not tell them
         self._counted_passed: list[object] = []  # by the terminal, as its list was when it was looked for
@@ -262,15 +253,7 @@ class Reporter:
 
     def look_again(self) -> None:
         """Say whether of a test that passed there may be more to say: to be called when what tells this has changed."""
-        self._look_closely = bool(
-            self._again
-            or self._died_in
-            or self._outcomes is not None
-            or self._superseded
-            or self._subtests
-            or self._odd_names
-            or self._adapter.mask is not None
-        )
+        self._look_closely = bool(self._attempts.matter or self._odd_names or self._adapter.mask is not None)
 
     def emit_passed(
         self, report: pytest.TestReport, nodeid: str, started: float, duration: float, now: float, worker: str = ""
@@ -311,7 +294,7 @@ class Reporter:
             self._groups.start(group)
         group.passed += 1
         group.duration += duration
-        self._decided[worker] = nodeid
+        self._attempts.decided[worker] = nodeid
         body = encode_passed(nodeid[len(prefix) + 2 :], parents, started, duration, worker)
         self._adapter.emit_encoded(_TEST_CASE, body, now, True)
         return group
@@ -360,20 +343,10 @@ class Reporter:
                     raise  # without them a subtest would be a test
                 self.failed("details of a report", error)
         if "subtest" in payload:
-            self._subtests.setdefault(nodeid, []).append((category or "", report))
+            self._attempts.add_subtest(nodeid, category or "", report)
         else:
             self._groups.counted(self._groups.of(nodeid), status, duration)
-            is_subtests = self._superseded or self._subtests or self._subtests_decided
-            taken_back = self._taken_back(nodeid, status, payload.get("worker", "")) if is_subtests else {}
-            attempt = self._again.get(nodeid, 1)
-            if self._is_decided_again(payload):
-                taken_back["finished"] = 1
-            if attempt > 1:
-                payload.setdefault("attempt", attempt)  # rerunfailures says it itself
-            if self._is_no_more_flaky(payload):
-                taken_back["flaky"] = 1
-            if taken_back:
-                payload["takenBack"] = taken_back
+            payload |= self._attempts.told(payload)
         self.look_again()
         self._adapter.emit(EventType.TEST_CASE, payload)
 
@@ -424,7 +397,7 @@ class Reporter:
                 size += more
         self._emit_nodeids(chunk)
         if several is not None and len(several) == count:  # else there are tests that are to run twice
-            self._outcomes = set()
+            self._attempts.outcomes = set()
             self.look_again()
         self._adapter.emit(EventType.COLLECTION_FINISH, {"collected": count, "deselected": self._deselected})
 
@@ -465,50 +438,8 @@ class Reporter:
                 return str(category)
         return None
 
-    def _taken_back(self, nodeid: str, status: Status, worker: str) -> dict[str, int]:
-        """Return the counts of subtests that are not counted any more, because their test was run again."""
-        taken_back: dict[str, int] = {}
-        for category, report in self._superseded.pop(nodeid, ()):
-            if category and not any(found is report for found in self._terminal.stats.get(category, ())):
-                name = category.replace(" ", "_")
-                taken_back[name] = taken_back.get(name, 0) + 1
-        subtests = self._subtests.pop(nodeid, None)
-        decided, earlier = self._subtests_decided.pop(worker, ("", []))
-        if status is Status.RERUN:
-            subtests = subtests or (earlier if decided == nodeid else None)
-            if subtests:
-                self._superseded[nodeid] = subtests
-        elif subtests:
-            self._subtests_decided[worker] = nodeid, subtests
-        return taken_back
-
-    def _is_decided_again(self, payload: Payload) -> bool:
-        """Return whether a test that had its outcome is decided again, or is run again because its teardown failed."""
-        worker, nodeid = payload.get("worker", ""), payload["nodeid"]
-        if payload["status"] is Status.RERUN:
-            self._again[nodeid] = self._again.get(nodeid, 1) + 1
-            return bool(payload["phase"] == Phase.TEARDOWN and self._decided.pop(worker, "") == nodeid)
-        if payload["phase"] != Phase.TEARDOWN:
-            self._decided[worker] = nodeid
-            self._again.pop(nodeid, None)
-            if self._outcomes is None:
-                is_again = self._xfailed is not None and nodeid in self._xfailed
-                if self._xfailed is not None and payload["status"] is Status.XFAIL:
-                    self._xfailed.add(nodeid)
-                return is_again or nodeid in self._died_in  # xdist may give it to another worker
-            is_again = nodeid in self._outcomes
-            self._outcomes.add(nodeid)
-            return is_again
-        return False
-
-    def _is_no_more_flaky(self, payload: Payload) -> bool:
-        """Return whether a test that passed at a later attempt broke afterwards, in its teardown."""
-        worker, nodeid = payload.get("worker", ""), payload["nodeid"]
-        if payload["status"] is Status.PASS and payload.get("attempt", 1) > 1:
-            self._flaky[worker] = nodeid
-            return False
-        is_broken = payload["phase"] == Phase.TEARDOWN and payload["status"] in {Status.ERROR, Status.RERUN}
-        return is_broken and self._flaky.pop(worker, "") == nodeid
+    def _is_counted(self, category: str, report: object) -> bool:
+        return any(found is report for found in self._terminal.stats.get(category, ()))
 
     def _last_seen(self) -> list[Payload]:
         """Return what is in flight, of workers too; nothing where that is not known."""
