@@ -209,6 +209,16 @@ class Archive:
         stored = self.stored(run_id)
         return stored is not None and stored.final
 
+    def is_alive(self, run_id: str) -> bool:
+        """Return whether a run's process is there, as far as can be seen from here; its journal is not read for that."""
+        if self.is_over(run_id):
+            return False
+        try:
+            identity = ProcessIdentity.from_payload(self.beginning(run_id).start.get("process"))
+        except OSError:
+            return False
+        return identity is not None and identity.liveness() is Liveness.ALIVE
+
     def stored(self, run_id: str) -> StoredRun | None:
         """Return what the store has of a run, or None: also where there is a journal of another run of this id.
 

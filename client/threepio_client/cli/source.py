@@ -19,6 +19,7 @@ from threepio_client.cli.place import load_settings
 from threepio_client.errors import NoDaemon, Refused, SettingsError
 from threepio_client.outputs import has_ended, later_without_run
 from threepio_client.query import QueryClient
+from threepio_client.runstate import LIVE_STATES
 from threepio_client.settings import Settings
 from threepio_client.views import VIEW_VERSION, run_row
 from threepio_client.wording import elsewhere
@@ -98,6 +99,15 @@ class Source:
             return [run_row(self.archive.view(run_id)) for run_id in self.archive.run_ids()[:limit]]
 
         return self._answer("runs", {"limit": limit}, from_files)
+
+    def live_runs(self, limit: int) -> list[dict[str, Any]]:
+        """Return those of so many newest runs that go on, the latest first."""
+        if self._client is not None:
+            rows = self.runs(limit)
+        else:  # reading the journals of runs that died would take long
+            alive = [run_id for run_id in self.archive.run_ids()[:limit] if self.archive.is_alive(run_id)]
+            rows = [run_row(self.archive.view(run_id)) for run_id in alive]
+        return [row for row in rows if row["state"] in LIVE_STATES]
 
     def newest_of_command(self, command_id: str, limit: int) -> list[str]:
         """Return those of so many newest runs that this command of `threepio run` began, the latest first."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
+from threepio_client.cli.also_live import also_live
 from threepio_client.cli.output import say, say_json
 from threepio_client.cli.same_command import others_line, runs_of_command
 from threepio_client.cli.source import open_source
@@ -26,6 +27,8 @@ def print_status(reference: str, as_json: bool) -> bool:
         view = source.status(reference)
         print_answer(view, reference, as_json, runs_of_command(source, view))
         if reference == "latest":
+            for line in also_live(source, view):
+                say(f"threepio: {line}" if as_json else f"  {line}", to_stderr=as_json)
             source.say_what_came_later(view["started"])
     return is_good(view)
 
