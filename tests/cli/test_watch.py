@@ -155,3 +155,18 @@ def test_the_end_of_the_run_ends_the_watch(served: Place) -> None:
         read_until(terminal, LEAVES_THE_SCREEN + rb"(?s:.*)run live: passed")
 
         assert process.wait(COMMAND_TIMEOUT_S) == 0
+
+
+def test_ctrl_z_gives_the_terminal_back_and_fg_goes_on(served: Place) -> None:
+    with watching(served) as (process, terminal):
+        read_until(terminal, rb"run live: running")
+        process.send_signal(signal.SIGTSTP)
+
+        read_until(terminal, LEAVES_THE_SCREEN + rb"(?s:.*)\x1b\[\?25h")
+        assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
+
+        process.send_signal(signal.SIGCONT)
+        read_until(terminal, rb"\x1b\[\?1049h(?s:.*)run live: running")
+        (served.path / "go on").touch()
+        read_until(terminal, LEAVES_THE_SCREEN + rb"(?s:.*)run live: passed")
+        assert process.wait(COMMAND_TIMEOUT_S) == 0

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any, Final
 
 from rich.console import Console, Group
@@ -118,7 +122,7 @@ class Screen:
     def _bar(self, view: dict[str, Any], width: int) -> Text:
         collected = view["collected"]
         columns = min(BAR, width // 2)
-        done = columns * view["finished"] // collected if collected else 0
+        done = min(columns * view["finished"] // collected, columns) if collected else 0
         bar = _text("  " + "█" * done + "░" * (columns - done) + "  ")
         if view["state"] not in LIVE_STATES:
             bar.append(one_line(f"{view['finished']}/{collected} in {duration(view['duration_s'])}"))
@@ -183,11 +187,29 @@ def watch(source: Source, reference: str, sleep: Callable[[float], None] = time.
 
 def _on_terminal(screen: Screen, sleep: Callable[[float], None]) -> None:
     console = Console(highlight=False, markup=False)
-    with Live(console=console, screen=True, auto_refresh=False) as live:
+    with Live(console=console, screen=True, auto_refresh=False) as live, _left_by_ctrl_z(console):
         while not screen.is_over:
             live.update(screen.render(*console.size), refresh=True)
             sleep(EVERY_S)
             screen.look()
+
+
+@contextmanager
+def _left_by_ctrl_z(console: Console) -> Iterator[None]:
+    """Give the terminal back while the shell has stopped us."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        console.set_alt_screen(False)
+        console.show_cursor(True)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        console.set_alt_screen(True)
+        console.show_cursor(False)
+
+    before = signal.signal(signal.SIGTSTP, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTSTP, before)
 
 
 def _slots(view: dict[str, Any]) -> list[dict[str, Any]]:
