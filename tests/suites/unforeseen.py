@@ -1,0 +1,66 @@
+"""What must hold of a suite of which nobody knows beforehand what comes of it: it follows from what pytest did.
+
+The rest - output, counts, outcomes, journal, store, reports - the checker compares as with every other suite.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from tests.suites import truth
+from tests.suites.variant import Variant
+
+if TYPE_CHECKING:
+    from tests.suites.checker import Compared
+
+INTERNAL: Final = "INTERNALERROR>"
+_STOPPED: Final = "!!!!!!"
+_BAD: Final = frozenset({"FAIL", "ERROR"})
+
+
+def seen(variant: Variant, printed: str, log: Path, journal: Path) -> Variant:
+    """Return the variant with what is known of it now: whether there is a run, whether it died, an internal error."""
+    lines = _lines(log)
+    began, ended = (
+        any(line.get("$report_type") == kind for line in lines) for kind in ("SessionStart", "SessionFinish")
+    )
+    is_internal = INTERNAL in printed
+    return replace(
+        variant,
+        has_run=began or journal.exists(),
+        dies=began and not ended and not is_internal,
+        kind="internal-error" if is_internal else "",
+    )
+
+
+def check_verdict(result: Compared, printed: str, log: Path) -> None:
+    """Check the state: `passed` if and only if pytest ended with 0, no test failed and every collected one has an outcome.
+
+    A run that was stopped when all was over may be called either.
+    """
+    failed = [nodeid for nodeid, statuses in truth.of_reportlog(log).items() if _BAD & set(_last_attempt(statuses))]
+    only_collects = any(start.get("collectOnly") for start in result.of_type("runStart"))
+    missing = [] if only_collects else sorted(set(result.collected()) - result.over())
+    state, text = result.status["state"], result.status["verdict"]["text"]
+    why = f"{state}: {text}; exit code {result.exit_code}, failed {failed[:5]}, without outcome {missing[:5]}"
+    is_good = result.exit_code == 0 and not failed and not missing
+    if state == "passed":
+        assert is_good, f"{result.name}: green, but {why}"
+    elif is_good:
+        assert _STOPPED in printed or INTERNAL in printed, f"{result.name}: not green: {why}"
+
+
+def _lines(log: Path) -> list[dict[str, Any]]:
+    if not log.exists():
+        return []
+    found = log.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in found if line.endswith("\n")]
+
+
+def _last_attempt(statuses: list[str]) -> list[str]:
+    """Return the statuses after the last one that was taken back."""
+    after = [number for number, status in enumerate(statuses, 1) if status == "RERUN"]
+    return statuses[after[-1] if after else 0 :]
