@@ -19,19 +19,23 @@ from tests.suites.variant import Variant
 _HEAD: Final = "import os, sys, unittest\nimport pytest\n"
 _FOLDERS: Final = ("", "", "", "", "sub/", "sub/deep/", "pk/", "d@x/", "d[1]/", "ü/", "a::b/")
 _NAMES: Final = ("test_a", "test_b", "test_c", "test_ü", "test_sp ace", "test_br[1]", "test_" + "x" * 60)
-_STOPS: Final = ("-x", "--maxfail=2", "--sw")
 _UNEVEN: Final = (
-    "os._exit",
-    "os.kill",
-    "KeyboardInterrupt",
-    "pytest.exit",
-    "session.should",
-    "'tries'",
-    "setup_",
-    "scope=",
-    "broke')",
+    *(
+        "os._exit",
+        "os.kill",
+        "KeyboardInterrupt",
+        "pytest.exit",
+        "session.should",
+        "'tries'",
+        "setup_",
+        "scope=",
+        "broke')",
+    ),
+    *("range(2)", "items[:2]", "+ items", "rename(item"),
 )
-"""What makes a difference from run to run where several workers are at it."""
+"""Texts that make a difference from run to run where several workers are at it: who stops whom, and which attempt,
+fixture or bearer of one id comes first."""
+_UNEVEN_ARGUMENTS: Final = frozenset({"-x", "--maxfail=2", "--sw", "--dist=each"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +65,7 @@ class Suite:
         """Return what the checker takes."""
         with_workers = "-n" in self.line
         text = "\n".join(self.files.values())
-        uneven = any(word in text for word in _UNEVEN) or any(stop in self.line for stop in _STOPS)
+        uneven = any(word in text for word in _UNEVEN) or bool(_UNEVEN_ARGUMENTS & {*self.line})
         return Variant(
             name=f"seed {self.seed}",
             files=self.files,
@@ -106,7 +110,7 @@ class _Maker:
         ini = list({line.partition(" = ")[0]: line for line in ini}.values())
         files["pytest.ini"] = "\n".join(["[pytest]", "markers = marked: of nobody", *ini, ""])
         if "LinesFile" in files["conftest.py"]:
-            files["some.lines"] = "ok|fails|ü::x||a/b|ok"
+            files["some.lines"] = "ok|fails|ü::x|a/b|ok"  # without an empty name: a group's page shows "``" for it
         arguments = self._arguments(files)
         if "subtests" in "".join(files.values()):
             self.plugins.add("subtests")
@@ -151,7 +155,9 @@ class _Maker:
             self.fixtures.append(f"fix{number}")
             parts.append(self._fixture(self.fixtures[-1]))
         if self.chance.random() < 0.4:
-            parts.extend(self.chance.sample(pieces.HOOKS, self.chance.choice((1, 1, 1, 2))))
+            # With one id for several tests, pytest-rerunfailures takes back what was counted of another one.
+            offered = pieces.HOOKS if "rerunfailures" in self.plugins else (*pieces.HOOKS, *pieces.ONE_ID)
+            parts.extend(self.chance.sample(offered, self.chance.choice((1, 1, 1, 2))))
         return "\n".join(parts) + "\n"
 
     def _fixture(self, name: str) -> str:

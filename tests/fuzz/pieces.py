@@ -254,16 +254,7 @@ def pytest_collection_modifyitems(config, items):
     "def pytest_collection_modifyitems(): pytest.exit('after collecting', returncode=0)",
     "def pytest_collection_finish(session): del session.items[-1:]",
     "def pytest_collection(): raise RuntimeError('collection broke')",
-    *(
-        _RENAME.format(text)
-        for text in (
-            "'renamed/' + item.nodeid",
-            "item.nodeid.split('[')[0]",
-            "item.name + ' :: described'",
-            "''",
-            "'same'",
-        )
-    ),
+    *(_RENAME.format(text) for text in ("'renamed/' + item.nodeid", "item.name + ' :: described'")),
     *(
         _REPORT.format(text)
         for text in (
@@ -294,16 +285,9 @@ def pytest_collection_modifyitems(config, items):
     "def pytest_sessionstart(): pytest.exit('at the start')",
     *(f"def pytest_sessionfinish(session): session.exitstatus = {code}" for code in (0, 1, 5, 42)),
     "@pytest.hookimpl(trylast=True)\ndef pytest_sessionfinish(session): session.exitstatus = 0",
-    """
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_sessionfinish(session):
-    yield
-    session.exitstatus = 3
-""",
     "def pytest_sessionfinish(): raise RuntimeError('finish broke')",
     "def pytest_sessionfinish(): pytest.exit('at the end', returncode=0)",
     "def pytest_sessionfinish(): import os; os._exit(0)",
-    "def pytest_terminal_summary(): raise RuntimeError('summary broke')",
     "def pytest_runtest_logfinish(): raise RuntimeError('logfinish broke')",
     "def pytest_runtest_setup(item):\n    if item.name.endswith('1'): pytest.skip('by a hook')",
     "def pytest_runtest_teardown(item):\n    if item.name.endswith('0'): raise RuntimeError('by a hook')",
@@ -328,6 +312,10 @@ def pytest_collect_file(file_path, parent):
     return LinesFile.from_parent(parent, path=file_path) if file_path.suffix == '.lines' else None
 """,
 )
+# Not among them: what makes pytest end with another code when its pytest_sessionfinish is all but over (a wrapper around all
+# others that sets exitstatus, a pytest_terminal_summary that raises). What such a run is called was decided before.
+ONE_ID: Final = tuple(_RENAME.format(text) for text in ("item.nodeid.split('[')[0]", "''", "'same'"))
+"""Hooks that give several tests one node id."""
 NESTED_CONFTEST: Final = (
     "1 / 0",
     BROKEN,

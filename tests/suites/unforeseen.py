@@ -6,9 +6,10 @@ The rest - output, counts, outcomes, journal, store, reports - the checker compa
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from tests.suites import truth
 from tests.suites.variant import Variant
@@ -23,15 +24,13 @@ _BAD: Final = frozenset({"FAIL", "ERROR"})
 
 def seen(variant: Variant, printed: str, log: Path, journal: Path) -> Variant:
     """Return the variant with what is known of it now: whether there is a run, whether it died, an internal error."""
-    lines = _lines(log)
-    began, ended = (
-        any(line.get("$report_type") == kind for line in lines) for kind in ("SessionStart", "SessionFinish")
-    )
+    began, ended = (_has(log, kind) for kind in ("SessionStart", "SessionFinish"))
     is_internal = INTERNAL in printed
+    is_stopped = is_internal or any(mark in printed for mark in (_STOPPED, "Exit: "))
     return replace(
         variant,
         has_run=began or journal.exists(),
-        dies=began and not ended and not is_internal,
+        dies=began and not ended and not is_stopped,
         kind="internal-error" if is_internal else "",
     )
 
@@ -39,25 +38,33 @@ def seen(variant: Variant, printed: str, log: Path, journal: Path) -> Variant:
 def check_verdict(result: Compared, printed: str, log: Path) -> None:
     """Check the state: `passed` if and only if pytest ended with 0, no test failed and every collected one has an outcome.
 
-    A run that was stopped when all was over may be called either.
+    A test that was collected twice needs two outcomes. A run that was stopped when all was over may be called either.
     """
     failed = [nodeid for nodeid, statuses in truth.of_reportlog(log).items() if _BAD & set(_last_attempt(statuses))]
     only_collects = any(start.get("collectOnly") for start in result.of_type("runStart"))
-    missing = [] if only_collects else sorted(set(result.collected()) - result.over())
+    missing = [] if only_collects else sorted(Counter(result.collected()) - _finished(result))
     state, text = result.status["state"], result.status["verdict"]["text"]
     why = f"{state}: {text}; exit code {result.exit_code}, failed {failed[:5]}, without outcome {missing[:5]}"
-    is_good = result.exit_code == 0 and not failed and not missing
+    is_good = result.exit_code == 0 and not failed and not missing and _has(log, "SessionFinish")
     if state == "passed":
         assert is_good, f"{result.name}: green, but {why}"
     elif is_good:
         assert _STOPPED in printed or INTERNAL in printed, f"{result.name}: not green: {why}"
 
 
-def _lines(log: Path) -> list[dict[str, Any]]:
-    if not log.exists():
-        return []
-    found = log.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in found if line.endswith("\n")]
+def _finished(result: Compared) -> Counter[str]:
+    """Return how often each test came to an outcome."""
+    found: Counter[str] = Counter()
+    for payload in result.of_type("testCase"):
+        if payload["phase"] != "teardown" and "subtest" not in payload and payload["status"] != "RERUN":
+            found[payload["nodeid"]] += 1
+    return found
+
+
+def _has(log: Path, kind: str) -> bool:
+    """Return whether a report log has a whole line of this kind."""
+    lines = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.exists() else []
+    return any(json.loads(line).get("$report_type") == kind for line in lines if line.endswith("\n"))
 
 
 def _last_attempt(statuses: list[str]) -> list[str]:
