@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import random
-import shlex
 import sys
 import tempfile
 import time
@@ -94,7 +93,7 @@ def _shrink(seed: int) -> int:
     smallest = shrink(suite, is_same)
     for path, text in smallest.files.items():
         print(f"--- {path}\n{text}")
-    print(f"--- {shlex.join(['pytest', *smallest.line])}    plugins: {', '.join(smallest.plugins) or 'none'}")
+    print(f"--- {smallest.command}")
     last = _complaint(smallest)
     print(last.text[:2_000] if last else "it does not happen every time")
     return 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import shlex
 import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -47,6 +48,7 @@ class Suite:
         files: text by path.
         arguments: pytest's, those that belong together in one.
         plugins: that it needs.
+        environ: settings of the environment, `NAME=value`.
         runs_alone: whether it is also run without a daemon.
     """
 
@@ -54,12 +56,19 @@ class Suite:
     files: Mapping[str, str]
     arguments: tuple[tuple[str, ...], ...] = ()
     plugins: tuple[str, ...] = ()
+    environ: tuple[str, ...] = ()
     runs_alone: bool = False
 
     @property
     def line(self) -> tuple[str, ...]:
         """All arguments."""
         return tuple(argument for group in self.arguments for argument in group)
+
+    @property
+    def command(self) -> str:
+        """What to type."""
+        plugins = f"    # plugins: {', '.join(self.plugins)}" if self.plugins else ""
+        return shlex.join([*self.environ, "pytest", *self.line]) + plugins
 
     def variant(self) -> Variant:
         """Return what the checker takes."""
@@ -71,7 +80,7 @@ class Suite:
             files=self.files,
             arguments=self.line,
             plugins=self.plugins,
-            environ={"PYTHONHASHSEED": "0"},
+            environ=dict(pair.split("=") for pair in ("PYTHONHASHSEED=0", *self.environ)),
             unforeseen=True,
             with_workers=with_workers,
             own_output=with_workers and uneven,
@@ -119,6 +128,7 @@ class _Maker:
             files=files,
             arguments=arguments,
             plugins=tuple(sorted(self.plugins)),
+            environ=(chance.choice(pieces.ENVIRONMENT),) if chance.random() < 0.15 else (),
             runs_alone=chance.random() < 0.4,
         )
 
@@ -137,7 +147,8 @@ class _Maker:
             if chance.random() < 0.1:
                 found.append((f"--max-worker-restart={chance.randint(0, 1)}",))
         modules = [path for path in files if "test_" in path and path.endswith(".py")]
-        if chance.random() < 0.15:
+        # A usage error ends pytest with 4, whatever code a hook of the end gave; the run has that one.
+        if chance.random() < 0.15 and "exitstatus" not in files["conftest.py"]:
             path = chance.choice(modules)
             extra = [
                 (path,),

@@ -5,7 +5,17 @@ A word in a body that is the name of a fixture makes the test ask for it.
 
 from __future__ import annotations
 
+import shlex
 from typing import Final
+
+
+def _cut(text: str, by: str = " | ") -> tuple[str, ...]:
+    return tuple(text.split(by))
+
+
+def _arguments(text: str) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(shlex.split(group)) for group in _cut(text))
+
 
 BROKEN: Final = "def broken(:"
 """The only piece that is no Python."""
@@ -114,22 +124,11 @@ NASTY: Final = (
     "os.environ.clear()",
     "child = os.fork()\nif not child: os._exit(0)\nos.waitpid(child, 0)",
 )
-MARKS: Final = (
-    "skip",
-    "skip(reason='ü')",
-    "skipif(True, reason='so')",
-    "skipif('1 / 0')",
-    "xfail",
-    "xfail(reason='ü')",
-    "xfail(strict=True)",
-    "xfail(run=False)",
-    "xfail(raises=ValueError)",
-    "xfail(raises=(KeyError, AssertionError), strict=True)",
-    "xfail(False, reason='not now')",
-    "usefixtures('fix0')",
-    "usefixtures('no_such_fixture')",
-    "filterwarnings('error')",
-    "parametrize('nowhere', [1])",
+MARKS: Final = _cut(
+    "skip | skip(reason='ü') | skipif(True, reason='so') | skipif('1 / 0') | xfail | xfail(reason='ü') | "
+    "xfail(strict=True) | xfail(run=False) | xfail(raises=ValueError) | "
+    "xfail(raises=(KeyError, AssertionError), strict=True) | xfail(False, reason='not now') | "
+    "usefixtures('fix0') | usefixtures('no_such_fixture') | filterwarnings('error') | parametrize('nowhere', [1])"
 )
 PLUGIN_MARKS: Final = {
     "xdist": ("xdist_group('g1')", "xdist_group('g@2')"),
@@ -138,49 +137,17 @@ PLUGIN_MARKS: Final = {
     "timeout": ("timeout(5)",),
 }
 IDS: Final = (
-    *(
-        "ü",
-        "日本",
-        "a::b",
-        "a/b",
-        "../up",
-        "[x]",
-        "[",
-        "]",
-        "x@y",
-        "@gw0",
-        "",
-        " ",
-        "  lead",
-        "a b",
-        "a.py::test_0",
-        "%s",
-    ),
-    *(
-        "new\nline",
-        "nul\x00",
-        "\x1b[31mred",
-        "\u202ertl",
-        "tab\t",
-        "'",
-        '"',
-        "\\",
-        "<b>&amp;",
-        "dup",
-        "dup",
-        "None",
-        "0",
+    *_cut(
+        "ü|日本|a::b|a/b|../up|[x]|[|]|x@y|@gw0|| |  lead|a b|a.py::test_0|%s|new\nline|nul\x00|\x1b[31mred|\u202ertl|tab\t|"
+        "'|\"|\\|<b>&amp;|dup|dup|None|0",
+        by="|",
     ),
     *("L" * 700, "😀" * 100, "\udcff"),
 )
-FIXTURE_PARTS: Final = (
-    "raise RuntimeError('fixture broke')",
-    "assert 0, 'in a fixture'",
-    "pytest.fail('in a fixture')",
-    "pytest.skip('in a fixture')",
-    "pytest.xfail('in a fixture')",
-    "raise SystemExit(2)",
-    "import warnings; warnings.warn('of a fixture')",
+FIXTURE_PARTS: Final = _cut(
+    "raise RuntimeError('fixture broke') | assert 0, 'in a fixture' | pytest.fail('in a fixture') | "
+    "pytest.skip('in a fixture') | pytest.xfail('in a fixture') | raise SystemExit(2) | "
+    "import warnings; warnings.warn('of a fixture')"
 )
 MODULE: Final = (
     "import no_such_module",
@@ -323,54 +290,28 @@ NESTED_CONFTEST: Final = (
     "collect_ignore_glob = ['*.py']",
     "def pytest_runtest_setup(): raise ValueError('by a hook of a folder')",
 )
-INI: Final = (
-    "xfail_strict = true",
-    "addopts = -ra",
-    "console_output_style = count",
-    "empty_parameter_set_mark = fail_at_collect",
-    "empty_parameter_set_mark = xfail",
-    "filterwarnings = error",
-    "junit_family = xunit1",
-    "disable_test_id_escaping_and_forfeit_all_rights_to_community_support = true",
-    "python_functions = test_* documented",
+INI: Final = _cut(
+    "xfail_strict = true | addopts = -ra | console_output_style = count | "
+    "empty_parameter_set_mark = fail_at_collect | empty_parameter_set_mark = xfail | filterwarnings = error | "
+    "junit_family = xunit1 | disable_test_id_escaping_and_forfeit_all_rights_to_community_support = true | "
+    "python_functions = test_* documented"
 )
-ARGUMENTS: Final = (
-    *(("-x",), ("--maxfail=2",), ("-k", "1"), ("-k", "not 0"), ("-k", "A or 2"), ("-m", "not marked"), ("--runxfail",)),
-    *((f"--tb={kind}",) for kind in ("no", "short", "line", "native", "long")),
-    *(
-        ("-q",),
-        ("-qq",),
-        ("-v",),
-        ("-vv",),
-        ("-ra",),
-        ("-rA",),
-        ("-rN",),
-        ("-s",),
-        ("--capture=sys",),
-        ("--durations=3",),
-    ),
-    *(("-p", f"no:{name}") for name in ("terminal", "warnings", "unittest", "skipping", "logging", "faulthandler")),
-    *(
-        ("--doctest-modules",),
-        ("--continue-on-collection-errors",),
-        ("--continue-on-collection-errors",),
-        ("-W", "error"),
-    ),
-    *((f"--import-mode={mode}",) for mode in ("importlib", "append", "prepend")),
-    *(
-        ("--collect-only",),
-        ("--showlocals",),
-        ("--strict-markers",),
-        ("--no-header",),
-        ("--no-summary",),
-        ("--assert=plain",),
-    ),
+ARGUMENTS: Final = _arguments(
+    "-x | --maxfail=2 | -k 1 | -k 'not 0' | -k 'A or 2' | -m 'not marked' | --runxfail | --tb=no | --tb=short | "
+    "--tb=line | --tb=native | --tb=long | -q | -qq | -v | -vv | -ra | -rA | -rN | -s | --capture=sys | "
+    "-p no:terminal | -p no:warnings | -p no:unittest | -p no:skipping | -p no:logging | -p no:faulthandler | "
+    "--doctest-modules | --continue-on-collection-errors | --continue-on-collection-errors | -W error | "
+    "--import-mode=importlib | --import-mode=append | --import-mode=prepend | --collect-only | --showlocals | "
+    "--strict-markers | --no-header | --no-summary | --assert=plain"
 )
 PLUGIN_ARGUMENTS: Final = {
-    "rerunfailures": (("--reruns", "1"), ("--reruns", "2"), ("--reruns", "1", "--rerun-except", "Error")),
-    "repeat": (("--count", "2"), ("--count", "2", "--repeat-scope=session")),
-    "randomly": (("--randomly-seed=7",),),
-    "timeout": (("--timeout", "30"),),
-    "cacheprovider": (("--lf",), ("--ff",), ("--nf",), ("--sw",)),
+    "rerunfailures": _arguments("--reruns 1 | --reruns 2 | --reruns 1 --rerun-except Error"),
+    "repeat": _arguments("--count 2 | --count 2 --repeat-scope=session"),
+    "randomly": _arguments("--randomly-seed=7"),
+    "timeout": _arguments("--timeout 30"),
+    "cacheprovider": _arguments("--lf | --ff | --nf | --sw"),
 }
+ENVIRONMENT: Final = _cut(
+    "THREEPIO_SYNC=always | THREEPIO_SYNC=exit | THREEPIO_EVENT_BUFFER_SIZE=2 | LC_ALL=C | PYTHONUTF8=0"
+)
 DISTRIBUTIONS: Final = ("load", "loadscope", "loadfile", "loadgroup", "worksteal", "each")

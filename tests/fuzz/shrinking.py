@@ -26,6 +26,8 @@ def _smaller(suite: Suite) -> Iterator[Suite]:
     """Yield suites with one thing less, the largest things first."""
     if suite.runs_alone:
         yield replace(suite, runs_alone=False)
+    if suite.environ:
+        yield replace(suite, environ=())
     for path in sorted(suite.files, key=lambda path: -len(suite.files[path])):
         yield replace(suite, files={other: text for other, text in suite.files.items() if other != path})
     for group in suite.arguments:

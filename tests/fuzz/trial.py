@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -61,6 +60,6 @@ def run(suite: Suite, keep: Path | None = None) -> Complaint | None:
         if complaint is not None and keep is not None:
             shutil.move(path, keep)
             (keep / "complaint.txt").write_text(f"{complaint.text}\n", "utf-8", "backslashreplace")
-            (keep / "command.txt").write_text(f"{shlex.join(['pytest', *suite.line])}\nplugins: {suite.plugins}\n")
+            (keep / "command.txt").write_text(f"{suite.command}\n")
         shutil.rmtree(path, ignore_errors=True)
     return complaint

@@ -17,21 +17,19 @@ from tests.suites.variant import Variant
 if TYPE_CHECKING:
     from tests.suites.checker import Compared
 
-INTERNAL: Final = "INTERNALERROR>"
-_STOPPED: Final = "!!!!!!"
+_STOPPED: Final = ("!!!!!!", "Exit: ", "INTERNALERROR>")
+"""What pytest prints where somebody or something stopped it."""
 _BAD: Final = frozenset({"FAIL", "ERROR"})
 
 
 def seen(variant: Variant, printed: str, log: Path, journal: Path) -> Variant:
-    """Return the variant with what is known of it now: whether there is a run, whether it died, an internal error."""
+    """Return the variant with what is known of it now: whether there is a run, whether it died, an end out of order."""
     began, ended = (_has(log, kind) for kind in ("SessionStart", "SessionFinish"))
-    is_internal = INTERNAL in printed
-    is_stopped = is_internal or any(mark in printed for mark in (_STOPPED, "Exit: "))
     return replace(
         variant,
         has_run=began or journal.exists(),
-        dies=began and not ended and not is_stopped,
-        kind="internal-error" if is_internal else "",
+        dies=began and not ended and not _is_stopped(printed),
+        kind="" if ended and not _is_stopped(printed) else "internal-error",
     )
 
 
@@ -46,10 +44,12 @@ def check_verdict(result: Compared, printed: str, log: Path) -> None:
     state, text = result.status["state"], result.status["verdict"]["text"]
     why = f"{state}: {text}; exit code {result.exit_code}, failed {failed[:5]}, without outcome {missing[:5]}"
     is_good = result.exit_code == 0 and not failed and not missing and _has(log, "SessionFinish")
-    if state == "passed":
-        assert is_good, f"{result.name}: green, but {why}"
-    elif is_good:
-        assert _STOPPED in printed or INTERNAL in printed, f"{result.name}: not green: {why}"
+    assert is_good or state != "passed", f"{result.name}: green, but {why}"
+    assert not is_good or state == "passed" or _is_stopped(printed), f"{result.name}: not green: {why}"
+
+
+def _is_stopped(printed: str) -> bool:
+    return any(mark in printed for mark in _STOPPED)
 
 
 def _finished(result: Compared) -> Counter[str]:
