@@ -20,22 +20,12 @@ from tests.suites.variant import Variant
 _HEAD: Final = "import os, sys, unittest\nimport pytest\n"
 _FOLDERS: Final = ("", "", "", "", "sub/", "sub/deep/", "pk/", "d@x/", "d[1]/", "ü/", "a::b/")
 _NAMES: Final = ("test_a", "test_b", "test_c", "test_ü", "test_sp ace", "test_br[1]", "test_" + "x" * 60)
-_UNEVEN: Final = (
-    *(
-        "os._exit",
-        "os.kill",
-        "KeyboardInterrupt",
-        "pytest.exit",
-        "session.should",
-        "'tries'",
-        "setup_",
-        "scope=",
-        "broke')",
-    ),
-    *("range(2)", "items[:2]", "+ items", "rename(item"),
+_UNEVEN: Final = re.compile(
+    r"os\._exit|os\.kill|KeyboardInterrupt|pytest\.exit|session\.should|'tries'|setup_|scope=|broke'\)"
+    r"|range\(2\)|items\[:2\]|\+ items|rename\(item|udcff|object\(\)"
 )
-"""Texts that make a difference from run to run where several workers are at it: who stops whom, and which attempt,
-fixture or bearer of one id comes first."""
+"""Texts that make a difference from run to run where several workers are at it: who stops whom, which attempt, fixture
+or bearer of one id comes first, and how far the others got when one could not send a report."""
 _UNEVEN_ARGUMENTS: Final = frozenset({"-x", "--maxfail=2", "--sw", "--dist=each"})
 
 
@@ -74,7 +64,7 @@ class Suite:
         """Return what the checker takes."""
         with_workers = "-n" in self.line
         text = "\n".join(self.files.values())
-        uneven = any(word in text for word in _UNEVEN) or bool(_UNEVEN_ARGUMENTS & {*self.line})
+        uneven = bool(_UNEVEN.search(text) or _UNEVEN_ARGUMENTS & {*self.line})
         return Variant(
             name=f"seed {self.seed}",
             files=self.files,

@@ -301,7 +301,7 @@ ARGUMENTS: Final = _arguments(
     "--tb=line | --tb=native | --tb=long | -q | -qq | -v | -vv | -ra | -rA | -rN | -s | --capture=sys | "
     "-p no:terminal | -p no:warnings | -p no:unittest | -p no:skipping | -p no:logging | -p no:faulthandler | "
     "--doctest-modules | --continue-on-collection-errors | --continue-on-collection-errors | -W error | "
-    "--import-mode=importlib | --import-mode=append | --import-mode=prepend | --collect-only | --showlocals | "
+    "--import-mode=importlib | --import-mode=append | --import-mode=prepend | --collect-only | "
     "--strict-markers | --no-header | --no-summary | --assert=plain"
 )
 PLUGIN_ARGUMENTS: Final = {
