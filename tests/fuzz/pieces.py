@@ -31,6 +31,7 @@ PASSING: Final = (
     "print('captured'); assert capsys.readouterr().out == 'captured\\n'",
     "record_property('key', object())",
     "import time; monkeypatch.setattr(time, 'time', lambda: 0.0)",
+    "import time; monkeypatch.setattr(time, 'perf_counter', lambda: 'x')",
     "os.environ.pop('PYTEST_CURRENT_TEST', None)",
 )
 SKIPPING: Final = (
@@ -63,6 +64,8 @@ FAILING: Final = (
     "request.addfinalizer(lambda: 1 / 0); assert 0",
     "request.addfinalizer(lambda: 1 / 0); pytest.skip('and breaks')",
     "request.addfinalizer(lambda: pytest.skip('at the end'))",
+    "import threading\nthread = threading.Thread(target=lambda: 1 / 0); thread.start(); thread.join(); assert 0",
+    "with pytest.raises(ValueError): pass",
     "request.getfixturevalue('no_such_fixture')",
     "exec('assert 0')",
 )
@@ -256,6 +259,12 @@ def pytest_collection_modifyitems(config, items):
     "def pytest_sessionfinish(): pytest.exit('at the end', returncode=0)",
     "def pytest_sessionfinish(): import os; os._exit(0)",
     "def pytest_runtest_logfinish(): raise RuntimeError('logfinish broke')",
+    "def pytest_runtest_logstart(nodeid):\n    if nodeid.endswith('1'): raise RuntimeError('logstart broke')",
+    "def pytest_runtest_logreport(report):\n    if report.failed: raise RuntimeError('logreport broke')",
+    "def pytest_collectreport(report):\n    if report.failed: raise RuntimeError('collectreport broke')",
+    "def pytest_keyboard_interrupt(): raise RuntimeError('interrupt broke')",
+    "def pytest_internalerror(): return True\ndef pytest_runtest_logfinish(): raise RuntimeError('logfinish broke')",
+    "def pytest_assertrepr_compare(): return ['odd\\x00', 'ü\\udcff']",
     "def pytest_runtest_setup(item):\n    if item.name.endswith('1'): pytest.skip('by a hook')",
     "def pytest_runtest_teardown(item):\n    if item.name.endswith('0'): raise RuntimeError('by a hook')",
     "def pytest_runtest_call(item):\n    if item.name.endswith('2'): raise ValueError('by a hook')",
