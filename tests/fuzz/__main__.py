@@ -27,6 +27,7 @@ from tests.fuzz.trial import Complaint, run
 from tests.suites.variant import NotHere
 
 _SHOWN: Final = 300
+_BAD: Final = "do not hold"
 
 
 def main() -> int:
@@ -60,23 +61,30 @@ def _run(first: int, count: int | None, seconds: int | None) -> int:
     print(f"seed {first}; what does not hold is kept in {keep}", flush=True)
     start = time.monotonic()
     done: Counter[str] = Counter()
-    for seed in range(first, first + count) if count else itertools.count(first):
-        if seconds and time.monotonic() - start > seconds:
-            break
-        try:
-            complaint = run(generate(seed), keep / str(seed))
-        except NotHere as reason:
-            done["not to be tried"] += 1
-            print(f"seed {seed}: not to be tried: {_short(str(reason))}", flush=True)
-            continue
-        done["do not hold" if complaint else "hold"] += 1
-        if complaint:
-            print(f"seed {seed}: {_short(complaint.text)}", flush=True)
-    if not done["do not hold"]:
+    try:
+        for seed in range(first, first + count) if count else itertools.count(first):
+            if seconds and time.monotonic() - start > seconds:
+                break
+            done[_tried(seed, keep / str(seed))] += 1
+    except KeyboardInterrupt:
+        print("stopped")
+    if not done[_BAD]:
         keep.rmdir()
     parts = ", ".join(f"{number} {what}" for what, number in sorted(done.items()))
     print(f"{done.total()} suites in {time.monotonic() - start:.0f} s: {parts}")
-    return 1 if done["do not hold"] else 0
+    return 1 if done[_BAD] else 0
+
+
+def _tried(seed: int, keep: Path) -> str:
+    """Run the suite of a seed, print what does not hold, and return what it counts as."""
+    try:
+        complaint = run(generate(seed), keep)
+    except NotHere as reason:
+        print(f"seed {seed}: not to be tried: {_short(str(reason))}", flush=True)
+        return "not to be tried"
+    if complaint:
+        print(f"seed {seed}: {_short(complaint.text)}", flush=True)
+    return _BAD if complaint else "hold"
 
 
 def _shrink(seed: int) -> int:

@@ -354,7 +354,7 @@ class Checker:
         numbers = [event.seq for event in events]
         assert numbers == list(range(1, len(events) + 1)), f"{result.name}: the journal's numbers are {numbers}"
         verified = settle_and_verify(Archive(self.place.state_dir), result.run_id, wait=True)
-        assert verified["whole"], f"{result.name}: {verified}"
+        assert verified["whole"], f"{result.name}: not whole: {verified}"
         assert verified["journal_events"] == verified["stored_events"] == len(events), f"{result.name}: {verified}"
         result.events = [{name: getattr(event, name) for name in Event._fields} for event in events]
         result.status = self._settled(result.run_id)
