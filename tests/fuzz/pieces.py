@@ -260,7 +260,6 @@ def pytest_collection_modifyitems(config, items):
     "def pytest_sessionfinish(): import os; os._exit(0)",
     "def pytest_runtest_logfinish(): raise RuntimeError('logfinish broke')",
     "def pytest_runtest_logstart(nodeid):\n    if nodeid.endswith('1'): raise RuntimeError('logstart broke')",
-    "def pytest_collectreport(report):\n    if report.failed: raise RuntimeError('collectreport broke')",
     "def pytest_keyboard_interrupt(): raise RuntimeError('interrupt broke')",
     "def pytest_internalerror(): return True\ndef pytest_runtest_logfinish(): raise RuntimeError('logfinish broke')",
     "def pytest_assertrepr_compare(): return ['odd\\x00', 'ü\\udcff']",
@@ -289,7 +288,7 @@ def pytest_collect_file(file_path, parent):
 )
 # Not among them: what makes pytest end with another code when its pytest_sessionfinish is all but over (a wrapper around all
 # others that sets exitstatus, a pytest_terminal_summary that raises). What such a run is called was decided before. Nor a
-# pytest_runtest_logreport that raises: the report is not recorded, which `threepio verify` says.
+# pytest_runtest_logreport or pytest_collectreport that raises: the report is not recorded, which `threepio verify` says.
 ONE_ID: Final = tuple(_RENAME.format(text) for text in ("item.nodeid.split('[')[0]", "''", "'same'"))
 """Hooks that give several tests one node id."""
 NESTED_CONFTEST: Final = (
