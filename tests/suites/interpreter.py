@@ -42,8 +42,8 @@ class Interpreter:
 
     def blocked(self, used: tuple[str, ...]) -> list[str]:
         """Return the arguments that keep every plugin from being imported that is not used; ours is not meant."""
-        names = self.plugins - set(used) - {"threepio"}
-        return [argument for name in ("cacheprovider", *sorted(names)) for argument in ("-p", f"no:{name}")]
+        names = {"cacheprovider", *self.plugins} - set(used) - {"threepio"}
+        return [argument for name in sorted(names) for argument in ("-p", f"no:{name}")]
 
 
 @functools.cache

@@ -85,6 +85,8 @@ class Variant:
         solo_says: beginnings of what it must say instead without a daemon; None: the same.
         may_say: beginnings of what it may say.
         check: further checks of each run with the plugin; raises AssertionError.
+        unforeseen: nobody knows beforehand what comes of it: whether there is a run, whether it dies, and what it must be
+            called follow from what pytest did (`unforeseen.py`).
         runs_alone: False leaves out the run without a daemon.
         long: only in the long form.
     """
@@ -119,6 +121,7 @@ class Variant:
     solo_says: tuple[str, ...] | None = None
     may_say: tuple[str, ...] = ()
     check: Callable[[Compared], None] | None = None
+    unforeseen: bool = False
     runs_alone: bool = True
     long: bool = False
 
