@@ -72,7 +72,7 @@ def test_nested(tmp_path):
 """
 BROKEN = "raise ValueError('in import')"
 DIES = "import os\ndef test_one(): pass\ndef test_dies(): os._exit(3)"
-RUNS: Final = 12
+RUNS: Final = 13
 STOPS = "import pytest\ndef test_stops(): pytest.exit('enough')"
 KILLED = "import os\ndef test_killed(): os.kill(os.getpid(), 9)"
 FAULT = "import os, signal\ndef test_fault(): os.kill(os.getpid(), signal.SIGSEGV)\ndef test_exits(): os._exit(3)"
@@ -120,6 +120,8 @@ def place() -> Iterator[Place]:
     found.pytest("-q", "test_mixed.py", "--reruns", "1", no_text, THREEPIO_RUN_ID="mixed", THREEPIO_NESTED="1")
     found.pytest("-q", "-n", "2", "test_mixed.py", "-k", "fails or skipped", THREEPIO_RUN_ID="workers")
     found.pytest("-q", "-p", "bad_plugin", "test_mixed.py", THREEPIO_RUN_ID="internal")
+    found.suite("def pytest_terminal_summary(): raise ValueError('a bad plugin')", "bad_summary.py")
+    found.pytest("-q", "-p", "bad_summary", "test_mixed.py", "-k", "nobody", THREEPIO_RUN_ID="summary")
     for name in ("dies", "killed"):
         found.threepio("run", "--", *found.python, "-m", "pytest", f"test_{name}.py", THREEPIO_RUN_ID=name)
     fault = ("-n", "2", "--max-worker-restart=0", "test_fault.py")

@@ -90,6 +90,8 @@ def check(state_dir: StateDir, run_id: str) -> int:
     archive = Archive(state_dir)
     folder = folder_of(state_dir, run_id)
     report = read(archive, run_id)
+    state = f'state: "{report.view["state"]}"\n'  # of what was told after the run's end the daemon knows a tick later
+    wait_until(lambda: state in (folder / RUN_PAGE).read_text("utf-8"), _TREE_S)
     check_folder(folder, report)
     return len(report.tests)
 

@@ -319,6 +319,7 @@ class Daemon:
         verdict = run.state.verdict()
         log.info("run %s: over, %s: %s; stored up to %d", run.run_id, verdict.state, verdict.text, run.stored)
         end = await run.late_end()
+        self._scanned_at = None  # the runner may have told by an observation with what code it ended
         if end:
             try:
                 await self.observe(run.run_id, ObservationType.EXIT_STATUS, end)

@@ -200,6 +200,8 @@ class GroupPage:
         if (
             data.translate(None, _HARMLESS) == (_TICKS[standing] * len(lines))[:-1]
             and (b"#" not in data or b"##" not in data)
+            and data[:1] != b"`"  # an empty name
+            and b"\n`" not in data
             and (data[:1] >= b";" or not (data[:1] in b" :" or b"\n:" in data or b"\n " in data))
         ):
             begin = _BEGIN[standing]

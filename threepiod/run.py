@@ -334,7 +334,7 @@ class Run:
                 return {}
             await self._watch.wait_gone()
             end = self._watch.end
-            return {} if end.get("exitCode") == self.state.complete.get("exitCode") else end
+            return {} if end.get("exitCode") == self.state.told_code else end
         finally:
             self._watch.close()
 

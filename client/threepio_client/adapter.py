@@ -19,7 +19,7 @@ from threepio_client.errors import NoDaemon, NoPlace, SettingsError
 from threepio_client.events import SCHEMA_VERSION, EventType, Payload
 from threepio_client.files import open_own
 from threepio_client.forks import forget_in_children
-from threepio_client.journal import JournalError, JournalWriter
+from threepio_client.journal import JournalError, JournalWriter, append_observation
 from threepio_client.line import encode_payload, plain_text, seal
 from threepio_client.link import Budget, Link
 from threepio_client.nowpage import NoPage, NowPage
@@ -255,6 +255,14 @@ class Adapter:
         self._journal.close()
         self.now.close()
         return stored
+
+    def observe(self, event_type: str, payload: Payload) -> None:
+        """State what became known after the run's last event.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        append_observation(self._state_dir.observed(self.run_id), event_type, payload, clock.wall())
 
     def complain(self, text: str, key: str = "") -> None:
         """Keep a complaint for the end of the run and write it to the adapter's log, once for each `key`."""

@@ -54,6 +54,9 @@ class ObservationType(StrEnum):
     EXIT_STATUS = "exitStatus"
     """How the process ended, by its parent or by the kernel. Payload: `pid`, `exitCode` or `signal`, `outOfMemory`."""
 
+    RUNNER_END = "runnerEnd"
+    """With what code the runner ended, where it was another one than it had said with runComplete. Payload: `exitCode`."""
+
     FAULT_TRACE = "faultTrace"
     """What a dying process said of itself, found in its output. Payload: `text`."""
 

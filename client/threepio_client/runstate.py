@@ -49,6 +49,7 @@ OBSERVED: Final = (
     "process_gone",
     "exit_code",
     "exit_signal",
+    "runner_code",
     "in_flight",
     "out_of_memory",
     "trace",
@@ -116,6 +117,7 @@ class RunState:
         gone: when the process was seen to have ended, seconds since the epoch.
         process_gone: whether that was seen from outside, after its journal was read to the end.
         exit_code, exit_signal: how it ended, where its parent told.
+        runner_code: the runner's exit code, where that was another one in the end than it had said with runComplete.
         in_flight: what was in flight when the process ended; None before, and where it is not known.
         out_of_memory: whether the kernel killed the process for memory.
         trace: what the dying process said of itself.
@@ -144,6 +146,7 @@ class RunState:
     process_gone: bool = False
     exit_code: int | None = None
     exit_signal: int | None = None
+    runner_code: int | None = None
     in_flight: list[dict[str, Any]] | None = None
     out_of_memory: bool = False
     trace: str = ""
@@ -229,6 +232,10 @@ class RunState:
             self.exit_signal = number if type(number) is int else None
             is_kill = number == signal.SIGKILL and payload.get("outOfMemory") is True
             self.out_of_memory = self.out_of_memory or is_kill
+        elif event.type == ObservationType.RUNNER_END:
+            code = payload.get("exitCode")
+            self.runner_code = code if type(code) is int else None
+            return
         elif event.type == ObservationType.FAULT_TRACE:
             self.trace = _text(payload.get("text"))
             return
@@ -248,6 +255,12 @@ class RunState:
         """Process id of the producer, 0 before runStart."""
         process = self.start.get("process")
         return _number(process.get("pid")) if isinstance(process, dict) else 0
+
+    @property
+    def told_code(self) -> int | None:
+        """The exit code that the runner told; None before its end, or where it did not know it."""
+        found = self.runner_code if self.runner_code is not None else (self.complete or {}).get("exitCode")
+        return found if type(found) is int else None  # False is not 0
 
     @property
     def events_lost(self) -> int:
@@ -312,8 +325,7 @@ class RunState:
             self.counts["warnings"] = _number(payload.get("warnings"))
 
     def _verdict_of_complete(self, complete: Payload) -> Verdict:
-        found = complete.get("exitCode")
-        code = found if type(found) is int else None  # False is not 0
+        code = self.told_code
         stopped = complete.get("stopped")
         kind, why = "", ""
         if isinstance(stopped, dict):
@@ -383,8 +395,7 @@ class RunState:
 
     def _afterwards(self) -> str:
         """Return how the process ended after its run was over, where that is not how the runner wanted to end."""
-        code = (self.complete or {}).get("exitCode")
-        if self.exit_signal is None and self.exit_code in (None, code):
+        if self.exit_signal is None and self.exit_code in (None, self.told_code):
             return ""
         return f"; afterwards the process {self._manner_of_death()}"
 
@@ -424,6 +435,7 @@ _EXIT_CODES: Final = {
     3: ("internal-error", "the runner ended with exit code 3, as pytest does after an internal error"),
     _USAGE: ("usage", "the runner was called in a wrong way"),
     5: ("no-tests", "no tests were run"),
+    6: ("warnings", "there were more warnings than --max-warnings allows"),
 }
 """pytest's exit codes (pytest.ExitCode); a plugin such as pytest-cov also ends with 1 or 2 for reasons of its own."""
 _ERROR: Final = ("error", "the runner ended without an exit code")

@@ -56,7 +56,7 @@ def status_view(state: RunState, facts: Facts) -> dict[str, Any]:
         verdict = Verdict(state=State.DETACHED, kind="detached", text=text)
     is_live = verdict.state in LIVE_STATES
     ended = facts.now if is_live else state.gone if state.complete is None and state.gone else state.updated
-    code = state.complete.get("exitCode") if state.complete is not None else state.exit_code
+    code = state.told_code if state.complete is not None else state.exit_code
     answer: answers.Status = {
         "schema_version": VIEW_VERSION,
         "run_id": facts.run_id,
@@ -141,8 +141,7 @@ def _milliseconds(state: RunState, name: str) -> float:
 
 def _death(state: RunState) -> answers.Death | None:
     """Return how the process ended, where that is known and is not how the runner wanted to end."""
-    code = (state.complete or {}).get("exitCode")
-    known = state.exit_signal is not None or (state.exit_code is not None and state.exit_code != code)
+    known = state.exit_signal is not None or state.exit_code not in (None, state.told_code)
     is_judged = state.process_gone or (state.complete is not None and known)
     if not is_judged:
         return None

@@ -88,7 +88,10 @@ class Attempts:
         worker, nodeid = payload.get("worker", ""), payload["nodeid"]
         if payload["status"] is Status.RERUN:
             self._again[nodeid] = self._again.get(nodeid, 1) + 1
-            return bool(payload["phase"] == Phase.TEARDOWN and self.decided.pop(worker, "") == nodeid)
+            was_decided = bool(payload["phase"] == Phase.TEARDOWN and self.decided.pop(worker, "") == nodeid)
+            if was_decided and self.outcomes is not None:
+                self.outcomes.discard(nodeid)
+            return was_decided
         if payload["phase"] == Phase.TEARDOWN:
             return False
         self.decided[worker] = nodeid

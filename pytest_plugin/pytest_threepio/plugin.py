@@ -153,6 +153,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     reporter = config.stash.get(_KEY, None)
     if reporter is not None:
         reporter.finish(is_through=False)
+        reporter.note_end()
         if reporter in _active:
             _active.remove(reporter)
             if os.environ.get(_PARENT) == reporter.run_id:

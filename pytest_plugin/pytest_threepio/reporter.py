@@ -26,7 +26,7 @@ from pytest_threepio.circumstances import ci_marks, command_of, plugins_of
 from pytest_threepio.groups import Group, Groups, group_name
 from threepio_client import __version__, nowpage
 from threepio_client.adapter import Adapter
-from threepio_client.events import COLLECTED_CHUNK, EventType, Payload, Phase, Status, split_nodeid
+from threepio_client.events import COLLECTED_CHUNK, EventType, ObservationType, Payload, Phase, Status, split_nodeid
 from threepio_client.line import clip, encode_parents, encode_passed, plain_text
 from threepio_client.settings import Settings
 from threepio_client.vcs import git_head
@@ -97,6 +97,7 @@ class Reporter:
         self._outer_error = sys.exc_info()[1]  # whoever calls pytest may be handling one
         self._hook_errors = 0
         self._finished = False
+        self._told_code: int | None = None
         self._stored = False
         # Encoded names and group of the parents of tests, by what their node ids begin with.
         self._parents: dict[str, tuple[str, Group]] = {}
@@ -234,6 +235,7 @@ class Reporter:
                 "kind": "internal-error",
                 "text": "a hook of the session's end did not return, see pytest's own output",
             }
+        self._told_code = code
         self._groups.close()
         stopped = self._stopped
         if stopped is None:
@@ -248,6 +250,25 @@ class Reporter:
                 "pluginErrors": self._hook_errors,
             }
         )
+
+    @guarded
+    def note_end(self) -> None:
+        """At the very end: say with what code pytest ends, if that is another one than runComplete has.
+
+        Hooks around pytest_sessionfinish are not over before it, and the terminal's prints the summary, fails for
+        --max-warnings, and may break.
+        """
+        error = sys.exc_info()[1]
+        code = self._session.exitstatus
+        if error is not None and error is not self._outer_error and not isinstance(error, pytest.exit.Exception):
+            if not isinstance(error, Exception):
+                return  # an interrupt, of which was told already
+            is_usage = isinstance(error, pytest.UsageError)
+            code = (
+                pytest.ExitCode.USAGE_ERROR if is_usage else pytest.ExitCode.TESTS_FAILED
+            )  # as for any uncaught exception
+        if self._told_code not in (None, code):
+            self._adapter.observe(ObservationType.RUNNER_END, {"exitCode": int(code)})
 
     # For the hooks of the tests
 

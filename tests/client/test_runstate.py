@@ -252,6 +252,24 @@ def test_each_outcome_is_counted_once(fact: tuple[str, dict[str, Any]], count: s
     assert state.unknown == 0
 
 
+@pytest.mark.parametrize("code", [1, 3, 6])
+def test_what_the_runner_ended_with_after_all_counts(code: int) -> None:
+    state = folded(START, P, complete(0))
+    state.observe(Event(1, ObservationType.RUNNER_END, {"exitCode": code}, 2000.0, 0))
+    state.observe(Event(2, ObservationType.EXIT_STATUS, {"pid": PID, "exitCode": code}, 2001.0, 0))
+
+    found = state.verdict()
+    assert (found.state, state.told_code) == (State.FAILED, code)
+    assert "afterwards" not in found.text
+
+
+def test_no_failure_is_forgiven_for_what_the_runner_ended_with_after_all() -> None:
+    state = folded(START, F, complete(1))
+    state.observe(Event(1, ObservationType.RUNNER_END, {"exitCode": 0}, 2000.0, 0))
+
+    assert verdict(state) == ("failed", "tests-failed")
+
+
 def test_a_test_that_is_run_again_after_its_teardown_is_finished_once() -> None:
     again = outcome("RERUN", "teardown", takenBack={"finished": 1})
 

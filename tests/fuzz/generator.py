@@ -109,7 +109,7 @@ class _Maker:
         ini = list({line.partition(" = ")[0]: line for line in ini}.values())
         files["pytest.ini"] = "\n".join(["[pytest]", "markers = marked: of nobody", *ini, ""])
         if "LinesFile" in files["conftest.py"]:
-            files["some.lines"] = "ok|fails|ü::x|a/b|ok"  # without an empty name: a group's page shows "``" for it
+            files["some.lines"] = "ok|fails|ü::x||a/b|ok"
         arguments = self._arguments(files)
         if "subtests" in "".join(files.values()):
             self.plugins.add("subtests")
@@ -137,8 +137,7 @@ class _Maker:
             if chance.random() < 0.1:
                 found.append((f"--max-worker-restart={chance.randint(0, 1)}",))
         modules = [path for path in files if "test_" in path and path.endswith(".py")]
-        # A usage error ends pytest with 4, whatever code a hook of the end gave; the run has that one.
-        if chance.random() < 0.15 and "exitstatus" not in files["conftest.py"]:
+        if chance.random() < 0.15:
             path = chance.choice(modules)
             extra = [
                 (path,),

@@ -255,6 +255,9 @@ def pytest_collection_modifyitems(config, items):
     "def pytest_sessionstart(): pytest.exit('at the start')",
     *(f"def pytest_sessionfinish(session): session.exitstatus = {code}" for code in (0, 1, 5, 42)),
     "@pytest.hookimpl(trylast=True)\ndef pytest_sessionfinish(session): session.exitstatus = 0",
+    "@pytest.hookimpl(wrapper=True, tryfirst=True)\n"
+    "def pytest_sessionfinish(session):\n    yield\n    session.exitstatus = 3",
+    "def pytest_terminal_summary(): raise RuntimeError('summary broke')",
     "def pytest_sessionfinish(): raise RuntimeError('finish broke')",
     "def pytest_sessionfinish(): pytest.exit('at the end', returncode=0)",
     "def pytest_sessionfinish(): import os; os._exit(0)",
@@ -286,9 +289,8 @@ def pytest_collect_file(file_path, parent):
     return LinesFile.from_parent(parent, path=file_path) if file_path.suffix == '.lines' else None
 """,
 )
-# Not among them: what makes pytest end with another code when its pytest_sessionfinish is all but over (a wrapper around all
-# others that sets exitstatus, a pytest_terminal_summary that raises). What such a run is called was decided before. Nor a
-# pytest_runtest_logreport or pytest_collectreport that raises: the report is not recorded, which `threepio verify` says.
+# Not among them: a pytest_runtest_logreport or pytest_collectreport that raises. The report is not recorded, which
+# `threepio verify` says.
 ONE_ID: Final = tuple(_RENAME.format(text) for text in ("item.nodeid.split('[')[0]", "''", "'same'"))
 """Hooks that give several tests one node id."""
 NESTED_CONFTEST: Final = (

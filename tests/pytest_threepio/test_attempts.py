@@ -68,6 +68,18 @@ def test_where_tests_are_repeated_without_a_word_each_has_one_outcome() -> None:
     assert found.matter
 
 
+def test_there_too_an_outcome_is_taken_back_once_where_the_teardown_has_the_test_run_again() -> None:
+    found = attempts()
+    found.outcomes = set()
+    said = [
+        found.told(outcome(Status.PASS)),
+        found.told(outcome(Status.RERUN, Phase.TEARDOWN)),
+        found.told(outcome(Status.PASS)),
+    ]
+
+    assert said == [{}, {"takenBack": {"finished": 1}}, {"attempt": 2}]
+
+
 def test_each_further_attempt_that_fails_as_expected_takes_the_one_before_back() -> None:
     found = attempts(repeats_xfails=True)
 

@@ -345,6 +345,44 @@ def pytest_keyboard_interrupt(excinfo):
 """
 
 
+LATE_CODES = {
+    "wrapper": (
+        "@pytest.hookimpl(wrapper=True, tryfirst=True)\n"
+        "def pytest_sessionfinish(session):\n    yield\n    session.exitstatus = 3",
+        (),
+        3,
+    ),
+    "summary": ("def pytest_terminal_summary(): raise RuntimeError('broke')", (), 1),
+    "usage": ("def pytest_sessionfinish(session): session.exitstatus = 0", ("nosuch.py",), 4),
+}
+
+
+@pytest.mark.parametrize("which", LATE_CODES)
+def test_a_code_that_pytest_ends_with_after_all_is_the_run_s(compare: Checker, which: str) -> None:
+    hook, arguments, code = LATE_CODES[which]
+    files = {"conftest.py": f"import pytest\n{hook}", SUITE: "def test_one(): pass"}
+    done = compare.run(
+        files,
+        *arguments,
+        state="failed",
+        exit_code=code,
+        reportlog=False,
+        own_output=which == "summary",
+        counts={} if code == 4 else {"passed": 1},
+    )
+
+    assert done.status["exit_code"] == code
+
+
+@pytest.mark.skipif(pytest.version_tuple < (9, 1), reason="pytest has no --max-warnings")
+def test_too_many_warnings_are_no_success(compare: Checker) -> None:
+    done = compare.run(
+        "import warnings\ndef test_one(): warnings.warn('so')", "--max-warnings=0", state="failed", kind="warnings"
+    )
+
+    assert (done.status["exit_code"], done.exit_code) == (6, 6)
+
+
 def test_an_interrupt_while_pytest_takes_note_of_the_first_is_one_too(place: Place) -> None:
     place.suite(AGAIN, "conftest.py")
     place.suite("def test_one(): raise KeyboardInterrupt")

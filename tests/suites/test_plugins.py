@@ -197,6 +197,23 @@ class TestIt(unittest.TestCase):
 
 
 @needs("rerunfailures")
+def test_a_test_that_is_repeated_for_its_teardown_is_finished_once_beside_a_protocol_that_does_nothing(
+    compare: Checker,
+) -> None:
+    conftest = "def pytest_runtest_protocol(item, nextitem): return None"
+    suite = """
+attempts = []
+def test_before(): pass
+def test_breaks_once(request):
+    attempts.append(1)
+    if len(attempts) == 1: request.addfinalizer(lambda: 1 / 0)
+"""
+    done = compare.run({"conftest.py": conftest, SUITE: suite}, "--reruns", "1", plugins=("rerunfailures",))
+
+    assert (done.status["state"], done.status["finished"], done.status["never_ran"]) == ("passed", 2, 0)
+
+
+@needs("rerunfailures")
 @pytest.mark.parametrize("workers", [(), ("-n", "2")])
 def test_a_test_that_passed_at_last_and_broke_in_its_teardown_is_not_flaky(
     compare: Checker, workers: tuple[str, ...]
