@@ -49,6 +49,9 @@ _RUN_EACH_ONCE: Final = ("_pytest.", "xdist.", "pytest_rerunfailures", "flaky.")
 _COLLECT_ONLY: Final = ("collectonly", "showfixtures", "show_fixtures_per_test", "setuponly", "setupplan")
 """Options with which pytest collects and calls no test."""
 
+_Parents = tuple[str, str, Group]
+"""Of tests with the same parents: what their node ids begin with, the parents' names encoded, and the group."""
+
 P = ParamSpec("P")
 
 
@@ -99,13 +102,13 @@ class Reporter:
         self._finished = False
         self._told_code: int | None = None
         self._stored = False
-        # Encoded names and group of the parents of tests, by what their node ids begin with.
-        self._parents: dict[str, tuple[str, Group]] = {}
+        self._parents: dict[str, _Parents] = {}
         self._adapter = Adapter(settings, self._run_start())
         mask = self._adapter.mask
         self.look_again()
         self._clip = clip if mask is None else mask.clip
         self._groups = Groups(self._adapter.emit)
+        self._latest: _Parents = ("\0", "", Group(""))  # of the test that passed last; at first of none
         self._was_connected = self._adapter.is_connected
 
     @property
@@ -302,23 +305,29 @@ class Reporter:
             or (self._may_rerun and "rerun" in report.__dict__)
         ):
             return None
-        prefix = nodeid.partition("[")[0].rpartition("::")[0]
-        known = self._parents.get(prefix)
-        if known is None:
-            if not prefix:
+        prefix, parents, group = self._latest
+        name = nodeid[len(prefix) :]
+        if "::" in name or not nodeid.startswith(prefix):
+            prefix = nodeid.partition("[")[0].rpartition("::")[0] + "::"
+            if prefix == "::":
                 return None
-            if len(self._parents) >= _PARENTS_KEPT:
-                self._parents.clear()
-            known = self._parents[prefix] = encode_parents(prefix.split("::")), self._groups.of(nodeid)
-        parents, group = known
+            name = nodeid[len(prefix) :]
+            _, parents, group = self._latest = self._parents.get(prefix) or self._look_up(prefix)
         if not group.started:
             self._groups.start(group)
         group.passed += 1
         group.duration += duration
         self._attempts.decided[worker] = nodeid
-        body = encode_passed(nodeid[len(prefix) + 2 :], parents, started, duration, worker)
+        body = encode_passed(name, parents, started, duration, worker)
         self._adapter.emit_encoded(_TEST_CASE, body, now, True)
         return group
+
+    def _look_up(self, prefix: str) -> _Parents:
+        if len(self._parents) >= _PARENTS_KEPT:
+            self._parents.clear()
+        names = prefix.split("::")[:-1]
+        found = self._parents[prefix] = prefix, encode_parents(names), self._groups.of(prefix)
+        return found
 
     def emit_outcome(
         self,
