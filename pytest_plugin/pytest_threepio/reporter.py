@@ -154,7 +154,8 @@ class Reporter:
     def pytest_collection(self) -> None:
         self._adapter.emit(EventType.COLLECTION_START, {})
 
-    @pytest.hookimpl(trylast=True)
+    # Before hooks of others, which may raise.
+    @pytest.hookimpl(tryfirst=True)
     @guarded
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.passed:

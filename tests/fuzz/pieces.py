@@ -261,6 +261,8 @@ def pytest_collection_modifyitems(config, items):
     "def pytest_sessionfinish(): raise RuntimeError('finish broke')",
     "def pytest_sessionfinish(): pytest.exit('at the end', returncode=0)",
     "def pytest_sessionfinish(): import os; os._exit(0)",
+    "def pytest_runtest_logreport(report):\n    if report.failed: raise RuntimeError('logreport broke')",
+    "def pytest_collectreport(report):\n    if report.failed: raise RuntimeError('collectreport broke')",
     "def pytest_runtest_logfinish(): raise RuntimeError('logfinish broke')",
     "def pytest_runtest_logstart(nodeid):\n    if nodeid.endswith('1'): raise RuntimeError('logstart broke')",
     "def pytest_keyboard_interrupt(): raise RuntimeError('interrupt broke')",
@@ -289,8 +291,6 @@ def pytest_collect_file(file_path, parent):
     return LinesFile.from_parent(parent, path=file_path) if file_path.suffix == '.lines' else None
 """,
 )
-# Not among them: a pytest_runtest_logreport or pytest_collectreport that raises. The report is not recorded, which
-# `threepio verify` says.
 ONE_ID: Final = tuple(_RENAME.format(text) for text in ("item.nodeid.split('[')[0]", "''", "'same'"))
 """Hooks that give several tests one node id."""
 NESTED_CONFTEST: Final = (

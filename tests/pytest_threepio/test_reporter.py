@@ -345,6 +345,50 @@ def pytest_keyboard_interrupt(excinfo):
 """
 
 
+RAISES = """
+def pytest_runtest_logreport(report):
+    if report.failed and report.when == {phase!r}: raise RuntimeError("broke")
+"""
+
+
+@pytest.mark.parametrize("phase", ["setup", "call", "teardown"])
+def test_a_failure_that_a_hook_of_somebody_breaks_on_is_told(compare: Checker, phase: str) -> None:
+    suite = f"""
+import pytest
+@pytest.fixture
+def setup():
+    assert {phase != "setup"}
+@pytest.fixture
+def teardown():
+    yield
+    assert {phase != "teardown"}
+def test_one(setup, teardown): assert {phase != "call"}
+def test_two(): pass
+"""
+    files = {"conftest.py": RAISES.format(phase=phase), SUITE: suite}
+    counts = {"failed": 1} if phase == "call" else {"errors": 1} | ({"passed": 1} if phase == "teardown" else {})
+    done = compare.run(files, state="failed", kind="internal-error", exit_code=3, reportlog=False, counts=counts)
+
+    assert done.outcomes()[f"{SUITE}::test_one"][-1] == ("FAIL" if phase == "call" else "ERROR")
+    assert done.status["never_ran"] == 1
+
+
+def test_a_file_that_cannot_be_imported_is_told_where_a_hook_of_somebody_breaks_on_it(compare: Checker) -> None:
+    conftest = "def pytest_collectreport(report):\n    if report.failed: raise RuntimeError('broke')"
+    files = {"conftest.py": conftest, SUITE: "1 / 0"}
+    done = compare.run(
+        files,
+        state="failed",
+        kind="internal-error",
+        exit_code=3,
+        reportlog=False,
+        counts={"errors": 1},
+        own_output=True,
+    )
+
+    assert done.of_type("collectionError")[0]["error"]["message"].startswith("ZeroDivisionError")
+
+
 LATE_CODES = {
     "wrapper": (
         "@pytest.hookimpl(wrapper=True, tryfirst=True)\n"
