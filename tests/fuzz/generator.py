@@ -73,7 +73,7 @@ class Suite:
             environ=dict(pair.split("=") for pair in ("PYTHONHASHSEED=0", *self.environ)),
             unforeseen=True,
             with_workers=with_workers,
-            own_output=with_workers and uneven,
+            own_output=(with_workers and uneven) or "terminal_summary" in text,  # our own lines come before it raises
             runs_alone=self.runs_alone,
         )
 
@@ -133,7 +133,9 @@ class _Maker:
         used = [name for name in offered if chance.random() < 0.8 or name == "randomly"]
         found += [chance.choice(pieces.PLUGIN_ARGUMENTS[name]) for name in used]
         if "xdist" in self.plugins:
-            found.append(("-n", "2", f"--dist={chance.choice(pieces.DISTRIBUTIONS)}"))
+            kinds = [kind for kind in pieces.DISTRIBUTIONS if kind != "each" or "rerunfailures" not in self.plugins]
+            # With both, subtests of one worker's attempt are taken for those of another's.
+            found.append(("-n", "2", f"--dist={chance.choice(kinds)}"))
             if chance.random() < 0.1:
                 found.append((f"--max-worker-restart={chance.randint(0, 1)}",))
         modules = [path for path in files if "test_" in path and path.endswith(".py")]

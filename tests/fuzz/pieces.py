@@ -250,7 +250,8 @@ def pytest_collection_modifyitems(config, items):
     ),
     *(_LOOP.format(text) for text in ("session.testsfailed = 0", "session.shouldstop = 'after the loop'")),
     "def pytest_runtestloop(session): return True",
-    "def pytest_report_teststatus(report):\n    if report.when == 'call' and report.passed: return 'passed', '+', 'FINE'",
+    "def pytest_report_teststatus(report):\n"
+    "    if report.when == 'call' and report.passed and not hasattr(report, 'wasxfail'): return 'passed', '+', 'FINE'",
     "def pytest_sessionstart(): raise RuntimeError('start broke')",
     "def pytest_sessionstart(): pytest.exit('at the start')",
     *(f"def pytest_sessionfinish(session): session.exitstatus = {code}" for code in (0, 1, 5, 42)),
