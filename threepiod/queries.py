@@ -92,7 +92,10 @@ class Queries:
 
     async def _runs(self, params: dict[str, Any]) -> list[dict[str, Any]]:
         limit = _limit(params)
-        run_ids = (await self._run_ids.latest_first(self._daemon.runs))[:limit]
+        run_ids = await self._run_ids.latest_first(self._daemon.runs)
+        if params.get("live"):
+            run_ids = [run_id for run_id in run_ids if run_id in self._daemon.runs]
+        run_ids = run_ids[:limit]
         return [run_row(await self._status({"run": run_id, "exact": True})) for run_id in run_ids]
 
     async def _failures(self, params: dict[str, Any]) -> dict[str, Any]:

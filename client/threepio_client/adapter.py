@@ -257,11 +257,13 @@ class Adapter:
         return stored
 
     def observe(self, event_type: str, payload: Payload) -> None:
-        """State what became known after the run's last event.
+        """State what became known after the run's last event; in a forked child nothing.
 
         Raises:
             OSError: it cannot be written.
         """
+        if _getpid() != self._process.pid:
+            return
         append_observation(self._state_dir.observed(self.run_id), event_type, payload, clock.wall())
 
     def complain(self, text: str, key: str = "") -> None:

@@ -30,7 +30,7 @@ class BadResults:
 
     def __init__(self) -> None:
         self._found: dict[int, dict[str, Any]] = {}
-        self._taken_back: list[tuple[int, str, object]] = []
+        self._taken_back: dict[int, tuple[str, object]] = {}
         self.has_subtests = False
 
     def take(self, event: Event) -> None:
@@ -56,12 +56,13 @@ class BadResults:
     def take_back(self, seq: int, nodeid: str, counts: object) -> None:
         """Take the `takenBack` of a testCase, if it has one."""
         if counts:
-            self._taken_back.append((seq, nodeid, counts))
+            self._taken_back[seq] = nodeid, counts
 
     def in_order(self) -> list[dict[str, Any]]:
         """Return them in the order in which they happened."""
         subtests = [(seq, one["nodeid"]) for seq, one in self._found.items() if one["subtest"] is not None]
-        gone = taken_back(subtests, self._taken_back) if subtests else set()
+        by = [(seq, *one) for seq, one in self._taken_back.items()]
+        gone = taken_back(subtests, by) if subtests else set()
         return [self._found[seq] for seq in sorted(self._found) if seq not in gone]
 
 

@@ -25,13 +25,12 @@ _HEADER: Final = struct.Struct("<8sHH4xQ")  # magic, slots, slot size, last jour
 _HEADER_SIZE: Final = 64
 _SEQ: Final = struct.Struct("<Q")
 _SEQ_AT: Final = 16
-_SLOT: Final = struct.Struct("<IBBHdQdd16s")
-"""Lock, phase, is it a test, bytes of text, since, seq, call, teardown, worker. What is packed is written from the left."""
-_PHASE_AT: Final = 4
+_LOCK: Final = struct.Struct("<I")
+_BODY: Final = struct.Struct("<BBHdQdd16s")  # phase, is it a test, bytes of text, since, seq, call, teardown, worker
 _SINCE_AT: Final = 8
 _CALL_AT: Final = 24
 _TEARDOWN_AT: Final = 32
-_TEXT_AT: Final = _SLOT.size
+_TEXT_AT: Final = _LOCK.size + _BODY.size
 TEXT_LIMIT: Final = SLOT_SIZE - _TEXT_AT
 """Bytes of a node id in a slot; a longer one is cut at the end."""
 
@@ -131,9 +130,8 @@ class NowPage:
 
     def _place(self, slot: int, worker: str) -> None:
         at = _HEADER_SIZE + slot * SLOT_SIZE
-        self._at = at
         self._lock_at = at // 4
-        self._phase_at = at + _PHASE_AT
+        self._phase_at = at + _LOCK.size
         self._since_at = (at + _SINCE_AT) // 8
         self._call_at = (at + _CALL_AT) // 8
         self._teardown_at = (at + _TEARDOWN_AT) // 8
@@ -154,12 +152,13 @@ class NowPage:
         stated = size = len(data)
         if size > TEXT_LIMIT:
             stated, size, data = TEXT_LIMIT + 1, TEXT_LIMIT, data[:TEXT_LIMIT]
-        page, text_at = self._bytes, self._text_at
+        page, locks, lock_at, text_at = self._bytes, self._locks, self._lock_at, self._text_at
         lock = self._lock = self._lock + 2
+        locks[lock_at] = lock + 1
         seq = self._numbers[_SEQ_AT // 8]
-        _SLOT.pack_into(page, self._at, lock + 1, _CODE[phase], is_test, stated, since, seq, 0.0, 0.0, self._worker)
+        _BODY.pack_into(page, self._phase_at, _CODE[phase], is_test, stated, since, seq, 0.0, 0.0, self._worker)
         page[text_at : text_at + size] = data
-        self._locks[self._lock_at] = lock
+        locks[lock_at] = lock
 
     def set_phase(self, phase: Phase, since: float) -> None:
         """State the next phase of what is in flight already."""
@@ -249,7 +248,7 @@ def read(path: Path) -> Page:
             raise OSError(f"{path} is not a now page")
         for slot in range(SLOTS):
             at = _HEADER_SIZE + slot * SLOT_SIZE
-            lock = _SLOT.unpack_from(data, at)[0]
+            lock = _LOCK.unpack_from(data, at)[0]
             if slot not in stable and lock % 2 == 0 and data[at : at + _TEXT_AT] == again[at : at + _TEXT_AT]:
                 stable[slot] = _read_slot(data, at)
         if len(stable) == SLOTS:
@@ -264,7 +263,7 @@ def told(slots: list[InFlight]) -> list[dict[str, Any]]:
 
 
 def _read_slot(data: bytes, at: int) -> InFlight | None:
-    _, code, is_test, size, since, seq, call, teardown, worker = _SLOT.unpack_from(data, at)
+    code, is_test, size, since, seq, call, teardown, worker = _BODY.unpack_from(data, at + _LOCK.size)
     if not 1 <= code <= len(_PHASES):
         return None
     phase = _PHASES[code - 1]

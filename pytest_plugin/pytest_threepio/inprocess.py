@@ -118,20 +118,6 @@ class InProcess(Reporter):
         except Exception as error:  # noqa: BLE001 - see reporter.guarded
             self.failed("pytest_runtest_logreport", error)
 
-    def pytest_internalerror(self, excrepr: object) -> None:
-        super().pytest_internalerror(excrepr)
-        self._take_last()
-
-    @guarded
-    def _take_last(self) -> None:
-        """Take what pytest counted of the last test, and a hook of somebody's kept from us because it raised."""
-        if not self._unfinished or self._terminal is None:
-            return
-        is_decided = self._attempts.decided.get("") == self._unfinished
-        for report in [reports[-1] for category, reports in self._terminal.stats.items() if category and reports]:
-            if getattr(report, "nodeid", "") == self._unfinished and (report.when == "teardown" or not is_decided):
-                self._take(report, clock.monotonic())
-
     def _take(self, report: pytest.TestReport, now: float) -> None:
         """Take any report."""
         when = report.when

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -141,9 +142,16 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     terminalreporter.write_line(reporter.closing_line())
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """End a run that got no pytest_sessionfinish."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_unconfigure(config: pytest.Config) -> Generator[None]:
+    """After all others, whatever they raise: end a run that got no pytest_sessionfinish, and say how pytest ends."""
+    try:
+        return (yield)
+    finally:
+        _end(config)
+
+
+def _end(config: pytest.Config) -> None:
     dump = config.stash.get(_DUMP, None)
     if dump is not None:
         dump.close()

@@ -13,10 +13,10 @@ import platform
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any, Final, ParamSpec
+from typing import Any, Final, ParamSpec, cast
 
 import pytest
 
@@ -43,7 +43,7 @@ _PARENTS_KEPT: Final = 1_000
 _COLLECTED_TOGETHER: Final = 500
 """Node ids that are looked at together."""
 
-_RUN_EACH_ONCE: Final = ("_pytest.", "xdist.", "pytest_rerunfailures", "flaky.")
+_RUN_EACH_ONCE: Final = ("_pytest.", "xdist.", "pytest_rerunfailures", "flaky.", "pytest_forked")
 """How modules begin whose loops and protocols run every test once, or say when they run it again."""
 
 _COLLECT_ONLY: Final = ("collectonly", "showfixtures", "show_fixtures_per_test", "setuponly", "setupplan")
@@ -76,6 +76,22 @@ def _size_of_nodeids(nodeids: list[str]) -> int:
     return len(text) * (1 if text.isascii() else 12) + 3 * len(nodeids)  # `\\ud83d\\ude00` is one character
 
 
+def _code_of(error: BaseException | None, code: int) -> int:
+    """Return the code that pytest ends with.
+
+    Args:
+        error: what ends it; None if nothing was raised.
+        code: the session's exit status.
+    """
+    if error is None or isinstance(error, pytest.exit.Exception):
+        return code
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    if isinstance(error, KeyboardInterrupt):
+        return int(pytest.ExitCode.INTERRUPTED)
+    return int(pytest.ExitCode.USAGE_ERROR if isinstance(error, pytest.UsageError) else pytest.ExitCode.TESTS_FAILED)
+
+
 class Reporter:
     """One pytest session's events.
 
@@ -92,9 +108,9 @@ class Reporter:
         self._config = config = session.config
         self._terminal: Any = config.pluginmanager.get_plugin("terminalreporter")
         self._attempts = Attempts(self._is_counted, repeats_xfails=config.pluginmanager.hasplugin("flaky"))
-        self._may_rerun = config.pluginmanager.hasplugin("rerunfailures")
         self._odd_names: dict[str, tuple[list[str], str]] = {}  # of tests whose node id does not tell them
         self._counted_passed: list[object] = []  # by the terminal, as its list was when it was looked for
+        self._told: dict[str, object] = {}  # of each category of the terminal, the last report that was told
         self._deselected = 0
         self._stopped: Payload | None = None
         self._outer_error = sys.exc_info()[1]  # whoever calls pytest may be handling one
@@ -154,10 +170,16 @@ class Reporter:
     def pytest_collection(self) -> None:
         self._adapter.emit(EventType.COLLECTION_START, {})
 
-    # Before hooks of others, which may raise.
-    @pytest.hookimpl(tryfirst=True)
+    # After hooks of others, which may change it, and may raise.
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collectreport(self, report: pytest.CollectReport) -> Generator[None]:
+        try:
+            return (yield)
+        finally:
+            self._take_collected(report)
+
     @guarded
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+    def _take_collected(self, report: pytest.CollectReport) -> None:
         if report.passed:
             return
         if report.failed:
@@ -191,6 +213,16 @@ class Reporter:
     def pytest_internalerror(self, excrepr: object) -> None:
         text = str(excrepr).strip()
         self._stopped = {"kind": "internal-error", "text": text.splitlines()[-1] if text else "", "stack": text}
+        self._take_untold()
+
+    @guarded
+    def _take_untold(self) -> None:
+        """Take what pytest counted, and a hook of somebody's kept from us because it raised."""
+        stats = self._terminal.stats if self._terminal is not None else {}
+        for category, reports in list(stats.items()):
+            last = reports[-1] if category and reports else None
+            if isinstance(last, pytest.TestReport) and last is not self._told.get(category):
+                cast(Any, self).pytest_runtest_logreport(last)
 
     @guarded
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
@@ -263,16 +295,10 @@ class Reporter:
         --max-warnings, and may break.
         """
         error = sys.exc_info()[1]
-        code = self._session.exitstatus
-        if error is not None and error is not self._outer_error and not isinstance(error, pytest.exit.Exception):
-            if not isinstance(error, Exception):
-                return  # an interrupt, of which was told already
-            is_usage = isinstance(error, pytest.UsageError)
-            code = (
-                pytest.ExitCode.USAGE_ERROR if is_usage else pytest.ExitCode.TESTS_FAILED
-            )  # as for any uncaught exception
-        if self._told_code not in (None, code):
-            self._adapter.observe(ObservationType.RUNNER_END, {"exitCode": int(code)})
+        code = _code_of(error if error is not self._outer_error else None, int(self._session.exitstatus))
+        # An interrupt that came while pytest took note of another was told already.
+        if self._told_code not in (None, code) and not (isinstance(error, KeyboardInterrupt) and self._told_code):
+            self._adapter.observe(ObservationType.RUNNER_END, {"exitCode": code})
 
     # For the hooks of the tests
 
@@ -298,13 +324,7 @@ class Reporter:
             closely.
         """
         passed = self._counted_passed
-        if (
-            self._look_closely
-            or not passed
-            or passed[-1] is not report
-            or type(report) is not _TestReport
-            or (self._may_rerun and "rerun" in report.__dict__)
-        ):
+        if self._look_closely or not passed or passed[-1] is not report or type(report) is not _TestReport:
             return None
         prefix, parents, group = self._latest
         name = nodeid[len(prefix) :]
@@ -319,6 +339,7 @@ class Reporter:
         group.passed += 1
         group.duration += duration
         self._attempts.decided[worker] = nodeid
+        self._told["passed"] = report
         body = encode_passed(name, parents, started, duration, worker)
         self._adapter.emit_encoded(_TEST_CASE, body, now, True)
         return group
@@ -350,6 +371,7 @@ class Reporter:
             duration: milliseconds.
         """
         category = self._category_of(report)
+        self._told[category or ""] = report
         status = payloads.status_of(report, category)
         if status is None:
             return

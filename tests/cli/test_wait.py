@@ -40,6 +40,29 @@ def test_a_run_that_is_over_is_not_waited_for(place: Place, call: Call, exit_cod
     assert json.loads(result.stdout)["run_id"] == "run"
 
 
+LATE = """
+import os, time
+def pytest_terminal_summary():
+    while not os.path.exists("asked"): time.sleep(0.01)
+    time.sleep(0.3)
+    raise RuntimeError("broke")
+"""
+
+
+def test_a_run_that_passed_is_waited_for_until_its_process_has_said_its_code(place: Place) -> None:
+    place.suite(LATE, "conftest.py")
+    place.suite("def test_one(): pass")
+    suite = place.start_pytest("-q", THREEPIO_RUN_ID="run")
+    wait_until(lambda: place.state_dir.journal("run").exists() and place.status("run")["state"] == "passed")
+    (place.path / "asked").touch()
+
+    done = place.threepio("wait", "run")
+
+    suite.communicate(timeout=COMMAND_TIMEOUT_S)
+    assert (suite.returncode, done.returncode) == (1, 1)
+    assert "the runner ended with exit code 1, though no test failed" in done.stdout
+
+
 @pytest.mark.parametrize("longest", ["", "x", "5 parsecs", "-1s", "1w"])
 def test_a_limit_that_is_no_time_is_a_usage_error(place: Place, call: Call, longest: str) -> None:
     result = call(place, "wait", "--max", longest)

@@ -121,7 +121,10 @@ def watching(place: Place) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     wait_until(place.state_dir.journal("live").exists)
     master, slave = pty.openpty()
     command = [*place.python, "-m", "threepio_client.cli", "status", "live", "--watch"]
-    process = subprocess.Popen(command, env={**place.environ, "TERM": "xterm"}, stdout=slave, stderr=slave)
+    # In a group of its own, which we are there to continue: else Ctrl-Z would do nothing.
+    process = subprocess.Popen(
+        command, env={**place.environ, "TERM": "xterm"}, stdout=slave, stderr=slave, process_group=0
+    )
     os.close(slave)
     try:
         yield process, master

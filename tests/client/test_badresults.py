@@ -43,6 +43,20 @@ def test_those_of_another_test_and_later_ones_stay() -> None:
     assert in_order({**SUBTEST, "nodeid": "a.py::other"}, {"status": "FAIL"}, RERUN, passed, SUBTEST) == [1, 2, 5]
 
 
+def test_an_event_that_is_read_twice_takes_back_once() -> None:
+    found = BadResults()
+    for seq, payload in (
+        (1, SUBTEST),
+        (2, RERUN),
+        (3, {"status": "RERUN", "takenBack": {"subtests_failed": 1}}),
+        (4, SUBTEST),
+    ):
+        for _ in range(2):
+            found.take(Event(seq, "testCase", {"nodeid": "a.py::t", **payload}, 0.0, 0))
+
+    assert [result["seq"] for result in found.in_order()] == [4]
+
+
 def test_each_is_taken_back_once() -> None:
     again = {"status": "RERUN", "phase": "call", "takenBack": {"subtests_failed": 1}}
 

@@ -200,9 +200,9 @@ class ReadsInTheMiddle:
 
 def test_a_slot_that_is_being_written_is_not_read(page: NowPage, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page.set("before", Phase.SETUP, 1.0)
-    reader = ReadsInTheMiddle(nowpage._SLOT, path)
+    reader = ReadsInTheMiddle(nowpage._BODY, path)
     with monkeypatch.context() as patched:
-        patched.setattr(nowpage, "_SLOT", reader)
+        patched.setattr(nowpage, "_BODY", reader)
         page.set("after", Phase.CALL, 2.0)
 
     assert reader.seen == [[]]

@@ -184,15 +184,13 @@ def test_killed_within_the_now_page_nothing_is_named(suite: Suite) -> None:
     """Not known beats wrong: the writer is killed while the slot's sequence lock is odd."""
     suite.write(
         "conftest.py",
-        "import os, signal, struct, pytest\nfrom threepio_client import nowpage\n"
+        "import os, signal, pytest\nfrom threepio_client import nowpage\n"
         "@pytest.hookimpl(trylast=True)\n"
         "def pytest_runtest_setup(item):\n"
         "    if item.name == 'test_two':\n"
-        "        class Slot:\n"
-        "            def pack_into(self, page, at, lock, *rest):\n"
-        "                struct.pack_into('<I', page, at, lock)\n"
-        "                os.kill(os.getpid(), signal.SIGKILL)\n"
-        "        nowpage._SLOT = Slot()\n",
+        "        class Body:\n"
+        "            def pack_into(self, *arguments): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "        nowpage._BODY = Body()\n",
     )
     suite.write("test_a.py", "def test_one(): pass\ndef test_two(): pass\ndef test_three(): pass\n")
 

@@ -398,6 +398,8 @@ LATE_CODES = {
     ),
     "summary": ("def pytest_terminal_summary(): raise RuntimeError('broke')", (), 1),
     "usage": ("def pytest_sessionfinish(session): session.exitstatus = 0", ("nosuch.py",), 4),
+    "exit": ("import sys\ndef pytest_terminal_summary(): sys.exit(7)", (), 7),
+    "unconfigure": ("def pytest_unconfigure(): raise RuntimeError('broke')", (), 1),
 }
 
 
@@ -411,11 +413,68 @@ def test_a_code_that_pytest_ends_with_after_all_is_the_run_s(compare: Checker, w
         state="failed",
         exit_code=code,
         reportlog=False,
-        own_output=which == "summary",
+        own_output=which in {"summary", "exit", "unconfigure"},
         counts={} if code == 4 else {"passed": 1},
     )
 
     assert done.status["exit_code"] == code
+
+
+def test_an_interrupt_in_the_summary_is_one(place: Place) -> None:
+    place.suite("def pytest_terminal_summary(): raise KeyboardInterrupt", "conftest.py")
+    place.suite("def test_one(): pass")
+
+    place.pytest(THREEPIO_RUN_ID="run")
+
+    status = place.status("run")
+    assert (status["state"], status["exit_code"]) == ("interrupted", 2)
+
+
+def test_what_a_forked_child_ends_with_is_not_the_run_s(compare: Checker) -> None:
+    conftest = """
+import os
+parent = os.getpid()
+def pytest_terminal_summary():
+    if os.getpid() != parent: raise RuntimeError("in the child")
+"""
+    suite = """
+import os
+def test_one():
+    child = os.fork()
+    if child: os.waitpid(child, 0)
+"""
+    done = compare.run({"conftest.py": conftest, SUITE: suite}, reportlog=False, own_output=True, counts={"passed": 1})
+
+    assert done.status["exit_code"] == 0
+
+
+@pytest.mark.parametrize("what", ["subtests", "reruns"])
+def test_what_was_told_before_a_hook_broke_is_told_once(compare: Checker, what: str) -> None:
+    conftest = """
+def pytest_runtest_logreport(report):
+    is_test = report.when == "call" and type(report).__name__ == "TestReport"
+    if is_test and report.outcome == OUTCOME: raise RuntimeError("broke")
+"""
+    subtests = "def test_one(subtests):\n    with subtests.test('a'): assert 0\n    with subtests.test('b'): pass"
+    reruns = "tries = []\ndef test_one():\n    tries.append(1)\n    assert len(tries) > 1"
+    suite, outcome, arguments = (
+        (subtests, "failed", ()) if what == "subtests" else (reruns, "passed", ("--reruns", "2"))
+    )
+    files = {"conftest.py": conftest.replace("OUTCOME", repr(outcome)), SUITE: suite}
+    counts = {"failed": 2, "subtests_passed": 1} if what == "subtests" else {"passed": 1, "rerun": 1}
+    plugins = ("subtests",) if what == "subtests" else ("rerunfailures",)
+    done = compare.run(
+        files,
+        *arguments,
+        plugins=plugins,
+        state="failed",
+        kind="internal-error",
+        exit_code=3,
+        reportlog=False,
+        own_output=True,
+    )
+
+    assert {name: number for name, number in done.status["counts"].items() if number} == counts
 
 
 @pytest.mark.skipif(pytest.version_tuple < (9, 1), reason="pytest has no --max-warnings")

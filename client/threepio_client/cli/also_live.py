@@ -9,7 +9,7 @@ from threepio_client.printable import one_line
 if TYPE_CHECKING:
     from threepio_client.cli.source import Source
 
-LOOKED_AT: Final = 10
+LOOKED_AT: Final = 50
 """Newest runs among which they are looked for."""
 
 
@@ -21,7 +21,7 @@ def also_live(source: Source, view: dict[str, Any]) -> list[str]:
         view: the status answer of a run.
     """
     return [
-        one_line(f"run {row['run_id']} is {row['state']}, too{_progress(row)}: threepio status {row['run_id']}")
+        one_line(f"also: run {row['run_id']} is {row['state']}{_progress(row)}: threepio status {row['run_id']}")
         for row in source.live_runs(LOOKED_AT)
         if row["run_id"] != view["run_id"] and (not view["command_id"] or row["command_id"] != view["command_id"])
     ]

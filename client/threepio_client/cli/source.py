@@ -103,7 +103,7 @@ class Source:
     def live_runs(self, limit: int) -> list[dict[str, Any]]:
         """Return those of so many newest runs that go on, the latest first."""
         if self._client is not None:
-            rows = self.runs(limit)
+            rows = self._answer("runs", {"limit": limit, "live": True}, lambda: self.runs(limit))
         else:  # reading the journals of runs that died would take long
             alive = [run_id for run_id in self.archive.run_ids()[:limit] if self.archive.is_alive(run_id)]
             rows = [run_row(self.archive.view(run_id)) for run_id in alive]

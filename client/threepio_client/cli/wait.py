@@ -19,7 +19,8 @@ from threepio_client.cli.status_answer import print_answer
 from threepio_client.errors import NoSuchRun, WaitedTooLong
 from threepio_client.outputs import has_ended, starting, writer_of
 from threepio_client.paths import StateDir
-from threepio_client.runstate import LIVE_STATES
+from threepio_client.process import Liveness, ProcessIdentity
+from threepio_client.runstate import LIVE_STATES, State
 from threepio_client.settings import RUN_ID
 from threepio_client.views import has_failures, is_good
 from threepio_client.wording import elsewhere
@@ -32,6 +33,9 @@ LOOK_S: Final = 1.0
 LOOK_EVERY_S: Final = 0.050
 ENDED_S: Final = 3.0
 """How long a command has to have ended before its run is not waited for any more."""
+
+ENDING_S: Final = 2.0
+"""How long the end of a process is waited for whose run has passed. It may also be one that lives on, as a notebook's."""
 
 
 class Until(StrEnum):
@@ -87,7 +91,8 @@ def wait(
                     runs = runs_of_command(source, view)  # one may have begun after the question and before the end
                 goes_on = goes_on or any(one["state"] in LIVE_STATES for one in runs)
                 failed_first = until is Until.FIRST_FAILURE and any(map(has_failures, runs))
-                if not goes_on or failed_first or time.monotonic() >= deadline:
+                is_through = not goes_on and not any(map(_may_end_otherwise, runs))
+                if is_through or failed_first or time.monotonic() >= deadline:
                     break
             time.sleep(min(POLL_S, max(deadline - time.monotonic(), 0.0)))
     print_answer(view, asked, as_json, runs)
@@ -97,6 +102,14 @@ def wait(
         raise typer.Exit(STILL_RUNNING)
     if not all(map(is_good, runs)):
         raise typer.Exit(1)
+
+
+def _may_end_otherwise(view: dict[str, Any]) -> bool:
+    """Return whether a run passed just now and its process has yet to end: with what code, it tells last of all."""
+    if view["state"] != State.PASSED or time.time() - view["started"] - view["duration_s"] >= ENDING_S:
+        return False
+    identity = ProcessIdentity.from_payload(view["process"])
+    return identity is not None and identity.liveness() is Liveness.ALIVE
 
 
 class _Beginning:

@@ -198,14 +198,18 @@ def _on_terminal(screen: Screen, sleep: Callable[[float], None]) -> None:
 def _left_by_ctrl_z(console: Console) -> Iterator[None]:
     """Give the terminal back while the shell has stopped us."""
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
+    def stop(number: int, _frame: FrameType | None) -> None:
         console.set_alt_screen(False)
         console.show_cursor(True)
-        os.kill(os.getpid(), signal.SIGSTOP)
+        signal.signal(number, signal.SIG_DFL)  # which does not stop us where no shell is there to continue us
+        os.kill(os.getpid(), number)
+        signal.signal(number, stop)
         console.set_alt_screen(True)
         console.show_cursor(False)
 
-    before = signal.signal(signal.SIGTSTP, stop)
+    before = signal.getsignal(signal.SIGTSTP)
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGTSTP, stop)
     try:
         yield
     finally:
