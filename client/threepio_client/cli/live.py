@@ -11,6 +11,7 @@ from typing import Any, Final
 from threepio_client import clock
 from threepio_client.archive import Archive
 from threepio_client.causes import group
+from threepio_client.cli.ending import may_end_otherwise
 from threepio_client.cli.failure_text import cause_lines
 from threepio_client.cli.output import say
 from threepio_client.cli.source import Source, open_source
@@ -133,7 +134,8 @@ class Following:
                     self._line.left = time_left(source.archive, view["rootdir"], view["collected"])
                 wants = has_failures(view) and not self._line.is_full
                 self._line.update(view, source.failures(self._run_id)["failures"] if wants else [])
-        elif view["exit_code"] is not None and view["death"] is None:  # a death is told by its parent, soon
+        # A death is told by its parent, and another exit code by the runner, soon.
+        elif view["exit_code"] is not None and view["death"] is None and not may_end_otherwise(view):
             if self._line is not None:
                 self._line.clear()
             say_result(source, view)

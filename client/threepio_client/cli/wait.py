@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from threepio_client.cli.command_output import last_lines
+from threepio_client.cli.ending import may_end_otherwise
 from threepio_client.cli.options import AsJson, RunReference, length_of_time
 from threepio_client.cli.output import say
 from threepio_client.cli.same_command import runs_of_command
@@ -19,8 +20,7 @@ from threepio_client.cli.status_answer import print_answer
 from threepio_client.errors import NoSuchRun, WaitedTooLong
 from threepio_client.outputs import has_ended, starting, writer_of
 from threepio_client.paths import StateDir
-from threepio_client.process import Liveness, ProcessIdentity
-from threepio_client.runstate import LIVE_STATES, State
+from threepio_client.runstate import LIVE_STATES
 from threepio_client.settings import RUN_ID
 from threepio_client.views import has_failures, is_good
 from threepio_client.wording import elsewhere
@@ -33,9 +33,6 @@ LOOK_S: Final = 1.0
 LOOK_EVERY_S: Final = 0.050
 ENDED_S: Final = 3.0
 """How long a command has to have ended before its run is not waited for any more."""
-
-ENDING_S: Final = 2.0
-"""How long the end of a process is waited for whose run has passed. It may also be one that lives on, as a notebook's."""
 
 
 class Until(StrEnum):
@@ -91,7 +88,7 @@ def wait(
                     runs = runs_of_command(source, view)  # one may have begun after the question and before the end
                 goes_on = goes_on or any(one["state"] in LIVE_STATES for one in runs)
                 failed_first = until is Until.FIRST_FAILURE and any(map(has_failures, runs))
-                is_through = not goes_on and not any(map(_may_end_otherwise, runs))
+                is_through = not goes_on and not any(map(may_end_otherwise, runs))
                 if is_through or failed_first or time.monotonic() >= deadline:
                     break
             time.sleep(min(POLL_S, max(deadline - time.monotonic(), 0.0)))
@@ -102,14 +99,6 @@ def wait(
         raise typer.Exit(STILL_RUNNING)
     if not all(map(is_good, runs)):
         raise typer.Exit(1)
-
-
-def _may_end_otherwise(view: dict[str, Any]) -> bool:
-    """Return whether a run passed just now and its process has yet to end: with what code, it tells last of all."""
-    if view["state"] != State.PASSED or time.time() - view["started"] - view["duration_s"] >= ENDING_S:
-        return False
-    identity = ProcessIdentity.from_payload(view["process"])
-    return identity is not None and identity.liveness() is Liveness.ALIVE
 
 
 class _Beginning:
