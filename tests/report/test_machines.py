@@ -179,6 +179,20 @@ def test_subtests_that_pytest_takes_back_are_not_counted(place: Place) -> None:
     assert [case.attrib["name"] for case in junit(report).iter("testcase")] == ["t"]
 
 
+def test_what_passed_at_last_and_broke_in_its_teardown_is_not_flaky(place: Place) -> None:
+    cases: Cases = [
+        ("a.py::test_it", "RERUN", {"error": ERROR}),
+        ("a.py::test_it", "PASS", {"attempt": 2}),
+        ("a.py::test_it", "ERROR", {"phase": "teardown", "attempt": 2, "error": ERROR, "takenBack": {"flaky": 1}}),
+    ]
+    write_run(place, ["a.py::test_it"], cases, exit_code=1)
+
+    report = check(Archive(place.state_dir), "run")
+
+    assert json.loads(written(report, "ctrf"))["results"]["summary"]["flaky"] == report.view["flaky"] == 0
+    assert [child.tag for child in junit(report).iter("testcase").__next__()] == ["rerunFailure"]
+
+
 def _crashed(place: Place) -> None:
     write_page(place, ("a.py::two", Phase.CALL, ""))
     write_run(place, ["a.py::one", "a.py::two", "a.py::three"], [("a.py::one", "PASS", {})], exit_code=None)

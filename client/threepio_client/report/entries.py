@@ -59,6 +59,7 @@ class Entry(NamedTuple):
         result: the event that says it, None where none does, or where it has no more to say than that it passed.
         reruns: the attempts before it.
         reason: why there is no outcome.
+        is_broken: whether it passed and its test broke afterwards, in its teardown.
     """
 
     kind: Kind
@@ -67,6 +68,7 @@ class Entry(NamedTuple):
     result: Result | None = None
     reruns: tuple[Result, ...] = ()
     reason: str = ""
+    is_broken: bool = False
 
 
 PASSED: Final = [Entry(Kind.PASSED, "passed")]
@@ -132,7 +134,7 @@ def sums(entries: Iterable[Entry]) -> dict[Kind, int]:
 
 def is_flaky(entry: Entry) -> bool:
     """Return whether it passed only after another attempt."""
-    return bool(entry.reruns) and entry.kind is Kind.PASSED
+    return bool(entry.reruns) and entry.kind is Kind.PASSED and not entry.is_broken
 
 
 def _label(result: Result) -> str:
@@ -153,6 +155,8 @@ def _label(result: Result) -> str:
 def _take_back(found: list[Entry], result: Result) -> None:
     """Remove the entries of subtests that pytest does not count any more, because their test was run again."""
     taken: Any = result.details.get("takenBack")
+    if isinstance(taken, dict) and taken.get("flaky"):
+        found[:] = [entry._replace(is_broken=True) for entry in found]
     for count, number in taken.items() if isinstance(taken, dict) else ():
         for _ in range(number if type(number) is int else 0):
             at = next((at for at, entry in enumerate(found) if entry.counted == count and entry.label), None)

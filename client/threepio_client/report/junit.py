@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape
 
 from threepio_client.line import clip
 from threepio_client.printable import inert
-from threepio_client.report.entries import PASSED, Entries, Entry, Kind, sums, verdict_text
+from threepio_client.report.entries import PASSED, Entries, Entry, Kind, is_flaky, sums, verdict_text
 from threepio_client.report.model import Case, Report
 from threepio_client.report.texts import inert_lines, iso_time
 from threepio_client.results import Result
@@ -156,7 +156,7 @@ def _write_outcome(entry: Entry, out: TextIO) -> None:
 
 def _write_rerun(result: Result, entry: Entry, out: TextIO) -> None:
     """Write an attempt before the one that counts, as Maven's surefire does it."""
-    tag = ("flaky" if entry.kind is Kind.PASSED else "rerun") + ("Failure" if result.phase == "call" else "Error")
+    tag = ("flaky" if is_flaky(entry) else "rerun") + ("Failure" if result.phase == "call" else "Error")
     out.write(f"<{tag} {_error_attributes(result)}>")
     out.write(f"<stackTrace>{_text(_trace(result))}</stackTrace>")
     _write_output(result, out)
