@@ -319,7 +319,8 @@ class Daemon:
         verdict = run.state.verdict()
         log.info("run %s: over, %s: %s; stored up to %d", run.run_id, verdict.state, verdict.text, run.stored)
         end = await run.late_end()
-        self._scanned_at = None  # the runner may have told by an observation with what code it ended
+        if run.is_observed_anew:  # the runner told with what code it ended
+            self._scanned_at = None
         if end:
             try:
                 await self.observe(run.run_id, ObservationType.EXIT_STATUS, end)

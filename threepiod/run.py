@@ -137,7 +137,7 @@ class Run:
         self._wake = trio.Event()
         self._is_gathering = False
         self._changed = False
-        self._fold_later = self._observed < size_of(state_dir.observed(found.run_id))
+        self._fold_later = self.is_observed_anew
         self._connections: set[Adapter] = set()
         self._identity: ProcessIdentity | None = None
 
@@ -261,6 +261,11 @@ class Run:
     def trouble_note(self) -> dict[str, object] | None:
         """`trouble` with its time, or None."""
         return {"time": round(self._trouble_at, 3), "text": self.trouble} if self.trouble else None
+
+    @property
+    def is_observed_anew(self) -> bool:
+        """Whether somebody wrote an observation that is not folded in."""
+        return self._observed < size_of(self._state_dir.observed(self.run_id))
 
     @property
     def liveness(self) -> Liveness:
