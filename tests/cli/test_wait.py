@@ -222,7 +222,9 @@ def test_a_command_that_began_before_the_latest_run_is_another_one(place: Place,
     wait_until((place.path / "reached").exists)
     lines = [restamped(line, time.time() + 1 - STARTED) for line in run_lines("later", 2)]
     write_journal(place.state_dir, "later", lines)
-    wait_until(lambda: call(place, "status").stdout.startswith("run later"))  # else the daemon knows of no run yet
+    wait_until(
+        lambda: call(place, "status").stdout.startswith("run later: passed")
+    )  # else the daemon knows of no run yet
 
     result = call(place, "wait")
     (place.path / "go").touch()

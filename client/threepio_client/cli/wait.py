@@ -149,8 +149,10 @@ def _newest(source: Source, deadline: float) -> str:
         view: dict[str, Any] | None = None
         with suppress(NoSuchRun):
             view = source.status("latest")
+        # A run of which no line was read yet has begun just now.
+        since = 0.0 if view is None else view["started"] or time.time()
         with suppress(OSError):  # what is wrong there, the answer says
-            if run_id := starting(source.state_dir, view["started"] if view is not None else 0.0):
+            if run_id := starting(source.state_dir, since):
                 return run_id
         if time.monotonic() >= deadline or (view is not None and view["state"] in LIVE_STATES):
             return "latest" if view is None else str(view["run_id"])
