@@ -159,9 +159,9 @@ def size_of(path: Path) -> int:
 
 
 _BY_FILE: Final = "file-"
+"""How the producer of a journal begins whose runStart cannot be read."""
 _EARLY: Final = 1024
 """Bytes of a journal in which runStart has named its producer: only numbers and ids come before."""
-"""How the producer of a journal begins whose runStart cannot be read."""
 
 
 def producer_of(files: dict[int, Path]) -> str | None:

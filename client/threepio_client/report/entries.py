@@ -153,7 +153,7 @@ def _label(result: Result) -> str:
 
 
 def _take_back(found: list[Entry], result: Result) -> None:
-    """Remove the entries of subtests that pytest does not count any more, because their test was run again."""
+    """Remove the entries of subtests that pytest does not count any more, and note a test that broke after it had passed."""
     taken: Any = result.details.get("takenBack")
     if isinstance(taken, dict) and taken.get("flaky"):
         found[:] = [entry._replace(is_broken=True) for entry in found]
