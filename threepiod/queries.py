@@ -15,6 +15,7 @@ from threepio_client import clock
 from threepio_client.archive import Archive
 from threepio_client.errors import ThreepioError
 from threepio_client.events import ObservationType
+from threepio_client.here import newest
 from threepio_client.observed import now_page
 from threepio_client.runfiles import find_run
 from threepio_client.views import Facts, run_row, status_view
@@ -116,7 +117,7 @@ class Queries:
         live = self._daemon.runs.get(run_ids[0])
         if live is not None and not live.state.start.get("collectOnly"):
             return run_ids[0]
-        return str(await self._in_thread(partial(self._archive.newest, run_ids)))
+        return str(await self._in_thread(partial(newest, run_ids, self._archive.start_of)))
 
     async def _observe(self, params: dict[str, Any]) -> bool:
         run_id = await self._find(params)

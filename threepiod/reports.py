@@ -33,6 +33,7 @@ from threepio_client import clock
 from threepio_client.archive import Archive
 from threepio_client.errors import ThreepioError
 from threepio_client.files import foreign, open_own
+from threepio_client.here import newest
 from threepio_client.paths import StateDir, make_private_dir
 from threepio_client.report import tree
 from threepio_client.settings import OFF, REPORTS_DIR, ReportPlace
@@ -468,7 +469,7 @@ class Reports:
 
     def _latest_of(self, names: list[str]) -> str:
         left = [one for one in self._archive.run_ids() if one in names]
-        return self._archive.newest(left) if left else ""
+        return newest(left, self._archive.start_of) if left else ""
 
     def _left_behind(self) -> list[str]:
         """Return the runs whose trees are not complete."""

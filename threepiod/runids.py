@@ -1,7 +1,7 @@
 """RunIds: the ids of all runs, without listing thousands of files for every question.
 
 They are listed anew when a directory has changed, when a run begins or is over, and after a removal. Not here: which run
-a reference means (`runfiles.find_run`).
+a reference means (`runfiles.find_run`, `here.newest`).
 """
 
 from __future__ import annotations

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from threepio_client import clock
 from threepio_client.badresults import TAKEN_BACK, BadResults, bad_result, collection_error
 from threepio_client.errors import NoPlace, UnreadableStore
-from threepio_client.events import EventType, ObservationType
+from threepio_client.events import EventType, ObservationType, Payload
 from threepio_client.files import foreign
+from threepio_client.here import newest
 from threepio_client.line import Event
 from threepio_client.observed import gone_payload, last_seen, now_page, observations
 from threepio_client.paths import StateDir
@@ -180,8 +181,12 @@ class Archive:
                 started[run_id] = started_by(journal)
         return started
 
-    def find(self, reference: str) -> str:
+    def find(self, reference: str, here: str = "") -> str:
         """Return the run id that a reference means: an id, a unique prefix of one, or `latest`.
+
+        Args:
+            reference: what was given.
+            here: directory in which it was; empty: `latest` is of any.
 
         Raises:
             NoSuchRun: there is no such run, or several.
@@ -190,19 +195,16 @@ class Archive:
         if reference != "latest" and self.stored(reference) is not None:
             return reference  # nearly always, where it is a program that asks
         run_ids = self.run_ids()
-        return (
-            self.newest(run_ids) if reference == "latest" and run_ids else find_run(self.state_dir, run_ids, reference)
-        )
+        if reference == "latest" and run_ids:
+            return newest(run_ids, self.start_of, here)
+        return find_run(self.state_dir, run_ids, reference)
 
-    def newest(self, run_ids: list[str]) -> str:
-        """Return the first of these, the latest first, that was to call tests: an editor collects after every change."""
-        return next((one for one in run_ids if not self._only_collects(one)), run_ids[0])
-
-    def _only_collects(self, run_id: str) -> bool:
+    def start_of(self, run_id: str) -> Payload:
+        """Return a run's runStart; empty where nobody can tell it, and whoever asks for more is told why."""
         try:
-            return bool(self.beginning(run_id).start.get("collectOnly"))
+            return self.beginning(run_id).start
         except OSError:
-            return False  # whoever asks is told why
+            return {}
 
     def is_over(self, run_id: str) -> bool:
         """Return whether the store has all that there is of a run."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from threepio_client.files import open_own
+from threepio_client.here import Here
 from threepio_client.paths import StateDir
 from threepio_client.process import identity_of
 from threepio_client.runfiles import journal_files, runs_of
@@ -62,21 +63,23 @@ def has_ended(path: Path) -> bool:
     return os.path.exists(path) and writer_of(path) is None
 
 
-def starting(state_dir: StateDir, since: float) -> str:
+def starting(state_dir: StateDir, since: float, directory: str) -> str:
     """Return the run id of a command that goes on and of which no run has begun; of several the latest, empty for none.
 
     Args:
         state_dir: where to look.
         since: seconds since the epoch; a command that began before that is none.
+        directory: where it is asked; a command that was begun elsewhere is none.
 
     Raises:
         OSError: the journals cannot be listed.
     """
     known = runs_of(state_dir) if os.path.isdir(state_dir.journals) else {}
     begun: dict[str, float] = {}
+    here = Here(directory)
     for path in without_run(state_dir, known):
         pid = writer_of(path)
-        if pid is not None and (at := _began(pid)) >= since:
+        if pid is not None and (at := _began(pid)) >= since and here.is_near(_directory_of(pid) or directory):
             begun[path.stem] = at
     return max(begun, key=begun.__getitem__, default="")
 
@@ -113,6 +116,14 @@ def _began(pid: int) -> float:
     if not ticks:
         return time.time()
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _directory_of(pid: int) -> str:
+    """Return the current directory of a process; empty where that cannot be seen."""
+    try:
+        return os.readlink(f"/proc/{pid}/cwd")
+    except OSError:
+        return ""
 
 
 def without_run(state_dir: StateDir, known: Collection[str]) -> Iterator[Path]:

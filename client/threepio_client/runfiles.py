@@ -86,15 +86,13 @@ def runs_of(state_dir: StateDir, without: Collection[str] = ()) -> dict[str, dic
 
 
 def find_run(state_dir: StateDir, run_ids: list[str], reference: str) -> str:
-    """Return the run id that a reference means among ids, the latest first: an id, a unique prefix, or `latest`.
+    """Return the run id that a reference means among ids, the latest first: an id, or a unique prefix of one.
 
     Raises:
         NoSuchRun: there is no such run, or several; or it is that of a command that began none.
     """
     if not run_ids:
         raise NoSuchRun(NO_RUNS)
-    if reference == "latest":
-        return run_ids[0]
     if reference in run_ids:
         return reference
     if os.sep not in reference and os.path.exists(output := state_dir.output(reference)):

@@ -26,14 +26,17 @@ def git_head(directory: Path) -> dict[str, str]:
         return {}
 
 
+def checkout_of(directory: Path) -> Path | None:
+    """Return the top of the checkout, worktree or submodule that holds a directory; None if there is none."""
+    return next((place for place in (directory, *directory.parents) if (place / ".git").exists()), None)
+
+
 def _find_git_dir(directory: Path) -> Path | None:
-    for place in (directory, *directory.parents):
-        found = place / ".git"
-        if found.is_dir():
-            return found
-        if found.is_file():
-            return place / found.read_text().strip().removeprefix("gitdir: ")
-    return None
+    checkout = checkout_of(directory)
+    if checkout is None:
+        return None
+    found = checkout / ".git"
+    return found if found.is_dir() else checkout / found.read_text().strip().removeprefix("gitdir: ")
 
 
 def _resolve(common: Path, ref: str) -> str:

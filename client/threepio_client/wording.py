@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Any, Final
 
 from threepio_client.faulttrace import deepest
+from threepio_client.here import Here, current
 from threepio_client.printable import number_of, one_line
 from threepio_client.runstate import COUNTS, LIVE_STATES, manner_of_death, place_of_death
 from threepio_client.views import has_failures
@@ -145,13 +145,7 @@ def clock_time(seconds: float) -> str:
 
 def elsewhere(rootdir: object, started: float) -> str:
     """Return where and when the latest run was, if that was not here; else an empty text."""
-    if not rootdir or not isinstance(rootdir, str):
-        return ""
-    try:
-        here, there = os.getcwd() + os.sep, os.path.realpath(rootdir) + os.sep
-    except (OSError, ValueError):
-        return ""
-    if here.startswith(there) or there.startswith(here):
+    if not rootdir or not isinstance(rootdir, str) or Here(current()).is_near(rootdir):
         return ""
     return one_line(f"of another directory: {rootdir}, begun {clock_time(started)}")
 

@@ -141,6 +141,8 @@ class Changing:
             "command_id": None,
         }
 
+    def say_newer(self) -> None: ...
+
 
 def test_a_run_that_begins_meanwhile_is_another_one(place: Place, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     source = Changing(place.state_dir)

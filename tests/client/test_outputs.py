@@ -51,10 +51,10 @@ def test_of_commands_without_a_run_the_one_that_began_last_is_starting(state_dir
     with locked(state_dir.output("first")):
         time.sleep(0.02)  # the kernel counts starts in hundredths of a second
         with locked(state_dir.output("second")), locked(state_dir.output("has-a-run")):
-            assert starting(state_dir, before) == "second"
-            assert starting(state_dir, time.time() + 1) == ""
-        assert starting(state_dir, before) == "first"
-    assert starting(state_dir, before) == ""
+            assert starting(state_dir, before, "") == "second"
+            assert starting(state_dir, time.time() + 1, "") == ""
+        assert starting(state_dir, before, "") == "first"
+    assert starting(state_dir, before, "") == ""
 
 
 def test_what_later_commands_printed_that_began_no_run_is_found(state_dir: StateDir) -> None:

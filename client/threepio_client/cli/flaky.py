@@ -34,13 +34,13 @@ def flaky(
     """
     with open_source() as source:
         archive = source.archive
-        rootdir = None
+        run_ids = archive.run_ids()
+        rootdir = archive.beginning(source.find("latest")).start.get("rootdir") if run_ids else None
         commits: dict[str, str] = {}
         attempts: dict[str, int] = defaultdict(int)
         said: dict[tuple[str, str], set[bool]] = defaultdict(set)
-        for run_id in archive.run_ids():
+        for run_id in run_ids:
             state = archive.beginning(run_id)
-            rootdir = state.start.get("rootdir") if rootdir is None else rootdir
             if state.start.get("rootdir") != rootdir:
                 continue
             git = state.start.get("git")

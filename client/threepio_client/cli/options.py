@@ -15,7 +15,8 @@ RunReference = Annotated[
     str,
     typer.Argument(
         metavar="[RUN]",
-        help="Run id, a unique prefix of one, or 'latest': the newest that did more than collect.",
+        help="Run id, a unique prefix of one, or 'latest': the newest that did more than collect, of this checkout "
+        "if there is one.",
         show_default="latest",
         parser=plain_text,  # bytes that are no text become what they are in a journal
         autocompletion=run_references,

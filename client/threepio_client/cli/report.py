@@ -12,6 +12,7 @@ import typer
 from threepio_client.cli.options import RunReference
 from threepio_client.cli.output import say
 from threepio_client.cli.source import open_source
+from threepio_client.here import current
 from threepio_client.report import github
 from threepio_client.report.formats import FORMATS, Format, Write
 from threepio_client.report.model import Report, read
@@ -58,7 +59,7 @@ def report(
     With --format github the annotations go to stdout, the summary to $GITHUB_STEP_SUMMARY or to --output.
     """
     with open_source() as source:
-        archive, run_id = source.archive, source.archive.find(run)  # a report says itself where its run was
+        archive, run_id = source.archive, source.archive.find(run, current())  # a report says itself where its run was
         if run == "latest":
             source.say_what_came_later(archive.beginning(run_id).started)
         try:

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from threepio_client.cli.output import say
 from threepio_client.cli.place import load_settings
 from threepio_client.errors import NoDaemon, Refused, SettingsError
+from threepio_client.here import current
 from threepio_client.outputs import has_ended, later_without_run
+from threepio_client.printable import one_line
 from threepio_client.query import QueryClient
 from threepio_client.runstate import LIVE_STATES
 from threepio_client.settings import Settings
@@ -42,6 +44,7 @@ class Source:
     def __init__(self, found: Settings) -> None:
         self.state_dir = found.places
         self._settings = found
+        self._newer: tuple[str, object] | None = None
 
     @cached_property
     def _client(self) -> QueryClient | None:
@@ -68,13 +71,23 @@ class Source:
 
     def find(self, reference: str) -> str:
         """Return the run id that a reference means; raises NoSuchRun. Says where the latest run was, if not here."""
-        run_id = self.archive.find(reference)
+        run_id = self.archive.find(reference, current())
         if reference == "latest":
             state = self.archive.beginning(run_id)
             if said := elsewhere(state.start.get("rootdir"), state.started):
                 say(f"threepio: run {run_id} is {said}", to_stderr=True)
+            newest = self.archive.find(reference)
+            if newest != run_id:
+                self._newer = newest, self.archive.start_of(newest).get("rootdir")
+            self.say_newer()
             self.say_what_came_later(state.started)
         return run_id
+
+    def say_newer(self) -> None:
+        """Say which run is the newest of all, where the last answer about the latest run was about one of here."""
+        if self._newer is not None:
+            run_id, rootdir = self._newer
+            say(one_line(f"threepio: run {run_id} is newer, of another directory: {rootdir}"), to_stderr=True)
 
     def say_what_came_later(self, started: float) -> None:
         """Say if a later command has begun no run (yet): the latest run must not be taken for that command's."""
@@ -90,7 +103,14 @@ class Source:
 
     def status(self, reference: str) -> dict[str, Any]:
         """Return the status answer of a run; raises NoSuchRun."""
-        return self._answer("status", {"run": reference}, lambda: self.archive.view(self.archive.find(reference)))
+        view = self._answer("status", {"run": reference}, lambda: self.archive.view(self.archive.find(reference)))
+        if reference != "latest" or not elsewhere(view["rootdir"], view["started"]):
+            return view
+        run_id = self.archive.find(reference, current())
+        if run_id == view["run_id"]:
+            return view
+        self._newer = view["run_id"], view["rootdir"]
+        return self.status(run_id)
 
     def runs(self, limit: int) -> list[dict[str, Any]]:
         """Return the newest runs, the latest first."""

@@ -29,6 +29,7 @@ def print_status(reference: str, as_json: bool) -> bool:
         if reference == "latest":
             for line in also_live(source, view):
                 say(f"threepio: {line}" if as_json else f"  {line}", to_stderr=as_json)
+            source.say_newer()
             source.say_what_came_later(view["started"])
     return is_good(view)
 

@@ -26,7 +26,7 @@ def verify(
 ) -> None:
     """Prove that the store has what the journal has, and the journal what the runner counted. Exit code 0 only if whole."""
     with open_source() as source:
-        run_ids = source.archive.run_ids() if every else [source.archive.find(run)]
+        run_ids = source.archive.run_ids() if every else [source.find(run)]
         results = [settle_and_verify(source.archive, run_id, wait=source.has_daemon) for run_id in run_ids]
     if as_json:
         whole: answers.Verifications = {

@@ -18,6 +18,7 @@ from threepio_client.cli.same_command import runs_of_command
 from threepio_client.cli.source import Source, open_source
 from threepio_client.cli.status_answer import print_answer
 from threepio_client.errors import NoSuchRun, WaitedTooLong
+from threepio_client.here import current
 from threepio_client.outputs import has_ended, starting, writer_of
 from threepio_client.paths import StateDir
 from threepio_client.runstate import LIVE_STATES
@@ -92,6 +93,7 @@ def wait(
                 if is_through or failed_first or time.monotonic() >= deadline:
                     break
             time.sleep(min(POLL_S, max(deadline - time.monotonic(), 0.0)))
+        source.say_newer()
     print_answer(view, asked, as_json, runs)
     if goes_on and not failed_first:
         if view["state"] not in LIVE_STATES:
@@ -151,9 +153,11 @@ def _newest(source: Source, deadline: float) -> str:
             view = source.status("latest")
         # A run of which no line was read yet has begun just now.
         since = 0.0 if view is None else view["started"] or time.time()
+        is_elsewhere = view is None or elsewhere(view["rootdir"], since)
         with suppress(OSError):  # what is wrong there, the answer says
-            if run_id := starting(source.state_dir, since):
-                return run_id
+            for directory in (current(), "") if is_elsewhere else (current(),):
+                if run_id := starting(source.state_dir, since, directory):
+                    return run_id
         if time.monotonic() >= deadline or (view is not None and view["state"] in LIVE_STATES):
             return "latest" if view is None else str(view["run_id"])
         time.sleep(LOOK_EVERY_S)
