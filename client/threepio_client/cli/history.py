@@ -16,17 +16,16 @@ from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import open_source
 from threepio_client.cli.without_outcome import without_outcome, words_of
 from threepio_client.events import BAD
+from threepio_client.here import SOUGHT, Here, current
 from threepio_client.printable import one_line
 from threepio_client.results import history_of
 from threepio_client.views import VIEW_VERSION
-from threepio_client.wording import clock_time, elsewhere
+from threepio_client.wording import clock_time
 
 EXAMPLE = "Example: threepio history tests/test_shop.py::test_order"
 SHOWN = 20
 LOOKED_AT = 5
 """Runs: of each all names are read."""
-SOUGHT_HERE = 50
-"""Runs of which one may have been here; a look takes 0.07 ms."""
 
 
 def history(
@@ -95,9 +94,10 @@ def _newest(archive: Archive, rootdir: str | None, number: int) -> Iterator[str]
 
 def _rootdir_here(archive: Archive) -> str | None:
     """Return the rootdir of the newest run that was here, if one of the newest was."""
-    for run_id in archive.run_ids()[:SOUGHT_HERE]:
+    here = Here(current())
+    for run_id in archive.run_ids()[:SOUGHT]:
         rootdir = archive.beginning(run_id).start.get("rootdir")
-        if isinstance(rootdir, str) and rootdir and not elsewhere(rootdir, 0.0):
+        if isinstance(rootdir, str) and rootdir and here.is_near(rootdir):
             return rootdir
     return None
 
