@@ -40,7 +40,7 @@ def stacks(
         view = source.status(run)
         if view["state"] not in LIVE_STATES:
             raise ThreepioError(f"the run {view['run_id']} is over ({view['state']}): it has no stacks any more")
-        found = [_process(source, view, process) for process in _processes(view)]
+        found = sorted((_process(source, view, process) for process in _processes(view)), key=_longest_first)
     if as_json:
         said: answers.Stacks = {"schema_version": VIEW_VERSION, "run_id": view["run_id"], "processes": found}
         say_json(said)
@@ -55,9 +55,14 @@ def stacks(
 
 
 def _processes(view: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the processes of a run; with workers the controller, which only waits for them, comes last."""
     own = {"worker": None, "pid": view["pid"], "process": view["process"]}
-    return [*view["workers"], own] if view["workers"] else [own]
+    return [*view["workers"], own]
+
+
+def _longest_first(process: answers.StackedProcess) -> float:
+    """Order what hangs before what is idle; of a session with workers the controller, which only waits, comes last."""
+    slot = process["in_flight"]
+    return -slot["elapsed_s"] if slot is not None and slot["phase"] else 0.0
 
 
 def _process(source: Source, view: dict[str, Any], process: dict[str, Any]) -> answers.StackedProcess:
