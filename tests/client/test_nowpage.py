@@ -281,6 +281,7 @@ def test_closing_closes(path: Path) -> None:
     assert os.listdir("/proc/self/fd") == before
 
 
+@pytest.mark.filterwarnings("ignore:.*use of fork")  # a worker of xdist has threads
 def test_a_forked_child_writes_nothing(page: NowPage, path: Path) -> None:
     page.set("before", Phase.CALL, 1.0)
 

@@ -438,7 +438,8 @@ def pytest_terminal_summary():
     if os.getpid() != parent: raise RuntimeError("in the child")
 """
     suite = """
-import os
+import os, pytest
+@pytest.mark.filterwarnings("ignore:.*use of fork")  # rerunfailures has a thread
 def test_one():
     child = os.fork()
     if child: os.waitpid(child, 0)

@@ -1,4 +1,5 @@
 import atexit
+import ctypes
 import faulthandler
 import os
 import signal
@@ -28,7 +29,7 @@ HOW = {
     "SIGTERM": lambda: os.kill(os.getpid(), signal.SIGTERM),
     "SIGABRT": lambda: os.abort(),
     "segfault": lambda: os.kill(os.getpid(), signal.SIGSEGV),
-    "read of address 0": faulthandler._read_null,
+    "read of address 0": lambda: ctypes.string_at(0),
     "stack overflow": stack_overflow,
     "MemoryError": memory_error,
     "out of memory": out_of_memory,
