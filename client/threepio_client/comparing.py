@@ -67,9 +67,10 @@ class Difference(NamedTuple):
 
 def compare(archive: Archive, before: str, after: str) -> Difference:
     """Return what differs between two runs."""
-    tests = _to_be_read(archive, before, after)
-    (old, was), (new, now) = (_read(archive, run_id, tests) for run_id in (before, after))
     earlier, later = (archive.run(run_id).state for run_id in (before, after))
+    # Which tests have no outcome is known by all that have one.
+    tests = None if earlier.never_ran or later.never_ran else _to_be_read(archive, before, after)
+    (old, was), (new, now) = (_read(archive, run_id, tests) for run_id in (before, after))
     found = Difference([], [], [], [], [], [], [], [], [], [], [], later.verdict().state)
     files = frozenset(map(_file_of, old))
     unfinished = _unfinished(archive, before, earlier, old)

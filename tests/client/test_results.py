@@ -30,6 +30,7 @@ def write_run(
     start = {"runId": run_id, "producerId": run_id, "rootdir": ROOTDIR, "git": {"commit": f"c{number}"}, "argv": ["-q"]}
     events: list[tuple[EventType, dict[str, Any]]] = [(EventType.RUN_START, start)]
     events += [(EventType.TESTS_COLLECTED, {"nodeids": TESTS})]
+    events += [(EventType.COLLECTION_FINISH, {"collected": len(TESTS), "deselected": 0})]
     events += [(EventType.TEST_CASE, result) for result in results]
     events += [(EventType.RUN_COMPLETE, {"exitCode": 0})] if is_over else []
     at = STARTED + 100 * number
@@ -123,6 +124,17 @@ def test_of_runs_that_are_over_few_tests_are_read(tmp_path: Path) -> None:
 
     assert odd_tests(archive, RUNS[:2]) == failed
     assert odd_tests(archive, [*RUNS[:2], "unknown"]) is None
+
+
+def test_what_passed_in_both_runs_is_not_among_what_never_ran(tmp_path: Path) -> None:
+    archive = Archive(made_state_dir(tmp_path))
+    plain = [{"nodeid": nodeid, "status": Status.PASS, "phase": Phase.CALL} for nodeid in TESTS]
+    write_run(archive, RUNS[0], 0, plain)
+    write_run(archive, RUNS[1], 1, plain[:-2])
+    rebuild(archive.state_dir)
+
+    assert compare(archive, *RUNS[:2]).never_ran == TESTS[-2:]
+    assert compare(archive, *RUNS[1::-1]).ran_now == TESTS[-2:]
 
 
 def test_a_test_that_only_became_slower_or_was_repeated_is_read(tmp_path: Path) -> None:
