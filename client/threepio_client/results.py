@@ -15,6 +15,7 @@ from threepio_client.runstate import count_of
 
 _DECIDING: Final = frozenset({Phase.SETUP, Phase.CALL, Phase.COLLECT})
 COLUMNS: Final = "t.nodeid, r.seq, r.status, r.phase, r.started, r.duration, r.worker"
+_OF_SUBTEST: Final = "json_type(r.details, '$.subtest') IS NOT NULL"
 
 
 class Result(NamedTuple):
@@ -106,10 +107,13 @@ class Outcome(NamedTuple):
 
 
 class Details(StrEnum):
-    """Of which results the store is asked for error, reasons and output: they are most of its bytes."""
+    """Of which results the store is asked for error, reasons and output: they are most of its bytes.
 
-    NONE = "NULL"
-    BAD = "CASE WHEN r.status IN ('FAIL', 'ERROR') THEN r.details END"
+    That a result is of a subtest is always told, but for bad ones: these make their test bad in any case.
+    """
+
+    NONE = f"CASE WHEN r.status NOT IN ('FAIL', 'ERROR') AND {_OF_SUBTEST} THEN '{{\"subtest\":{{}}}}' END"
+    BAD = f"CASE WHEN r.status IN ('FAIL', 'ERROR') THEN r.details WHEN {_OF_SUBTEST} THEN '{{\"subtest\":{{}}}}' END"
     ALL = "r.details"
 
 
@@ -223,22 +227,32 @@ def names_of(event: Event) -> list[str]:
     return names
 
 
-def outcomes(found: Iterable[Result]) -> dict[str, Outcome]:
+def outcomes(found: Iterable[Result], *, with_unfinished: bool = False) -> dict[str, Outcome]:
     """Return what became of each test: the last attempt counts, and a failing teardown or subtest makes it bad.
 
     Where several workers run the same test (`--dist=each`), each has attempts of its own, and one that is bad counts.
+
+    Args:
+        found: results of tests, those of each in their order.
+        with_unfinished: also tests that have no outcome: of which only subtests, or attempts before, are known.
     """
     parts: dict[tuple[str, str | None], Outcome] = {}
+    unfinished: set[tuple[str, str | None]] = set()
     for result in found:
         key = (result.nodeid, result.worker)
         before = parts.get(key)
+        if result.status == Status.RERUN or (before is None and result.details and result.subtest is not None):
+            unfinished.add(key)
+        elif unfinished and result.subtest is None:
+            unfinished.discard(key)
         attempts = before.attempts if before is not None else 1
         if result.status == Status.RERUN:
             parts[key] = Outcome(Status.RERUN, attempts + 1, result.duration_ms, result.seq, 0)
         elif before is not None and result.phase not in _DECIDING and result.status not in BAD:
             continue  # a teardown that was skipped, after the call has decided
         elif result.phase not in _DECIDING or (before is not None and before.bad_seq):
-            duration = before.duration_ms if before is not None else result.duration_ms
+            # What follows a subtest that is bad may take long, and its test's own result has all of it.
+            duration = before.duration_ms if before and result.phase not in _DECIDING else result.duration_ms
             bad = (before.bad_seq if before is not None else 0) or result.seq
             status = before.status if before is not None and before.bad_seq else result.status
             parts[key] = Outcome(status, attempts, duration, result.seq, bad)
@@ -252,6 +266,13 @@ def outcomes(found: Iterable[Result]) -> dict[str, Outcome]:
             decides = max(other, part, key=lambda one: (one.bad_seq > 0, one.seq))
             part = decides._replace(attempts=max(other.attempts, part.attempts))
         known[nodeid] = part
+    if unfinished and not with_unfinished:
+        over = {
+            nodeid
+            for (nodeid, worker), part in parts.items()
+            if part.status in BAD or (nodeid, worker) not in unfinished
+        }
+        known = {nodeid: part for nodeid, part in known.items() if nodeid in over}
     return known
 
 
@@ -309,7 +330,7 @@ def _entries_of_runs_over(archive: Archive, nodeid: str, run_ids: list[str]) -> 
                 "SELECT runs.run_id, runs.started, json_extract(runs.snapshot, '$.start.git.commit'), "
                 "json_extract(runs.snapshot, '$.tree.dirty'), "
                 "json_extract(runs.snapshot, '$.start.rootdir'), r.seq, r.status, r.phase, r.started, "
-                "r.duration, r.worker FROM runs LEFT JOIN results r ON r.run = runs.id "
+                f"r.duration, r.worker, {Details.NONE} FROM runs LEFT JOIN results r ON r.run = runs.id "
                 "AND r.test = (SELECT id FROM tests WHERE nodeid = ?) "
                 "WHERE runs.final AND runs.run_id IN (SELECT value FROM json_each(?)) ORDER BY runs.id, r.seq",
                 (nodeid, json.dumps(run_ids)),
@@ -317,7 +338,7 @@ def _entries_of_runs_over(archive: Archive, nodeid: str, run_ids: list[str]) -> 
             for run_id, started, commit, dirty, rootdir, seq, *columns in rows:
                 known[run_id] = (started, str(commit or ""), None if dirty is None else bool(dirty), rootdir)
                 if seq is not None:
-                    listed.setdefault(run_id, []).append(of_row((nodeid, seq, *columns, None)))
+                    listed.setdefault(run_id, []).append(of_row((nodeid, seq, *columns)))
     return {run_id: _made_entry(run_id, nodeid, listed.get(run_id, []), *facts) for run_id, facts in known.items()}
 
 
@@ -342,9 +363,10 @@ def _made_entry(
     dirty: bool | None,
     rootdir: str | None,
 ) -> Entry | None:
-    if not listed:
-        return None
-    return Entry(run_id, listed[-1].started or started, commit, dirty, rootdir, outcomes(listed)[nodeid])
+    outcome = outcomes(listed).get(nodeid)
+    return (
+        Entry(run_id, listed[-1].started or started, commit, dirty, rootdir, outcome) if outcome is not None else None
+    )
 
 
 class TestTime(NamedTuple):
@@ -399,7 +421,10 @@ def _times_of_singles(
         query = "SELECT test FROM results WHERE run = ? GROUP BY test HAVING count(*) > 1"
         several = [test for (test,) in store.execute(query, (stored.key,))]
         values: list[Any] = [stored.key]
-        single = "run = ? AND phase IS NOT 'collect'"
+        single = (
+            "run = ? AND phase IS NOT 'collect' AND (status IN ('FAIL', 'ERROR') "
+            "OR status <> 'RERUN' AND json_type(details, '$.subtest') IS NULL)"  # else it was begun, and not finished
+        )
         if several:
             single += " AND test NOT IN (SELECT value FROM json_each(?))"
             values.append(json.dumps(several))
@@ -424,7 +449,8 @@ class TestNumbers(NamedTuple):
 
     Attributes:
         all: of every result, as a text: those of two runs are compared more quickly than sets of them are made.
-        odd: of those that failed, broke or were repeated. All others have the status and the duration of their last result.
+        odd: of those that failed, broke, were repeated or have subtests. All others have the status and the duration of
+            their last result.
     """
 
     all: str
@@ -432,7 +458,7 @@ class TestNumbers(NamedTuple):
 
 
 def odd_tests(archive: Archive, run_ids: Collection[str]) -> set[int] | None:
-    """Return the numbers of the tests that failed, broke or were repeated in one of these runs.
+    """Return the numbers of the tests that failed, broke, were repeated or have subtests in one of these runs.
 
     None if a run is not over, or if there is no store: then all of them are to be read.
     """
@@ -455,7 +481,8 @@ def numbers_of(archive: Archive, run_id: str) -> TestNumbers | None:
         query = (
             "SELECT group_concat(test), group_concat(CASE WHEN (status <> 'PASS' OR phase IS NOT 'call') "
             "AND NOT (status NOT IN ('FAIL', 'ERROR', 'RERUN') "
-            "AND ifnull(phase = 'call' OR phase = 'setup' OR phase = 'collect', 0)) THEN test END) "
+            "AND ifnull(phase = 'call' OR phase = 'setup' OR phase = 'collect', 0)) "
+            "OR (details IS NOT NULL AND json_type(details, '$.subtest') IS NOT NULL) THEN test END) "
             "FROM results WHERE run = ?"
         )
         every, odd = store.execute(query, (stored.key,)).fetchone()

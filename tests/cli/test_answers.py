@@ -203,6 +203,26 @@ def test_what_a_dead_process_was_at_and_what_it_never_ran(place: Place, call: Ca
     assert f"  {KILLS}\n  {LATER}" in call(place, "show", "test_kill", "dead").stderr
 
 
+@pytest.mark.parametrize("more", [{"status": "PASS", "subtest": {}}, {"status": "RERUN", "error": ERROR}])
+def test_a_test_of_which_only_a_part_was_over_has_no_outcome(place: Place, call: Call, more: dict[str, Any]) -> None:
+    write_run(place, "before", -1, [(KILLS, "PASS", {}), (LATER, "PASS", {})])
+    write_unfinished(place, "dead", gone(), exit_signal=9)
+    write_journal(place.state_dir, "dead", [case(5, KILLS, **more)])
+
+    shown, answer = call(place, "show", KILLS), json.loads(call(place, "show", KILLS, "--json").stdout)
+
+    assert shown.exit_code == 0
+    first, *others = shown.stdout.splitlines()
+    assert first == f"{KILLS}: in flight in call when the process was killed by SIGKILL, in run dead"
+    assert others[0].startswith(f"  {more['status']} in call")
+    assert (answer["status"], answer["attempts"], len(answer["results"])) == (None, 0, 1)
+    assert [entry["run_id"] for entry in json.loads(call(place, "history", KILLS, "--json").stdout)["runs"]] == [
+        "before"
+    ]
+    assert json.loads(call(place, "slow", "--json").stdout)["tests"] == []
+    assert json.loads(call(place, "diff", "before", "dead", "--json").stdout)["never_ran"] == [KILLS, LATER]
+
+
 def test_what_is_in_flight_and_what_has_no_outcome_yet(place: Place, call: Call) -> None:
     write_unfinished(place, "live", living())
 

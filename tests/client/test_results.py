@@ -24,13 +24,28 @@ RUNS = [f"run-{number}" for number in range(4)]
 
 
 def write_run(
-    archive: Archive, run_id: str, number: int, results: list[dict[str, Any]], *, is_over: bool = True
+    archive: Archive,
+    run_id: str,
+    number: int,
+    results: list[dict[str, Any]],
+    *,
+    is_over: bool = True,
+    names: list[str] = TESTS,
+    argv: list[str] | None = None,
+    broken: str = "",
 ) -> None:
-    """Write a journal with these testCases."""
-    start = {"runId": run_id, "producerId": run_id, "rootdir": ROOTDIR, "git": {"commit": f"c{number}"}, "argv": ["-q"]}
+    """Write a journal with these testCases, of a run that collected these tests, and could not collect this file."""
+    start = {
+        "runId": run_id,
+        "producerId": run_id,
+        "rootdir": ROOTDIR,
+        "git": {"commit": f"c{number}"},
+        "argv": argv or [],
+    }
     events: list[tuple[EventType, dict[str, Any]]] = [(EventType.RUN_START, start)]
-    events += [(EventType.TESTS_COLLECTED, {"nodeids": TESTS})]
-    events += [(EventType.COLLECTION_FINISH, {"collected": len(TESTS), "deselected": 0})]
+    events += [(EventType.COLLECTION_ERROR, {"nodeid": broken, "error": {}})] if broken else []
+    events += [(EventType.TESTS_COLLECTED, {"nodeids": names})]
+    events += [(EventType.COLLECTION_FINISH, {"collected": len(names), "deselected": 0})]
     events += [(EventType.TEST_CASE, result) for result in results]
     events += [(EventType.RUN_COMPLETE, {"exitCode": 0})] if is_over else []
     at = STARTED + 100 * number
@@ -54,6 +69,7 @@ def any_results(chance: random.Random) -> list[dict[str, Any]]:
                 "duration": chance.choice([1.0, 2.0, 99.0, 100.0, 150.0, 250.0, 400.0, None, "soon"]),
                 "started": chance.choice([None, STARTED + 5]),
                 "worker": chance.choice([None, None, "gw0", "gw1", ["gw0"]]),
+                "subtest": {} if chance.random() < 0.15 else None,
                 "error": {"errorType": chance.choice(["A", "B"]), "message": "m"},
             }
             found.append({name: value for name, value in result.items() if value is not None})
@@ -95,6 +111,25 @@ def test_what_failed_on_one_worker_is_bad_whatever_others_do(order: tuple[int, .
     found = outcomes(results)["t"]
 
     assert (found.status, found.bad_seq, found.attempts) == (Status.FAIL, order.index(0) + 1, 2)
+
+
+def test_only_what_a_test_itself_said_at_last_is_its_outcome() -> None:
+    passed = Result("t", 4, Status.PASS, Phase.CALL, None, 9.0, None, {})
+    part = passed._replace(seq=2, duration_ms=2.0, details={"subtest": {}})
+    again = passed._replace(seq=3, status=Status.RERUN)
+
+    assert outcomes([part]) == outcomes([again]) == outcomes([passed, again, part]) == {}
+    assert outcomes([part, passed]) == outcomes([passed])
+    assert outcomes([again, part], with_unfinished=True)["t"].attempts == 2
+
+
+def test_a_subtest_that_is_bad_is_its_tests_outcome_and_not_its_duration() -> None:
+    part = Result("t", 2, Status.FAIL, Phase.CALL, None, 2.0, None, {"subtest": {}})
+    whole = part._replace(seq=4, status=Status.PASS, duration_ms=9.0, details={})
+    teardown = whole._replace(seq=5, status=Status.ERROR, phase=Phase.TEARDOWN, duration_ms=1.0)
+
+    assert outcomes([part])["t"].status == Status.FAIL
+    assert outcomes([part, whole, teardown])["t"][:3] == (Status.FAIL, 1, 9.0)
 
 
 @pytest.mark.parametrize("seed", range(25))

@@ -62,9 +62,10 @@ def show(nodeid: NodeId, run: RunReference = "latest", as_json: AsJson = False, 
             found = list(results(source.archive, run_id, nodeid, details=Details.ALL))
         if not found:
             found = [result for result in not_collected(source.archive, run_id) if result.nodeid == nodeid]
-        if not found:
-            known = without_outcome(source.archive, view, nodeid)
         outcome = outcomes(found).get(nodeid)
+        if outcome is None:
+            view = view or source.archive.view(run_id)
+            known = without_outcome(source.archive, view, nodeid)
         rootdir = source.archive.beginning(run_id).start.get("rootdir")
         earlier = history_of(source.archive, nodeid, HISTORY_SHOWN, rootdir, without=run_id)
     if as_json:

@@ -217,7 +217,7 @@ def tests_of(several: dict[str, list[Result]], named: dict[str, None], in_flight
         if len(listed) == 1 and last.status == Status.PASS and not last.details:  # as most are
             over.append(Case(nodeid, last.status, 1, last.started, last.duration_ms, last.worker, ()))
             continue
-        outcome = outcomes(listed)[nodeid]
+        outcome = outcomes(listed, with_unfinished=True)[nodeid]
         started = next((result.started for result in reversed(listed) if result.started is not None), None)
         case = Case(nodeid, outcome.status, outcome.attempts, started, outcome.duration_ms, last.worker, tuple(listed))
         slot = begun.get(nodeid)
