@@ -360,7 +360,9 @@ class Diff(TypedDict):
         "where collection was not over",
     ]
     gone: Annotated[list[str], "there before, and not collected now"]
-    left_out: Annotated[list[str], "there before, and not asked for now: other arguments, a rerun, or only collected"]
+    left_out: Annotated[
+        list[str], "with an outcome before, and not asked for now: other arguments, a rerun, or only collected"
+    ]
     slower: Annotated[list[Slower], "at least twice as long, and 0.1 s more"]
 
 

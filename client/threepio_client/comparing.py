@@ -25,6 +25,8 @@ from threepio_client.runstate import RunState, State
 
 BY_WHAT_WAS: Final = ("--lf", "--last-failed", "--sw", "--stepwise")
 """Options of pytest with which the same arguments mean other tests the next time."""
+ONLY_FAILED: Final = "--threepio-rerun-failed"
+"""Option of our plugin with which a rerun does not ask for what never ran."""
 _SELECTING: Final = (*BY_WHAT_WAS, "-k", "-m", "--deselect")
 """Options with which not all tests of a file are run."""
 SLOWER_FACTOR: Final = 2.0
@@ -46,7 +48,7 @@ class Difference(NamedTuple):
         never_ran: collected now, without an outcome; or there before, and now in a file that could not be collected, or
             where collection was not over.
         gone: there before, and not collected now.
-        left_out: there before, and not among what was asked for now: other arguments, a rerun, or only collected.
+        left_out: with an outcome before, and not among what was asked for now: other arguments, a rerun, or only collected.
         slower: much slower, with milliseconds before and now.
         state: how the later run stands.
     """
@@ -72,8 +74,8 @@ def compare(archive: Archive, before: str, after: str) -> Difference:
     tests = None if earlier.never_ran or later.never_ran else _to_be_read(archive, before, after)
     (old, was), (new, now) = (_read(archive, run_id, tests) for run_id in (before, after))
     found = Difference([], [], [], [], [], [], [], [], [], [], [], later.verdict().state)
-    files = frozenset(map(_file_of, old))
     unfinished = _unfinished(archive, before, earlier, old)
+    files = frozenset(map(_file_of, (*old, *unfinished)))
     for nodeid, outcome in new.items():
         previous = old.get(nodeid)
         if nodeid in unfinished:
@@ -89,9 +91,10 @@ def compare(archive: Archive, before: str, after: str) -> Difference:
             found.fixed.append(nodeid)
         elif _is_slower(previous, outcome):
             found.slower.append((nodeid, previous.duration_ms, outcome.duration_ms))
-    missing = [nodeid for nodeid in old if nodeid not in new]
+    missing = [nodeid for nodeid in (*old, *unfinished) if nodeid not in new]
     if missing:
-        _tell_apart(missing, (earlier, later), frozenset(collected(archive, after)), before, was, now, found)
+        names = frozenset(collected(archive, after))
+        _tell_apart(missing, (earlier, later), names, before, was, now, unfinished, found)
     known = frozenset(found.never_ran)
     found.never_ran.extend(nodeid for nodeid in _unfinished(archive, after, later, new) if nodeid not in known)
     found.slower.sort(key=lambda item: item[1] - item[2])
@@ -112,6 +115,7 @@ def _tell_apart(
     before: str,
     was: dict[str, str],
     now: dict[str, str],
+    unfinished: Container[str],
     found: Difference,
 ) -> None:
     """Say of tests that have no outcome now why they have none.
@@ -123,6 +127,7 @@ def _tell_apart(
         before: id of the earlier one.
         was: why tests were bad there.
         now: why tests are bad now.
+        unfinished: tests that had no outcome in the earlier one either: of these only what is bad news is said.
         found: where to say it.
     """
     earlier, later = states
@@ -134,19 +139,23 @@ def _tell_apart(
     # What workers deselect nobody tells the controller, and a test that is named deselects nothing.
     is_selected = any(argument.startswith(_SELECTING) or "::" in argument for argument in argv)
     is_all_of_files = not (later.counts["deselected"] or is_rerun or is_selected)
-    # What failed there was asked for again, unless further options leave it out.
+    # What failed or never ran there was asked for again, unless further options leave it out.
     is_rerun_of_it = later.start.get("rerunOf") == before and not is_selected
+    left_out: list[str] = []
+    is_only_failed = ONLY_FAILED in argv
     for nodeid in missing:
+        is_again = is_rerun_of_it and (nodeid in was or (nodeid in unfinished and not is_only_failed))
         if nodeid in was and nodeid in files:
             found.fixed.append(nodeid)  # a file that could not be collected
         elif later.start.get("collectOnly"):
-            found.left_out.append(nodeid)
+            left_out.append(nodeid)
         elif nodeid in names or _is_below(_file_of(nodeid), now) or later.collected is None:
             found.never_ran.append(nodeid)
-        elif is_all or (is_rerun_of_it and nodeid in was) or (is_all_of_files and _file_of(nodeid) in files):
+        elif is_all or is_again or (is_all_of_files and _file_of(nodeid) in files):
             found.gone.append(nodeid)
         else:
-            found.left_out.append(nodeid)
+            left_out.append(nodeid)
+    found.left_out.extend(nodeid for nodeid in left_out if nodeid not in unfinished)
 
 
 def _arguments_of(state: RunState) -> list[str]:

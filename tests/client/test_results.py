@@ -172,6 +172,29 @@ def test_what_passed_in_both_runs_is_not_among_what_never_ran(tmp_path: Path) ->
     assert compare(archive, *RUNS[1::-1]).ran_now == TESTS[-2:]
 
 
+def test_a_test_that_never_ran_and_is_not_there_any_more_is_gone(tmp_path: Path) -> None:
+    archive = Archive(made_state_dir(tmp_path))
+    plain = [{"nodeid": nodeid, "status": Status.PASS, "phase": Phase.CALL} for nodeid in TESTS]
+    write_run(archive, RUNS[0], 0, plain[:-3])
+    write_run(archive, RUNS[1], 1, plain[:-2], names=TESTS[:-2])
+    write_run(archive, RUNS[2], 2, plain[:-2], names=TESTS[:-2], argv=["other.py"])
+
+    assert compare(archive, *RUNS[:2]).gone == TESTS[-2:]
+    of_file, other = compare(archive, RUNS[0], RUNS[2]).gone, compare(archive, RUNS[0], RUNS[2]).left_out
+    assert (of_file, other) == (TESTS[-2:-1], [])
+
+
+def test_what_never_ran_and_cannot_be_collected_now_is_named(tmp_path: Path) -> None:
+    archive = Archive(made_state_dir(tmp_path))
+    write_run(archive, RUNS[0], 0, [])
+    write_run(archive, RUNS[1], 1, [], names=[], broken="t0.py")
+
+    found = compare(archive, *RUNS[:2])
+
+    assert found.newly_failing == ["t0.py"]
+    assert found.never_ran == [nodeid for nodeid in TESTS if nodeid.startswith("t0.py::")]
+
+
 def test_a_test_that_only_became_slower_or_was_repeated_is_read(tmp_path: Path) -> None:
     archive = Archive(made_state_dir(tmp_path))
     plain = [{"nodeid": nodeid, "status": Status.PASS, "phase": Phase.CALL, "duration": 5.0} for nodeid in TESTS]

@@ -12,7 +12,7 @@ from threepio_client.cli.options import RunReference
 from threepio_client.cli.output import say
 from threepio_client.cli.run import run_and_report
 from threepio_client.cli.source import open_source
-from threepio_client.comparing import BY_WHAT_WAS
+from threepio_client.comparing import BY_WHAT_WAS, ONLY_FAILED
 from threepio_client.errors import ThreepioError
 from threepio_client.printable import number_of, one_line
 from threepio_client.results import collected, not_collected
@@ -22,7 +22,6 @@ from threepio_client.views import is_good
 EXAMPLE = "Example: threepio rerun latest -- -x"
 SHOWN = 10
 OPTION = "--threepio-rerun"
-ONLY_FAILED = "--threepio-rerun-failed"
 _NOT_KEPT = {ONLY_FAILED, *BY_WHAT_WAS, "--sw-skip", "--stepwise-skip", "--picked", "--pdb", "--trace"}
 """Options with which the same arguments mean other tests the next time, and those that wait for somebody who types."""
 _WITH_VALUE = (f"{OPTION}=", "--picked=")
