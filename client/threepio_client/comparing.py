@@ -5,7 +5,7 @@ What could not be collected is compared like a test that is bad, by the name of 
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from threepio_client.archive import Archive
@@ -75,14 +75,14 @@ def compare(archive: Archive, before: str, after: str) -> Difference:
     (old, was), (new, now) = (_read(archive, run_id, tests) for run_id in (before, after))
     found = Difference([], [], [], [], [], [], [], [], [], [], [], later.verdict().state)
     unfinished = _unfinished(archive, before, earlier, old)
-    files = frozenset(map(_file_of, (*old, *unfinished)))
+    places = _places_of((*old, *unfinished))
     for nodeid, outcome in new.items():
         previous = old.get(nodeid)
         if nodeid in unfinished:
             (found.newly_failing if nodeid in now else found.ran_now).append(nodeid)
         elif previous is None:
-            # A file that could be collected before is nothing new.
-            kind = found.newly_failing if nodeid in files else found.new_failing
+            # A file or a directory that could be collected before is nothing new.
+            kind = found.newly_failing if nodeid in places else found.new_failing
             (kind if nodeid in now else found.new).append(nodeid)
         elif nodeid in now:
             kind = found.newly_failing if nodeid not in was else found.still_failing
@@ -131,7 +131,7 @@ def _tell_apart(
         found: where to say it.
     """
     earlier, later = states
-    files = frozenset(_file_of(nodeid) for nodeid in names)
+    places = _places_of(names)
     argv = _arguments_of(later)
     is_rerun = bool(later.start.get("rerunOf"))
     is_same = all(earlier.start.get(key) == later.start.get(key) for key in ("argv", "cwd"))
@@ -145,13 +145,13 @@ def _tell_apart(
     is_only_failed = ONLY_FAILED in argv
     for nodeid in missing:
         is_again = is_rerun_of_it and (nodeid in was or (nodeid in unfinished and not is_only_failed))
-        if nodeid in was and nodeid in files:
-            found.fixed.append(nodeid)  # a file that could not be collected
+        if nodeid in was and nodeid in places:
+            found.fixed.append(nodeid)  # a file or a directory that could not be collected
         elif later.start.get("collectOnly"):
             left_out.append(nodeid)
         elif nodeid in names or _is_below(_file_of(nodeid), now) or later.collected is None:
             found.never_ran.append(nodeid)
-        elif is_all or is_again or (is_all_of_files and _file_of(nodeid) in files):
+        elif is_all or is_again or (is_all_of_files and _file_of(nodeid) in places):
             found.gone.append(nodeid)
         else:
             left_out.append(nodeid)
@@ -165,6 +165,15 @@ def _arguments_of(state: RunState) -> list[str]:
 
 def _file_of(nodeid: str) -> str:
     return nodeid.partition("::")[0]
+
+
+def _places_of(nodeids: Iterable[str]) -> set[str]:
+    """Return the files of tests, and the directories that these are in."""
+    places = {_file_of(nodeid) for nodeid in nodeids}
+    for path in [*places]:
+        while (path := path.rpartition("/")[0]) and path not in places:
+            places.add(path)
+    return places
 
 
 def _is_below(path: str, names: Container[str]) -> bool:

@@ -195,6 +195,22 @@ def test_what_never_ran_and_cannot_be_collected_now_is_named(tmp_path: Path) -> 
     assert found.never_ran == [nodeid for nodeid in TESTS if nodeid.startswith("t0.py::")]
 
 
+def test_a_directory_that_can_be_collected_again_is_fixed(tmp_path: Path) -> None:
+    archive = Archive(made_state_dir(tmp_path))
+    names = ["a/b/t.py::test_it"]
+    fine = [{"nodeid": names[0], "status": Status.PASS, "phase": Phase.CALL}]
+    write_run(archive, RUNS[0], 0, fine, names=names)
+    write_run(archive, RUNS[1], 1, [], names=[], broken="a/b")
+    write_run(archive, RUNS[2], 2, fine, names=names)
+    write_run(archive, RUNS[3], 3, [], names=[])
+
+    broken, mended, gone = (compare(archive, *pair) for pair in itertools.pairwise(RUNS))
+
+    assert (broken.newly_failing, broken.never_ran) == (["a/b"], names)
+    assert (mended.fixed, mended.new, mended.gone) == (["a/b"], names, [])
+    assert (gone.fixed, gone.gone) == ([], names)
+
+
 def test_a_test_that_only_became_slower_or_was_repeated_is_read(tmp_path: Path) -> None:
     archive = Archive(made_state_dir(tmp_path))
     plain = [{"nodeid": nodeid, "status": Status.PASS, "phase": Phase.CALL, "duration": 5.0} for nodeid in TESTS]
