@@ -655,8 +655,9 @@ class Run:
         """Note how the checkout is that the run tests; nothing where that is not known, or was not at the start."""
         async with self._tree_lock:
             known, rootdir = self.state.tree, self.state.start.get("rootdir")
-            is_new = clock.wall() - self.state.started < worktree.AT_START_S
-            wanted = not known and is_new if when == "start" else known and not self.state.tree_at_end
+            since = self.state.started if when == "start" else max(self.state.updated, self.state.gone or 0.0)
+            is_new = clock.wall() - since < worktree.STILL_S
+            wanted = is_new and (not known if when == "start" else known and not self.state.tree_at_end)
             if not wanted or not self.state.start.get("git") or not isinstance(rootdir, str):
                 return
             found = await worktree.describe(rootdir, self.state.started)

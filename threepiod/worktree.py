@@ -15,8 +15,8 @@ GIT: Final = ("git", "-c", "core.fsmonitor=false", "status", "--porcelain=v2", "
 """Tracked files only: a test run makes files of its own, which say nothing about what was tested. No hook is called."""
 TIMEOUT_S: Final = 10.0
 """A tree that takes longer than this is not known."""
-AT_START_S: Final = 5.0
-"""How old a run may be whose tree is still that of its start."""
+STILL_S: Final = 5.0
+"""How long after a run began or ended its tree is still that of its start or its end."""
 
 log = logging.getLogger("threepiod.worktree")
 _turn: Final = trio.CapacityLimiter(1)

@@ -18,7 +18,8 @@ from tests.commands import Call
 from tests.place import Place, wait_until
 from tests.scripted import STARTED, case, event, living, made_state_dir, run_lines, sleeper, write_journal
 from threepio_client import process
-from threepio_client.events import EventType, Phase
+from threepio_client.events import EventType, ObservationType, Phase
+from threepio_client.journal import append_observation
 from threepio_client.line import decode, encode
 from threepio_client.nowpage import NowPage
 from threepio_client.process import ProcessIdentity
@@ -387,6 +388,22 @@ def test_a_checkout_that_changes_during_the_run_is_said(place: Place) -> None:
     assert place.status("clean")["git"]["dirty"] in (False, None)  # None if the test was quicker than git
     assert place.status("dirty")["git"]["dirty"] is True
     assert place.status("dirty")["git"]["changed_during_run"] is True
+
+
+def test_what_was_changed_after_the_run_while_no_daemon_was_there_is_not_said(place: Place) -> None:
+    made_state_dir(place.state_dir.path)
+    start, *lines = run_lines("run", 1)
+    of_it = {"rootdir": str(place.path), "git": {"commit": "0" * 40}}
+    write_journal(place.state_dir, "run", [event(1, "runStart", {**decode(start.rstrip()).payload, **of_it}), *lines])
+    tree = {"when": "start", "commit": "0" * 40, "dirty": False, "digest": "of then"}
+    append_observation(place.state_dir.observed("run"), ObservationType.WORK_TREE, tree, STARTED)
+    subprocess.run(["git", "init", "-q"], cwd=place.path, check=True)
+
+    place.start_daemon()
+
+    wait_until(lambda: "over, passed" in (place.state_dir.logs / "threepiod.log").read_text())
+    git = place.status("run")["git"]
+    assert (git["dirty"], git["changed_during_run"]) == (False, None)
 
 
 @pytest.mark.parametrize("rootdir", ["/somewhere/else", "HERE", "PARENT", ""])
