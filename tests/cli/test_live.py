@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from tests.place import COMMAND_TIMEOUT_S, Place, wait_until
-from tests.scripted import made_state_dir, run_lines, write_journal
+from tests.scripted import case, event, made_state_dir, run_lines, write_journal
 from threepio_client.archive import Archive
 from threepio_client.cli.live import ENOUGH, NOTHING, TimeLeft, line_of, time_left
+from threepio_client.events import EventType
 from threepio_client.runstate import COUNTS
 from threepiod.rebuild import rebuild
 
@@ -49,6 +50,19 @@ def test_only_an_earlier_run_of_comparable_size_is_looked_at(place: Place) -> No
         assert len(time_left(archive, "/somewhere", 40).cumulated) == 21
         assert len(time_left(archive, "/somewhere", 2).cumulated) == 2
         assert time_left(archive, "/somewhere", 41) is NOTHING
+
+
+def test_subtests_and_attempts_of_an_earlier_run_are_no_tests_of_their_own(place: Place) -> None:
+    state_dir = made_state_dir(place.state_dir.path)
+    start, collected, *_ = run_lines("run", 2)
+    subtests = [case(number, "a::x", subtest={"message": None, "parameters": {}}) for number in range(3, 13)]
+    attempts = [case(14, "a::y", "RERUN", attempt=1, duration=9.0), case(15, "a::y", attempt=2, duration=2.0)]
+    end = event(16, EventType.RUN_COMPLETE, {"exitCode": 0, "totals": {}, "deselected": 0, "stopped": None, "stats": {}})
+    write_journal(state_dir, "run", [start, collected, *subtests, case(13, "a::x", duration=30.0), *attempts, end])
+    rebuild(state_dir)
+
+    with closing(Archive(state_dir)) as archive:
+        assert time_left(archive, "/somewhere", 2).cumulated == [0.0, 30.0, 32.0]
 
 
 def test_an_earlier_run_knows_that_the_slow_tests_come_last() -> None:

@@ -6,6 +6,7 @@ import itertools
 import shutil
 import sys
 from contextlib import ExitStack
+from operator import attrgetter
 from typing import Any, Final
 
 from threepio_client import clock
@@ -16,8 +17,9 @@ from threepio_client.cli.failure_text import cause_lines
 from threepio_client.cli.output import say
 from threepio_client.cli.source import Source, open_source
 from threepio_client.errors import NoSuchRun, ThreepioError
+from threepio_client.events import Phase
 from threepio_client.printable import fitting, one_line
-from threepio_client.results import results
+from threepio_client.results import outcomes, results
 from threepio_client.runstate import LIVE_STATES
 from threepio_client.views import bad_of, has_failures
 from threepio_client.wording import MESSAGE_SHOWN, duration, kind_of, status_lines
@@ -78,8 +80,9 @@ def time_left(archive: Archive, rootdir: str, collected: int) -> TimeLeft:
             continue
         state = stored.state
         if state.finished and state.finished * 2 >= collected and not state.never_ran:
-            found = [result.duration_ms for result in results(archive, run_id)]
-            return TimeLeft(found, max(state.updated - state.started, 0.0))
+            found = outcomes(result for result in results(archive, run_id) if result.phase != Phase.COLLECT)
+            durations = [one.duration_ms for one in sorted(found.values(), key=attrgetter("seq"))]
+            return TimeLeft(durations, max(state.updated - state.started, 0.0))
     return NOTHING
 
 
