@@ -530,6 +530,18 @@ def test_a_collection_that_is_named_is_the_later_one(place: Place, call: Call) -
     assert call(place, "diff", "listed").stdout == "run listed against run all: 1 not asked for this time\n"
 
 
+def test_a_collection_that_failed_can_be_compared_with(place: Place, call: Call) -> None:
+    suite = "import nothing_of_this_name\ndef test_one(): pass"
+    for run_id, text in (("first", suite), ("second", suite), ("third", suite.partition("\n")[2])):
+        place.suite(text)
+        place.pytest("-q", THREEPIO_RUN_ID=run_id)
+
+    second, third = call(place, "diff", "", "second"), call(place, "diff")
+
+    assert (second.exit_code, second.stdout) == (0, "run second against run first: 1 still failing\n")
+    assert (third.exit_code, third.stdout.splitlines()[0]) == (0, "run third against run second: 1 fixed, 1 new")
+
+
 def test_a_rerun_is_compared_with_what_it_ran_again(place: Place) -> None:
     place.suite("def test_one(): assert 0\ndef test_two(): assert 0")
     place.pytest("-q", THREEPIO_RUN_ID="all")

@@ -104,13 +104,13 @@ def _before(archive: Archive, run_id: str) -> str:
     """Return the run that a rerun ran again; else the last one before, of the same rootdir, that is no rerun and a measure.
 
     A measure is what was called alike, or ran at least half as many tests: one test that was run from an editor says
-    nothing of the others. Where none is, it is the last that ran any.
+    nothing of the others. Where none is, it is the last that ran any, or the last: its collection may have failed.
     """
     run_ids = archive.run_ids()
     later = archive.run(run_id).state
     if (again := later.start.get("rerunOf")) in run_ids:
         return str(again)
-    rootdir, nearest = later.start.get("rootdir"), ""
+    rootdir, nearest, last = later.start.get("rootdir"), "", ""
     for earlier in run_ids[run_ids.index(run_id) + 1 :]:
         start = archive.beginning(earlier).start
         if start.get("rootdir") != rootdir or (start.get("rerunOf") and not later.start.get("rerunOf")):
@@ -120,9 +120,10 @@ def _before(archive: Archive, run_id: str) -> str:
         if ran and (is_alike or ran * 2 >= max(later.collected or 0, later.finished)):
             return earlier
         nearest = nearest or (earlier if ran else "")
-    if not nearest:
+        last = last or ("" if start.get("collectOnly") else earlier)
+    if not nearest and not last:
         raise NoSuchRun(f"no run of {rootdir} is known before {run_id}: name both runs")
-    return nearest
+    return nearest or last
 
 
 def _summary(found: Difference, titles: dict[str, str]) -> str:
