@@ -137,6 +137,20 @@ def make_private_dir(path: Path, setting: str = "THREEPIO_STATE_DIR") -> None:
         raise NoPlace(
             f"cannot make the directory {path}: {error.strerror}. Set {setting} to a place that can be written"
         ) from error
+    check_private_dir(path, found, setting)
+
+
+def check_private_dir(path: Path, found: os.stat_result, setting: str = "THREEPIO_STATE_DIR") -> None:
+    """Check that nobody else can plant files in a directory.
+
+    Args:
+        path: the directory.
+        found: what lstat(2) says of it.
+        setting: the setting that says where it is, for the error.
+
+    Raises:
+        NoPlace: it is not a directory, belongs to somebody else, or others may write to it.
+    """
     if not stat.S_ISDIR(found.st_mode):
         raise NoPlace(f"{path} is a link, not a directory: set {setting} to another place")
     shared_but_sticky = found.st_uid == 0 and found.st_mode & stat.S_ISVTX

@@ -16,10 +16,11 @@ from typing import Any, Final
 import pytest
 
 from tests.cli.test_exit_codes import write_runs
-from tests.commands import Result
+from tests.commands import Call, Result
 from tests.conftest import made_place
 from tests.place import Place, wait_until
 from tests.questions import ASKED, ask_all
+from tests.scripted import run_lines, write_journal
 from threepio_client.cli.source import PATIENCE_S
 
 SUITE: Final = """
@@ -249,3 +250,14 @@ def test_an_older_daemon_is_named_and_passed_over(place: Place) -> None:
     assert f"pid {daemon.pid}" in own.stdout
     assert "of an older version than this command: threepiod restart" in own.stdout
     assert "of an older version than this command: threepiod restart" in metrics.stderr
+
+
+@pytest.mark.parametrize("command", ["status", "failures", "runs", "never-ran"])
+def test_a_directory_into_which_others_may_write_is_not_read(place: Place, call: Call, command: str) -> None:
+    write_journal(place.state_dir, "run", run_lines("run", 1))
+    place.state_dir.path.chmod(0o777)
+
+    result = call(place, command)
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"threepio: others may write to the directory {place.state_dir.path}: chmod 700 it")

@@ -57,7 +57,9 @@ def test_subtests_and_attempts_of_an_earlier_run_are_no_tests_of_their_own(place
     start, collected, *_ = run_lines("run", 2)
     subtests = [case(number, "a::x", subtest={"message": None, "parameters": {}}) for number in range(3, 13)]
     attempts = [case(14, "a::y", "RERUN", attempt=1, duration=9.0), case(15, "a::y", attempt=2, duration=2.0)]
-    end = event(16, EventType.RUN_COMPLETE, {"exitCode": 0, "totals": {}, "deselected": 0, "stopped": None, "stats": {}})
+    end = event(
+        16, EventType.RUN_COMPLETE, {"exitCode": 0, "totals": {}, "deselected": 0, "stopped": None, "stats": {}}
+    )
     write_journal(state_dir, "run", [start, collected, *subtests, case(13, "a::x", duration=30.0), *attempts, end])
     rebuild(state_dir)
 

@@ -19,6 +19,7 @@ from threepio_client.cli.place import load_settings
 from threepio_client.errors import NoDaemon, Refused, SettingsError
 from threepio_client.here import current
 from threepio_client.outputs import has_ended, later_without_run
+from threepio_client.paths import check_private_dir
 from threepio_client.printable import one_line
 from threepio_client.query import QueryClient
 from threepio_client.runstate import LIVE_STATES
@@ -203,6 +204,7 @@ def open_source() -> Iterator[Source]:
 def _check_state_dir(path: Path) -> None:
     try:
         is_directory = stat.S_ISDIR(path.stat().st_mode)
+        found = path.lstat()
     except FileNotFoundError:
         return  # nothing was ever recorded
     except OSError as error:
@@ -211,3 +213,4 @@ def _check_state_dir(path: Path) -> None:
         ) from error
     if not is_directory:
         raise SettingsError(f"the state directory {path} is no directory: set THREEPIO_STATE_DIR to another one")
+    check_private_dir(path, found)  # no session and no daemon uses another one
