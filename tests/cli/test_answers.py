@@ -121,6 +121,16 @@ def test_with_a_budget_what_is_bad_is_told_before_what_is_not(place: Place, call
     assert text.count("PASS in call") + int(told[1]) == 999
 
 
+@pytest.mark.parametrize("parameters", [["x"], "x", None, 5])
+def test_a_subtest_is_shown_whatever_a_foreign_writer_takes_for_its_parameters(
+    place: Place, call: Call, parameters: object
+) -> None:
+    found = case(3, TALKS, "FAIL", subtest={"message": "part", "parameters": parameters}, error={"message": "no"})
+    write_journal(place.state_dir, "run", [*run_lines("run", 0)[:2], found])
+
+    assert call(place, "show", TALKS).stdout.splitlines()[1] == "  FAIL in call after 0.002 s, subtest part"
+
+
 @pytest.mark.parametrize("command", [["show", "x"], ["failures"]])
 def test_json_is_not_cut(told: Place, call: Call, command: list[str]) -> None:
     result = call(told, *command, "--json", "--budget", "10")

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from tests.place import Place, wait_until
-from tests.reports import loaded
+from tests.reports import loaded, written
 from tests.scripted import case, event, gone, living, made_state_dir, write_journal
 from threepio_client.archive import Archive
 from threepio_client.events import EventType, Phase
 from threepio_client.nowpage import NowPage
 from threepio_client.process import ProcessIdentity
+from threepio_client.report.formats import FORMATS
 from threepio_client.report.model import IN_FLIGHT, NEVER_RAN, Report
 
 ERROR = {"message": "ValueError: no", "errorType": "ValueError", "location": "/r/a.py:7", "stack": "E no"}
@@ -264,6 +265,20 @@ def test_what_a_foreign_writer_says_is_taken_as_far_as_it_is_understood(place: P
     (result,) = one.results
     assert (result.error, result.output, result.subtest, result.attempt) == ({}, [("three", "4")], {}, 1)
     assert one.started is None
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize(
+    "odd",
+    [{"output": 5}, {"output": [["one"], 6]}, {"subtest": {"parameters": ["x"]}}, {"attempt": [1]}, {"error": []}],
+    ids=str,
+)
+def test_what_a_foreign_writer_says_keeps_no_format_from_being_written(
+    place: Place, odd: dict[str, Any], name: str
+) -> None:
+    report = write_run(place, ["a.py::one"], [("a.py::one", "FAIL", odd)], exit_code=1)
+
+    assert written(report, name)
 
 
 @pytest.mark.parametrize("with_daemon", [False, True], ids=["journal", "store"])

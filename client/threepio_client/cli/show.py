@@ -120,9 +120,8 @@ def _blocks(result: Result) -> list[_Block]:
         parts.append(f"attempt {row['attempt']}")
     if row["worker"]:
         parts.append(f"on {row['worker']}")
-    if row["subtest"]:
-        given = ", ".join(f"{name}={value}" for name, value in row["subtest"].get("parameters", {}).items())
-        parts.append(f"subtest {row['subtest'].get('message', '')} {given}".rstrip())
+    if result.subtest:
+        parts.append(f"subtest {result.subtest_text}".rstrip())
     if row["reason"]:
         parts.append(row["reason"])
     stack = str(row["error"].get("stack", ""))

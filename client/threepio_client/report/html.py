@@ -306,15 +306,14 @@ def _details(named: _Named, texts: _Texts, rootdir: str) -> dict[str, Any]:
 
 def _told(result: Result, texts: _Texts, rootdir: str) -> dict[str, Any]:
     """Return one result; texts by number, and nothing that it does not have."""
-    details = result.details
     error = result.error
     found: dict[str, Any] = {
         "status": texts.number(result.status),
         "phase": texts.number(result.phase),
         "ms": _units(result.duration_ms) / UNITS_PER_S,
     }
-    if details.get("attempt", 1) != 1:
-        found["attempt"] = texts.number(details["attempt"])
+    if result.attempt != 1:
+        found["attempt"] = texts.number(result.attempt)
     if result.subtest is not None:
         found["subtest"] = texts.number(result.subtest_text)
     if result.reason:
@@ -324,7 +323,7 @@ def _told(result: Result, texts: _Texts, rootdir: str) -> dict[str, Any]:
             found[name] = texts.number(error[name])
     if error.get("location"):
         found["location"] = texts.number(relative(str(error["location"]), rootdir))
-    if output := details.get("output"):
+    if output := result.output:
         found["output"] = [[texts.number(part) for part in pair] for pair in output]
     return found
 
