@@ -83,7 +83,7 @@ MIGRATIONS: Final = (
         name="0004-events-found-without-their-payloads",
         statements=(
             # In a table without row ids SQLite reads a whole row to compare its key once that has overflow pages, and a
-            # chunk of collected node ids has 256 KiB.
+            # chunk of collected node ids had 256 KiB then.
             """CREATE TABLE events_by_rowid (
                 run INTEGER NOT NULL,
                 seq INTEGER NOT NULL,

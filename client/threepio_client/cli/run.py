@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from threepio_client import clock, faulttrace, settings
+from threepio_client import faulttrace, settings
 from threepio_client.archive import Archive
 from threepio_client.autostart import start_daemon
 from threepio_client.cgroup import OomKills
@@ -248,7 +248,7 @@ def _conclude(source: Source, run_id: str, end: dict[str, int], output: Path | N
     deadline = time.monotonic() + SETTLE_S
     while True:
         try:
-            source.observe(run_id, ObservationType.EXIT_STATUS, end, clock.wall())
+            source.observe(run_id, ObservationType.EXIT_STATUS, end)
             break
         except NoDaemon:
             raise
@@ -269,7 +269,7 @@ def _conclude(source: Source, run_id: str, end: dict[str, int], output: Path | N
     trace = faulttrace.find(output) if output is not None and may_have_died else ""
     if trace:
         try:
-            source.observe(run_id, ObservationType.FAULT_TRACE, {"text": trace}, clock.wall())
+            source.observe(run_id, ObservationType.FAULT_TRACE, {"text": trace})
         except OSError as error:
             _say_not_noted(error)
         if view["state"] not in LIVE_STATES:

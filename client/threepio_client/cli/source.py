@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from threepio_client import clock
 from threepio_client.cli.output import say
 from threepio_client.cli.place import load_settings
 from threepio_client.errors import NoDaemon, Refused, SettingsError
@@ -147,13 +148,13 @@ class Source:
             return self.archive.failures(run_id)
         return self._answer("failures", {"run": run_id, "exact": True}, lambda: self.archive.failures(run_id))
 
-    def observe(self, run_id: str, event_type: str, payload: dict[str, Any], timestamp: float) -> None:
-        """Record an observation of a run; raises NoSuchRun while the daemon has not seen the run."""
+    def observe(self, run_id: str, event_type: str, payload: dict[str, Any]) -> None:
+        """Record what is observed of a run now; raises NoSuchRun while the daemon has not seen the run."""
 
         def to_file() -> None:
             from threepio_client.journal import append_observation
 
-            append_observation(self.state_dir.observed(run_id), event_type, payload, timestamp)
+            append_observation(self.state_dir.observed(run_id), event_type, payload, clock.wall())
 
         question = {"run": run_id, "exact": True, "type": event_type, "payload": payload}
         self._answer("observe", question, to_file)

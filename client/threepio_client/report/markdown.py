@@ -22,7 +22,7 @@ from threepio_client.printable import inert
 from threepio_client.report.model import IN_FLIGHT, NEVER_RAN, Case, Report
 from threepio_client.report.texts import code, fenced
 from threepio_client.results import Result
-from threepio_client.runstate import COUNTS, count_of
+from threepio_client.runstate import COUNTS, LIVE_STATES, count_of
 from threepio_client.wording import counts_text, duration, relative
 
 OTHER: Final = "OTHER"
@@ -179,9 +179,7 @@ def run_page(
         note: why it is not where it is wanted; empty if it is.
     """
     run_id, state, git = view["run_id"], view["state"], view["git"]
-    symbol = SYMBOLS[
-        Status.PASS if state == "passed" else IN_FLIGHT if state in {"running", "detached"} else Status.FAIL
-    ]
+    symbol = SYMBOLS[Status.PASS if state == "passed" else IN_FLIGHT if state in LIVE_STATES else Status.FAIL]
     facts = {
         "run_id": run_id,
         "state": state,
