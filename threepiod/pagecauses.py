@@ -12,9 +12,8 @@ from collections import Counter
 from operator import attrgetter
 from typing import Final
 
-from threepio_client.badresults import TAKEN_BACK, taken_back
+from threepio_client.badresults import BAD_SUBTESTS, IS_BAD, TAKEN_BACK, taken_back
 from threepio_client.causes import fingerprint, message_of
-from threepio_client.events import BAD
 from threepio_client.report.markdown import EXAMPLES_SHOWN, Told
 from threepiod.batch import Failure, failure_of
 from threepiod.taken import Taken
@@ -25,13 +24,10 @@ FINGERPRINTS: Final = 16
 """Messages, of up to 64 KiB, whose cause is known without looking again."""
 _FAILED: Final = f"""
     SELECT r.seq, r.phase, r.details, t.nodeid FROM results r INDEXED BY bad_results CROSS JOIN tests t ON t.id = r.test
-    WHERE r.run = ? AND r.seq > ? AND r.seq <= ? AND r.status IN {tuple(map(str, BAD))} ORDER BY r.seq LIMIT ?"""
+    WHERE r.run = ? AND r.seq > ? AND r.seq <= ? AND r.{IS_BAD} ORDER BY r.seq LIMIT ?"""
 _BROKEN: Final = """
     SELECT e.seq, 'collect', e.payload, NULL FROM broken b CROSS JOIN events e ON e.run = b.run AND e.seq = b.seq
     WHERE b.run = ? AND b.seq > ? AND b.seq <= ?"""
-_SUBTESTS: Final = f"""
-    SELECT r.seq, t.nodeid FROM results r INDEXED BY bad_results CROSS JOIN tests t ON t.id = r.test
-    WHERE r.run = ? AND r.status IN {tuple(map(str, BAD))} AND json_type(r.details, '$.subtest') IS NOT NULL"""
 TABLES: Final = """
     CREATE TEMP TABLE IF NOT EXISTS causes (
         run INTEGER, fingerprint TEXT, first INTEGER, count INTEGER, error_type TEXT, place TEXT, message TEXT,
@@ -92,8 +88,9 @@ class Causes:
 
     def leave_out_taken_back(self) -> None:
         """Count the failures of a run that is over again, without subtests that the runner took back, if there are any."""
-        by = self._store.execute(TAKEN_BACK, (self._key, self._key)).fetchall()
-        subtests = self._store.execute(_SUBTESTS, (self._key,)).fetchall() if by else []
+        of_run = {"run": self._key}
+        by = self._store.execute(TAKEN_BACK, of_run).fetchall()
+        subtests = self._store.execute(BAD_SUBTESTS, of_run).fetchall() if by else []
         self._left_out = taken_back(subtests, [(seq, nodeid, json.loads(counts)) for seq, nodeid, counts in by])
         if self._left_out:
             self._store.execute("DELETE FROM causes WHERE run = ?", (self._key,))

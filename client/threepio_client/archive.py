@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from threepio_client import clock
-from threepio_client.badresults import TAKEN_BACK, BadResults, bad_result, collection_error
+from threepio_client.badresults import IS_BAD, TAKEN_BACK, BadResults, bad_result, collection_error
 from threepio_client.errors import NoPlace, UnreadableStore
 from threepio_client.events import EventType, ObservationType, Payload
 from threepio_client.files import foreign
@@ -350,7 +350,7 @@ class Archive:
             if store is not None and stored is not None:
                 rows = store.execute(
                     "SELECT t.nodeid, r.seq, r.status, r.phase, r.duration, r.worker, r.details FROM results r "
-                    "JOIN tests t ON t.id = r.test WHERE r.run = ? AND r.status IN ('FAIL', 'ERROR')",
+                    f"JOIN tests t ON t.id = r.test WHERE r.run = ? AND r.{IS_BAD}",
                     (stored.key,),
                 )
                 for nodeid, seq, status, phase, duration, worker, details in rows:
@@ -363,7 +363,7 @@ class Archive:
                 for seq, payload in collection:
                     found.add(collection_error(seq, json.loads(payload)))
                 if found.has_subtests:
-                    for seq, nodeid, counts in store.execute(TAKEN_BACK, (stored.key, stored.key)):
+                    for seq, nodeid, counts in store.execute(TAKEN_BACK, {"run": stored.key}):
                         found.take_back(seq, nodeid, json.loads(counts))
         return found.in_order()
 

@@ -1,4 +1,7 @@
-"""What failed or broke in a run: the answer of `failures`, from events and from rows of the store."""
+"""What failed or broke in a run: the answer of `failures`, from events and from rows of the store.
+
+Which rows these are stands here alone, for all that ask the store.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,19 @@ from threepio_client.runstate import BAD_COUNTS
 if TYPE_CHECKING:
     from threepio_client import answers
 
-TAKEN_BACK: Final = """
+IS_BAD: Final = f"status IN {tuple(map(str, BAD))}"
+"""Says that a row of `results` is bad, in the words of the index `bad_results`: in others it would not be used."""
+_BAD_SUBTESTS: Final = (
+    f"FROM results INDEXED BY bad_results WHERE run = :run AND {IS_BAD} AND json_type(details, '$.subtest') IS NOT NULL"
+)
+BAD_SUBTESTS: Final = (
+    f"SELECT b.seq, t.nodeid FROM (SELECT seq, test {_BAD_SUBTESTS}) b CROSS JOIN tests t ON t.id = b.test"
+)
+"""Asks the store which subtests are bad in the run with the key `run`."""
+TAKEN_BACK: Final = f"""
     SELECT r.seq, t.nodeid, json_extract(r.details, '$.takenBack') FROM results r JOIN tests t ON t.id = r.test
-    WHERE r.run = ? AND json_type(r.details, '$.takenBack') = 'object' AND r.test IN (
-        SELECT test FROM results INDEXED BY bad_results
-        WHERE run = ? AND status IN ('FAIL', 'ERROR') AND json_type(details, '$.subtest') IS NOT NULL)"""
-"""Asks the store what was taken back of tests of which a subtest is bad; the run's key is wanted twice."""
+    WHERE r.run = :run AND json_type(r.details, '$.takenBack') = 'object' AND r.test IN (SELECT test {_BAD_SUBTESTS})"""
+"""Asks it what was taken back of their tests."""
 
 
 class BadResults:

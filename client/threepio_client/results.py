@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from threepio_client.archive import Archive, StoredRun
+from threepio_client.badresults import IS_BAD
 from threepio_client.events import BAD, EventType, Payload, Phase, Status
 from threepio_client.line import Event, Passed
 from threepio_client.runstate import count_of
@@ -112,8 +113,8 @@ class Details(StrEnum):
     That a result is of a subtest is always told, but for bad ones: these make their test bad in any case.
     """
 
-    NONE = f"CASE WHEN r.status NOT IN ('FAIL', 'ERROR') AND {_OF_SUBTEST} THEN '{{\"subtest\":{{}}}}' END"
-    BAD = f"CASE WHEN r.status IN ('FAIL', 'ERROR') THEN r.details WHEN {_OF_SUBTEST} THEN '{{\"subtest\":{{}}}}' END"
+    NONE = f"CASE WHEN NOT r.{IS_BAD} AND {_OF_SUBTEST} THEN '{{\"subtest\":{{}}}}' END"
+    BAD = f"CASE WHEN r.{IS_BAD} THEN r.details WHEN {_OF_SUBTEST} THEN '{{\"subtest\":{{}}}}' END"
     ALL = "r.details"
 
 
