@@ -19,7 +19,7 @@ from unittest.mock import patch
 from threepio_client.errors import ThreepioError
 from threepio_client.paths import StateDir
 from threepio_client.settings import Settings, config_path, load
-from threepiod import lifecycle
+from threepiod import control
 from threepiod.listener import AlreadyRunning
 
 COMMAND_TIMEOUT_S = 60.0
@@ -135,7 +135,7 @@ class Place:
     def start_daemon(self) -> int:
         """Start the daemon, unless it runs, and return its pid; as `threepiod start` does, without a process for that."""
         with patch.dict(os.environ, self.environ, clear=True), suppress(AlreadyRunning):
-            lifecycle.start_background(self.settings, print)
+            control.start_background(self.settings, print)
         return self.daemon_pid()
 
     def daemon_pid(self) -> int:
@@ -150,7 +150,7 @@ class Place:
         except (OSError, ValueError):
             return
         with suppress(ThreepioError):
-            lifecycle.stop(self.settings)
+            control.stop(self.settings)
         with suppress(ChildProcessError):  # one that was started by a command is nobody's child here
             os.waitpid(pid, os.WNOHANG)
 

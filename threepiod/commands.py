@@ -1,4 +1,4 @@
-"""The commands of `threepiod`; the work is in `lifecycle.py`."""
+"""The commands of `threepiod`; the work is in `control.py`, `units.py` and `rebuild.py`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from threepio_client.cli.program import guarded, new_program
 from threepio_client.errors import NoDaemon
 from threepio_client.views import VIEW_VERSION
 from threepio_client.wording import clock_time
-from threepiod import lifecycle, units
+from threepiod import control, units
 from threepiod.listener import AlreadyRunning
 from threepiod.metrics import openmetrics
 
@@ -54,7 +54,7 @@ def start(
         os.environ["THREEPIO_IDLE_EXIT"] = idle_exit
     settings.load_daemons()  # the daemon would refuse what cannot be used, but its words are for the log
     if foreground:
-        lifecycle.become_foreground()
+        control.become_foreground()
     _start(load_settings("threepiod", is_strict=True))
 
 
@@ -62,7 +62,7 @@ def start(
 @guarded("threepiod")
 def stop() -> None:
     """Stop the daemon, once everything it received is stored. Running suites go on, in their journals."""
-    pid = lifecycle.stop(load_settings("threepiod"))
+    pid = control.stop(load_settings("threepiod"))
     say(f"threepiod stopped (pid {pid})")
 
 
@@ -72,7 +72,7 @@ def restart() -> None:
     """Stop the daemon if it runs, and start it. Running suites connect again by themselves."""
     found = load_settings("threepiod", is_strict=True)
     try:
-        lifecycle.stop(found)
+        control.stop(found)
     except NoDaemon as error:
         say(f"nothing to stop: {error}", to_stderr=True)
     _start(found)
@@ -82,7 +82,7 @@ def restart() -> None:
 @guarded("threepiod")
 def status(as_json: Json = False) -> None:
     """Say how the daemon is. Exit code 5 if there is none."""
-    found = lifecycle.daemon_status(load_settings("threepiod"))
+    found = control.daemon_status(load_settings("threepiod"))
     if as_json:
         say_json(found)
         return
@@ -106,7 +106,7 @@ def status(as_json: Json = False) -> None:
 @guarded("threepiod")
 def metrics() -> None:
     """Print the daemon's counters as OpenMetrics text, for Prometheus and the like. Exit code 5 if there is none."""
-    found = lifecycle.daemon_status(load_settings("threepiod"))
+    found = control.daemon_status(load_settings("threepiod"))
     if found["schema_version"] < VIEW_VERSION:
         raise NoDaemon(f"threepiod (pid {found['pid']}) is of an older version than this command: threepiod restart")
     sys.stdout.write(openmetrics(found))
@@ -137,9 +137,9 @@ def install(
         )
         return
     with suppress(NoDaemon):
-        say(f"threepiod stopped (pid {lifecycle.stop(found)})")
+        say(f"threepiod stopped (pid {control.stop(found)})")
     units.enable()
-    status = lifecycle.daemon_status(found, lifecycle.OTHER_TIMEOUT_S)
+    status = control.daemon_status(found, control.OTHER_TIMEOUT_S)
     say(
         f"threepiod {status['version']} is started by systemd from now on: pid {status['pid']}, socket {status['socket']}"
     )
@@ -225,15 +225,15 @@ def run() -> None:
 
 def _start(found: settings.Settings) -> None:
     try:  # it may be systemd that listens, and starts the daemon for this question
-        status = lifecycle.daemon_status(found)
+        status = control.daemon_status(found)
     except NoDaemon:
         pass  # started below, which says what is wrong if somebody else listens
     else:
-        lifecycle.check_keeps(status, found)
+        control.check_keeps(status, found)
         say(f"threepiod runs already: pid {status['pid']}, socket {status['socket']}")
         return
     try:
-        status = lifecycle.start_background(found, partial(say, to_stderr=True))
+        status = control.start_background(found, partial(say, to_stderr=True))
     except AlreadyRunning as error:
         _say_running(found, error)
     else:
@@ -243,9 +243,9 @@ def _start(found: settings.Settings) -> None:
 def _say_running(found: settings.Settings, error: AlreadyRunning) -> None:
     """Say that another daemon runs, once it is ready: it may have been started at the same time."""
     begun = found.places.lock.stat().st_mtime if found.places.lock.exists() else 0.0
-    patience_s = min(max(begun + lifecycle.OTHER_TIMEOUT_S - time.time(), 0.5), lifecycle.OTHER_TIMEOUT_S)
+    patience_s = min(max(begun + control.OTHER_TIMEOUT_S - time.time(), 0.5), control.OTHER_TIMEOUT_S)
     try:
-        status = lifecycle.other_status(found, patience_s)
+        status = control.other_status(found, patience_s)
     except NoDaemon:
         raise NoDaemon(
             f"{error} and does not answer at {found.socket}: it was started with another THREEPIO_SOCKET or "

@@ -19,7 +19,7 @@ from tests.test_bad_input import stranger
 from tests.two_runs import BREAKS, FIXED, write_two_runs
 from threepio_client.cli.app import make_app
 from threepio_client.events import EventType
-from threepiod import lifecycle
+from threepiod import control
 from threepiod.commands import app as threepiod
 
 threepio: Final = make_app()
@@ -275,7 +275,7 @@ def test_the_daemons_own(place: Place) -> None:
 @pytest.mark.parametrize("command", ["stop", "restart"])
 def test_a_daemon_that_does_not_end_in_time(place: Place, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     place.start_daemon()
-    monkeypatch.setattr(lifecycle, "STOP_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(control, "STOP_TIMEOUT_S", 0.0)
 
     result = runner().invoke(threepiod, [command], env=place.environ)
 
@@ -284,8 +284,8 @@ def test_a_daemon_that_does_not_end_in_time(place: Place, monkeypatch: pytest.Mo
 
 
 def test_a_daemon_that_is_not_ready_in_time(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lifecycle, "START_TIMEOUT_S", 0.0)
-    monkeypatch.setattr(lifecycle, "_END_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(control, "START_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(control, "_END_TIMEOUT_S", 0.0)
 
     result = runner().invoke(threepiod, ["start"], env=place.environ)
 

@@ -21,7 +21,7 @@ from tests.scripted import living, run_lines, write_journal
 from threepio_client import __version__
 from threepio_client.archive import Archive
 from threepio_client.errors import NoDaemon, WaitedTooLong
-from threepiod import lifecycle
+from threepiod import control
 
 
 def test_start_says_it_is_ready_a_second_one_that_it_runs_and_stop_that_it_stopped(place: Place) -> None:
@@ -203,16 +203,16 @@ def an_older_store(place: Place) -> sqlite3.Connection:
 
 
 def test_a_migration_that_takes_long_is_said_and_waited_for(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lifecycle, "START_TIMEOUT_S", 5.0)
+    monkeypatch.setattr(control, "START_TIMEOUT_S", 5.0)
     said: list[str] = []
     with closing(an_older_store(place)) as db:
 
         def say(text: str) -> None:
             said.append(text)
-            monkeypatch.setattr(lifecycle, "START_TIMEOUT_S", 0.0)  # it is not this that is waited for any more
+            monkeypatch.setattr(control, "START_TIMEOUT_S", 0.0)  # it is not this that is waited for any more
             db.execute("COMMIT")
 
-        status = lifecycle.start_background(place.settings, say)
+        status = control.start_background(place.settings, say)
 
     assert said == ["threepiod: the store (0 MiB) is brought to the form of this version; a large one takes minutes"]
     assert status["pid"] == place.daemon_pid()
@@ -221,16 +221,16 @@ def test_a_migration_that_takes_long_is_said_and_waited_for(place: Place, monkey
 def test_a_daemon_that_migrates_is_not_killed_by_who_no_longer_waits(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lifecycle, "MIGRATION_TIMEOUT_S", 0.0)
-    monkeypatch.setattr(lifecycle, "_END_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(control, "MIGRATION_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(control, "_END_TIMEOUT_S", 0.0)
     with closing(an_older_store(place)) as db:
         with pytest.raises(
             WaitedTooLong, match="still brings the store to the form of this version, and goes on"
         ) as told:
-            lifecycle.start_background(place.settings, print)
+            control.start_background(place.settings, print)
         db.execute("COMMIT")
 
-    status = lifecycle.other_status(place.settings, 20)
+    status = control.other_status(place.settings, 20)
     assert f"(pid {status['pid']})" in str(told.value)
     assert place.threepiod("start").stdout.startswith("threepiod runs already")
 
@@ -261,21 +261,21 @@ def test_a_daemon_that_does_not_answer_is_not_called_ready(shared: Place) -> Non
     os.kill(pid, signal.SIGSTOP)
     try:
         with pytest.raises(NoDaemon, match="does not answer"):
-            lifecycle.other_status(shared.settings, 0.3)
+            control.other_status(shared.settings, 0.3)
         with pytest.raises(NoDaemon, match="does not answer within"):
-            lifecycle.daemon_status(shared.settings, 0.3)
+            control.daemon_status(shared.settings, 0.3)
     finally:
         os.kill(pid, signal.SIGCONT)
-    assert lifecycle.other_status(shared.settings)["pid"] == pid
+    assert control.other_status(shared.settings)["pid"] == pid
 
 
 def test_who_comes_too_early_waits_until_the_other_one_is_ready(place: Place) -> None:
     with pytest.raises(NoDaemon):
-        lifecycle.other_status(place.settings, 0.2)
+        control.other_status(place.settings, 0.2)
     starter = subprocess.Popen(
         [sys.executable, "-m", "threepiod", "start"], env=place.environ, cwd=place.path, stdout=subprocess.DEVNULL
     )
-    assert lifecycle.other_status(place.settings, 20)["pid"] == place.daemon_pid()
+    assert control.other_status(place.settings, 20)["pid"] == place.daemon_pid()
     assert starter.wait(20) == 0
 
 
@@ -297,11 +297,11 @@ def test_stop_returns_when_all_received_is_stored_and_the_process_is_gone(place:
         [sys.executable, "-c", WITH_A_SLOW_DISK], env=place.environ, cwd=place.path, stderr=subprocess.DEVNULL
     )
     try:
-        assert lifecycle.other_status(place.settings, 20)["pid"] == daemon.pid
+        assert control.other_status(place.settings, 20)["pid"] == daemon.pid
         write_journal(place.state_dir, "run", run_lines("run", 20, identity=living(), exit_code=None))
-        wait_until(lambda: lifecycle.daemon_status(place.settings)["backlog"] == 22)
+        wait_until(lambda: control.daemon_status(place.settings)["backlog"] == 22)
 
-        assert lifecycle.stop(place.settings) == daemon.pid
+        assert control.stop(place.settings) == daemon.pid
 
         assert not is_running(daemon.pid)
         assert daemon.wait(5) == 0

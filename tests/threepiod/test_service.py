@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.place import Place, wait_until
-from threepiod.lifecycle import daemon_status
+from threepiod.control import daemon_status
 from threepiod.service import Service
 
 AS_SYSTEMD_DOES = """
