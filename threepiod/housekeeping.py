@@ -193,12 +193,12 @@ class Housekeeping:
             await self._daemon.remove_report(run.run_id)
         except OSError as error:  # its place may be gone for good, or another's by now: no reason to keep the run
             self._report(f"run {run.run_id}: its report cannot be removed: {error}")
-        await self._committer.call(partial(_begin_removal, run.key))
+        await self._committer.call(partial(Store.begin_removal, key=run.key))
         await trio.to_thread.run_sync(self._remove_files, run.run_id, files)
         rows = STEP_ROWS // 10
         while True:
             started = clock.monotonic()
-            if await self._committer.call(partial(_remove_rows, run.key, rows)):
+            if await self._committer.call(partial(Store.remove_rows, key=run.key, count=rows)):
                 break
             took = clock.monotonic() - started
             rows = max(1, min(STEP_ROWS, int(rows * STEP_S / max(took, 1e-6)), rows * 2))
@@ -263,11 +263,3 @@ def _all_stored(run: OverRun, files: dict[int, Path]) -> bool:
     if plain and is_of_another(plain, run.producer_id):  # its id was used again, when its journal was gone
         return False
     return all(is_stored(path, run.offsets.get(number, 0)) for number, path in plain.items())
-
-
-def _begin_removal(key: int, store: Store) -> None:
-    store.begin_removal(key)
-
-
-def _remove_rows(key: int, count: int, store: Store) -> bool:
-    return store.remove_rows(key, count)

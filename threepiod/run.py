@@ -438,7 +438,7 @@ class Run:
         """Compare lines that came again long after the first time with what is stored."""
         doubtful, self._doubtful = self._doubtful, []
         for seq, raw, source in doubtful:
-            known = await self._committer.call(partial(_checksum, self.key, seq))
+            known = await self._committer.call(partial(Store.checksum, key=self.key, seq=seq))
             if known is not None and known != checksum(raw):
                 self._add_conflict(seq, raw, source)
 
@@ -686,10 +686,6 @@ class Run:
             self._gone = True  # as a daemon saw that ended before it could store it
         self._changed = True
         self._wake.set()
-
-
-def _checksum(key: int, seq: int, store: Store) -> int | None:
-    return store.checksum(key, seq)
 
 
 def _checked(found: Event | BadLine, seq: int) -> Event:

@@ -28,7 +28,6 @@ from threepio_client.paths import StateDir
 from threepio_client.runfiles import journal_files
 from threepio_client.settings import load_daemons
 from threepio_client.verification import verify_run
-from threepiod import housekeeping
 from threepiod.committer import Committer
 from threepiod.housekeeping import EVERY_S, PACK_AFTER_S, Housekeeping
 from threepiod.packing import CHUNK, pack, remove_parts
@@ -374,11 +373,11 @@ async def test_a_removal_that_somebody_asked_for_and_that_was_cut_short_is_finis
     bench.fill_store()
     bench.keep_s = float("inf")
 
-    def fail(*_: object) -> bool:
+    def fail(*_: object, **__: object) -> bool:
         raise StoreError("the daemon stops, says the test")
 
     with monkeypatch.context() as stopping:
-        stopping.setattr(housekeeping, "_remove_rows", fail)
+        stopping.setattr(Store, "remove_rows", fail)
         with closing(Store(bench.state_dir.store)) as store, pytest.raises(StoreError):
             await Housekeeping(bench.daemon, bench.state_dir, Committer(store), bench.keep_s).remove("young")
     assert (bench.names(), bench.rows("runs")) == (["other.jsonl"], 2)
