@@ -11,7 +11,7 @@ from contextlib import suppress
 from itertools import islice
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from threepio_client import clock, process
 from threepio_client.continuation import make_next_file
@@ -25,9 +25,6 @@ from threepio_client.link import Budget, Link
 from threepio_client.nowpage import NoPage, NowPage
 from threepio_client.paths import COMPRESSED, SPARE_FROM, ids_like, make_private_dir, new_run_id
 from threepio_client.settings import Mode, Settings, SyncPolicy, check_socket_path
-
-if TYPE_CHECKING:
-    from threepio_client.masking import Mask
 
 SYNC_WINDOW_S: Final = 0.100
 """Without a daemon, what was written in this time may be lost in a power cut ..."""
@@ -79,11 +76,7 @@ class Adapter:
             SettingsError: the run id is taken too often, or a daemon is required and the socket's path is too long.
         """
         self._settings = settings
-        self.mask: Mask | None = None
-        if settings.mask or settings.mask_env:
-            from threepio_client.masking import Mask  # only where it is asked for
-
-            self.mask = Mask(settings.mask_env, settings.mask, os.environ)
+        self.mask = settings.make_mask()
         self._owner = _getpid()  # the process whose run it is; 0 when it is over
         self._state_dir = settings.places
         self._process = process.current()

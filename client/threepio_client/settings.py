@@ -17,6 +17,7 @@ from threepio_client.errors import NoPlace, SettingsError
 
 if TYPE_CHECKING:
     from threepio_client.configfile import Problem
+    from threepio_client.masking import Mask
     from threepio_client.paths import StateDir
 
 RUN_ID: Final = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._-]{0,63}")
@@ -85,6 +86,14 @@ class Settings(NamedTuple):
             return StateDir(self.state_dir)  # the same disk: no help
         owner = crc32(os.fsencode(self.state_dir))  # several state directories may share a socket's directory
         return StateDir(self.state_dir, self.socket.with_name(f"{self.socket.name}.{owner:08x}.journals"))
+
+    def make_mask(self) -> "Mask | None":
+        """Return what hides secrets, with the environment's values as they are now; None where nothing is to be masked."""
+        if not self.mask and not self.mask_env:
+            return None
+        from threepio_client.masking import Mask  # only where it is asked for
+
+        return Mask(self.mask_env, self.mask, os.environ)
 
 
 REPORTS_DIR: Final = ".threepio"

@@ -150,14 +150,13 @@ def register_in_worker(config: pytest.Config, worker_input: dict[str, Any], sett
     path, slot = Path(worker_input["threepio_now_page"]), worker_input["threepio_slot"]
     worker = str(worker_input["workerid"])
     try:
-        if settings.mask or settings.mask_env:
-            from threepio_client.masking import Mask, MaskedPage
-
-            page: NowPage = MaskedPage(
-                path, slot, Mask(settings.mask_env, settings.mask, os.environ), worker, create=False
-            )
-        else:
+        mask = settings.make_mask()
+        if mask is None:
             page = NowPage(path, slot, worker, create=False)
+        else:
+            from threepio_client.masking import MaskedPage
+
+            page = MaskedPage(path, slot, mask, worker, create=False)
     except OSError:
         return  # the controller says that the page cannot be used; a worker has nobody to tell
     config.pluginmanager.register(InFlightOfWorker(page, nodeid_of(config)), "threepio-in-flight")

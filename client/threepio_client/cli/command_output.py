@@ -78,11 +78,9 @@ def last_lines(output: Path) -> list[str]:
 
 def mask_output(found: settings.Settings, path: Path) -> None:
     """Hide the secrets in the file with the command's output, line by line, now that it has ended."""
-    if not found.mask and not found.mask_env:
+    mask = found.make_mask()
+    if mask is None:
         return
-    from threepio_client.masking import Mask
-
-    mask = Mask(found.mask_env, found.mask, os.environ)
     masked = path.with_suffix(".masked")
     try:
         with (
