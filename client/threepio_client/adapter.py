@@ -24,15 +24,9 @@ from threepio_client.line import encode_payload, plain_text, seal
 from threepio_client.link import Budget, Link
 from threepio_client.nowpage import NoPage, NowPage
 from threepio_client.paths import COMPRESSED, SPARE_FROM, ids_like, make_private_dir, new_run_id
-from threepio_client.settings import Mode, Settings, SyncPolicy, check_socket_path
+from threepio_client.settings import Mode, Settings, check_socket_path
+from threepio_client.syncing import Syncing
 
-SYNC_WINDOW_S: Final = 0.100
-"""Without a daemon, what was written in this time may be lost in a power cut ..."""
-SYNC_SHARE: Final = 100
-"""... or in this many times the disk's own sync time, if that is longer: so that syncing costs about 1 %."""
-CONNECTED_SYNC_WINDOW_S: Final = 1.0
-"""While a daemon is connected, it syncs: only after this long without an ack - several of its ticks, commits and syncs -
-the adapter does so itself."""
 REQUIRED_PATIENCE_S: Final = 10.0
 """How long THREEPIO=require waits for a daemon that is being started, beside the budget: systemd starts one for the first
 connection, and the other way out is that no test runs."""
@@ -88,21 +82,17 @@ class Adapter:
         self._unjournaled = self._unjournaled_to = 0
         self._next_file_at = 0.0
         self._stuck = ""
-        # Up to which seq and byte of the file everything is known to be on the disk, and a later mark that an ack may reach.
-        self._synced_end = self._synced_seq = 0
-        self._mark = (0, 0)
         self._retry_at = 0.0  # not before this is it tried again to connect
         self._trouble = ""
-        self._covered_at = clock.monotonic()
+        self._syncing = Syncing(settings.sync)
         self._sync_at = 0.0
         self._stats_at_seq = STATS_EVERY_EVENTS
-        self._stats_at = self._covered_at + STATS_EVERY_S
+        self._stats_at = clock.monotonic() + STATS_EVERY_S
         self.warnings = 0
         self.complaints: list[str] = []
         self._last_error: Payload | None = None
         for directory in (self._state_dir.path, self._state_dir.journals, self._state_dir.logs):
             make_private_dir(directory)
-        self._sync_window = SYNC_WINDOW_S
         command_id = os.environ.get("THREEPIO_COMMAND_ID", "")  # set by `threepio run`
         wanted = settings.run_id or new_run_id()
         self._taken: set[str] = set()
@@ -200,7 +190,7 @@ class Adapter:
             - (self._journal.begun is not None)
             + (0 if self.is_connected else self._not_taken()),
             "syncs": self._syncs,
-            "synced": max(self._synced_seq, acked),
+            "synced": max(self._syncing.seq, acked),
             "spilled": self._spilled_in_all(),
             "acked": acked,
             "connections": self._connections,
@@ -289,7 +279,7 @@ class Adapter:
         """Make journal and now page under the id that is wanted, or the next one that is free."""
         started = clock.monotonic()
         self.run_id, self._journal, trouble = self._make_journal(wanted)
-        self._stretch_window(clock.monotonic() - started)  # its directory was synced
+        self._syncing.stretch(clock.monotonic() - started)  # its directory was synced
         self.journal_path: Path = self._journal.path
         if trouble:
             self._write_failures += 1
@@ -387,7 +377,7 @@ class Adapter:
                 old.sync()
         try:
             if old.is_poisoned:
-                again = [line for seq, line in old.read_back(self._synced_end) if seq > 1]
+                again = [line for seq, line in old.read_back(self._syncing.end) if seq > 1]
             header = [line for seq, line in islice(old.read_back(0), 1) if seq == 1]
             begun = [old.begun] if old.begun is not None else []
             journal = make_next_file(self._state_dir, self.run_id, [*header, *again, *begun])
@@ -401,9 +391,7 @@ class Adapter:
         journal.reopened, journal.damage = old.reopened, old.damage
         old.close()
         self._journal = journal
-        self._synced_end = journal.end
-        self._synced_seq = journal.seq
-        self._mark = (journal.seq, journal.end)
+        self._syncing.go_on(journal.seq, journal.end)
         self.complain(f"{error}. The journal goes on in other files, the first of them {journal.path}", key="next file")
 
     def _complain_of(self, link: Link) -> None:
@@ -416,12 +404,6 @@ class Adapter:
 
     def _spilled_in_all(self) -> int:
         return self._journal.seq if self._link is None else self._spilled + self._link.spilled
-
-    def _note_synced(self) -> None:
-        """Note up to where the file is known to be on the disk, by acks: from there it would be written again."""
-        if self._link is not None and self._link.acked >= self._mark[0]:
-            self._synced_end = max(self._synced_end, self._mark[1])
-            self._mark = (self._journal.seq, self._journal.end)
 
     def _make_now_page(self) -> NowPage:
         path = self._state_dir.now_page(self.run_id)
@@ -510,29 +492,15 @@ class Adapter:
             return
         self._stats_at_seq = seq + STATS_EVERY_EVENTS
         self._stats_at = now + STATS_EVERY_S
-        self._note_synced()
+        if self._link is not None:
+            self._syncing.note_acked(self._link.acked, self._journal.seq, self._journal.end)
         self.emit(EventType.ADAPTER_STATS, self.stats())
 
     def _sync_if_due(self, now: float) -> None:
-        """Sync unless the daemon does, or nothing is to be synced yet; say in `_sync_at` when to look again."""
-        policy = self._settings.sync
-        if policy is SyncPolicy.EXIT:
-            self._sync_at = inf
-            return
-        if policy is SyncPolicy.GROUP:
-            window = self._sync_window
-            link = self._link
-            if link is not None and link.is_open:
-                window = max(window, CONNECTED_SYNC_WINDOW_S)
-                # The daemon's word, or nothing before this line that it could have spoken of.
-                if link.heard > self._covered_at:
-                    self._covered_at = link.heard
-                if link.acked >= self._journal.seq - 1:
-                    self._covered_at = now
-            self._sync_at = self._covered_at + window
-            if now < self._sync_at:
-                return
-        self._sync()
+        """Sync, unless the daemon does or it is too early; note when to look again."""
+        self._sync_at = self._syncing.due_at(now, self._journal.seq, self._link)
+        if now >= self._sync_at:
+            self._sync()
 
     def _sync(self) -> None:
         start = clock.monotonic()
@@ -540,16 +508,10 @@ class Adapter:
         try:
             self._journal.sync()
             self._syncs += 1
-            self._synced_end = self._journal.end
-            self._synced_seq = self._journal.seq
+            self._syncing.cover(self._journal.seq, self._journal.end)
         except JournalError as error:
             self._write_failures += not was_poisoned
             self._go_on(error)
             if self._stuck:
                 self.complain(f"{error}{self._stuck}. What is not synced may be lost in a power cut", key="sync")
-        self._covered_at = clock.monotonic()
-        self._stretch_window(self._covered_at - start)
-        self._sync_at = 0.0 if self._settings.sync is SyncPolicy.ALWAYS else self._covered_at + self._sync_window
-
-    def _stretch_window(self, sync_s: float) -> None:
-        self._sync_window = max(SYNC_WINDOW_S, SYNC_SHARE * sync_s)
+        self._sync_at = self._syncing.over(start)

@@ -1,7 +1,7 @@
 """One file of a journal: one `write` a line, the truth about what happened.
 
 Owned here: making the file, appending without ever leaving half a line behind, syncing, and reading whole lines.
-Not here: what a line says (`line.py`), when the adapter syncs because no daemon does (`adapter.py`), which files make
+Not here: what a line says (`line.py`), when the adapter syncs because no daemon does (`syncing.py`), which files make
 up a run's journal (`runfiles.py`), and how they go on from each other (`continuation.py`).
 """
 

@@ -25,14 +25,7 @@ import pytest
 from tests.fake_daemon import FakeDaemon
 from threepio_client import adapter as adapter_module
 from threepio_client import clock, continuation, journal, nowpage
-from threepio_client.adapter import (
-    CONNECTED_SYNC_WINDOW_S,
-    NEXT_FILE_EVERY_S,
-    STATS_EVERY_EVENTS,
-    STATS_EVERY_S,
-    SYNC_WINDOW_S,
-    Adapter,
-)
+from threepio_client.adapter import NEXT_FILE_EVERY_S, STATS_EVERY_EVENTS, STATS_EVERY_S, Adapter
 from threepio_client.errors import NoDaemon, NoPlace, SettingsError
 from threepio_client.events import EventType, Phase
 from threepio_client.journal import JournalError, JournalWriter, records
@@ -45,6 +38,7 @@ from threepio_client.runfiles import journal_files
 from threepio_client.runjournal import RunJournal
 from threepio_client.runstate import RunState, State
 from threepio_client.settings import load
+from threepio_client.syncing import CONNECTED_SYNC_WINDOW_S, SYNC_WINDOW_S
 
 PASS = {"nodeid": "test_it.py::test_one", "status": "PASS", "phase": "call"}
 DONE = {"exitCode": 0}

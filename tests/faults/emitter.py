@@ -54,7 +54,9 @@ def main() -> None:
         _tell(f"a {number} {time.monotonic():.6f}")
         adapter.emit(EventType.TEST_CASE, payload)
         now, stats = time.monotonic(), adapter.stats()
-        _tell(f"r {number} {now:.6f} {stats['written']} {stats['acked']} {stats['syncs']} {adapter._sync_window:.6f}")
+        _tell(
+            f"r {number} {now:.6f} {stats['written']} {stats['acked']} {stats['syncs']} {adapter._syncing.window_s:.6f}"
+        )
         if pause_s:
             time.sleep(pause_s)
     stored = adapter.close({"exitCode": 0, "totals": {"passed": count}, "stopped": None, "deselected": 0})
