@@ -64,7 +64,7 @@ def messages() -> Iterator[tuple[str, str]]:
                     yield from _logged(node.func, node.args[0])
                 elif isinstance(node, ast.Assign) and _name(node.targets[0]) == "damage" and _text(node.value):
                     yield _text(node.value), "adapter"
-                elif isinstance(node, ast.Return) and isinstance(node.value, ast.Tuple) and path.name == "adapter.py":
+                elif isinstance(node, ast.Return) and isinstance(node.value, ast.Tuple) and path.name == "newfiles.py":
                     yield from ((_text(part), "adapter") for part in node.value.elts if isinstance(part, ast.JoinedStr))
 
 

@@ -11,10 +11,10 @@ from contextlib import suppress
 
 import trio
 
-from threepio_client.continuation import make_next_file
 from threepio_client.events import EventType
 from threepio_client.journal import JournalWriter
 from threepio_client.line import encode
+from threepio_client.newfiles import make_next_file
 from threepio_client.paths import StateDir
 from threepio_client.runjournal import RunJournal
 from threepio_client.runstate import RunState

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Final
 
 from threepio_client import clock, process
-from threepio_client.continuation import make_next_file
-from threepio_client.errors import NoDaemon, NoPlace, SettingsError
+from threepio_client.errors import NoDaemon, SettingsError
 from threepio_client.events import SCHEMA_VERSION, EventType, Payload
 from threepio_client.files import open_own
 from threepio_client.forks import forget_in_children
-from threepio_client.journal import JournalError, JournalWriter, append_observation
+from threepio_client.journal import JournalError, append_observation
 from threepio_client.line import encode_payload, plain_text, seal
 from threepio_client.link import Budget, Link
+from threepio_client.newfiles import make_first_file, make_next_file
 from threepio_client.nowpage import NoPage, NowPage
-from threepio_client.paths import COMPRESSED, SPARE_FROM, ids_like, make_private_dir, new_run_id
+from threepio_client.paths import make_private_dir, new_run_id
 from threepio_client.settings import Mode, Settings, check_socket_path
 from threepio_client.syncing import Syncing
 
@@ -95,12 +95,12 @@ class Adapter:
             make_private_dir(directory)
         command_id = os.environ.get("THREEPIO_COMMAND_ID", "")  # set by `threepio run`
         wanted = settings.run_id or new_run_id()
-        self._taken: set[str] = set()
-        self._open(wanted)
+        taken: set[str] = set()
+        self._open(wanted, taken)
         while self._connect_first():  # the daemon has a run of this id whose journal is gone
-            self._taken.add(self.run_id)
+            taken.add(self.run_id)
             self._take_back_files()
-            self._open(wanted)
+            self._open(wanted, taken)
         # Of a command that begins several runs, the later ones cannot have the id that it was given.
         if self.run_id != wanted and not command_id:
             self.complain(f"the run id {wanted} is taken already: this run is {self.run_id}")
@@ -275,49 +275,16 @@ class Adapter:
         if self._link is not None:
             self._link.close()
 
-    def _open(self, wanted: str) -> None:
-        """Make journal and now page under the id that is wanted, or the next one that is free."""
+    def _open(self, wanted: str, taken: set[str]) -> None:
+        """Make journal and now page under the id that is wanted, or the next one that is free and not taken."""
         started = clock.monotonic()
-        self.run_id, self._journal, trouble = self._make_journal(wanted)
+        self.run_id, self._journal, trouble = make_first_file(self._state_dir, wanted, taken)
         self._syncing.stretch(clock.monotonic() - started)  # its directory was synced
         self.journal_path: Path = self._journal.path
         if trouble:
             self._write_failures += 1
             self.complain(trouble)
         self.now: NowPage = self._make_now_page()
-
-    def _make_journal(self, wanted: str) -> tuple[str, JournalWriter, str]:
-        """Return the run's id, its journal, and why that is not where it should be (empty if it is)."""
-        for run_id in ids_like(wanted):
-            if run_id in self._taken:
-                continue
-            if run_id != wanted and os.path.exists(self._state_dir.output(run_id)):
-                continue  # a command of `threepio run` has it, and is about to begin its run
-            path = self._state_dir.journal(run_id)
-            if os.path.exists(f"{path}{COMPRESSED}") or self._has_spare(run_id):  # a run that is over
-                continue
-            try:
-                return run_id, JournalWriter(path), ""
-            except FileExistsError:
-                continue
-            except JournalError as error:
-                journal = self._make_spare_journal(run_id, error)
-                return run_id, journal, f"{error}: this run's journal is {journal.path}"
-        raise AssertionError  # ids_like says that all are taken
-
-    def _has_spare(self, run_id: str) -> bool:
-        spare = self._state_dir.spare
-        return spare is not None and os.path.exists(self._state_dir.journal(run_id, SPARE_FROM))
-
-    def _make_spare_journal(self, run_id: str, error: JournalError) -> JournalWriter:
-        spare = self._state_dir.spare
-        try:
-            if spare is not None:
-                make_private_dir(spare, "THREEPIO_SOCKET")
-                return JournalWriter(self._state_dir.journal(run_id, SPARE_FROM), SPARE_FROM)
-        except (JournalError, NoPlace, FileExistsError):
-            pass  # the first place's trouble is the one to be mended
-        raise NoPlace(str(error)) from error
 
     def _append_elsewhere(
         self, error: JournalError, event_type: str, body: str, timestamp: float

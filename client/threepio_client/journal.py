@@ -2,7 +2,7 @@
 
 Owned here: making the file, appending without ever leaving half a line behind, syncing, and reading whole lines.
 Not here: what a line says (`line.py`), when the adapter syncs because no daemon does (`syncing.py`), which files make
-up a run's journal (`runfiles.py`), and how they go on from each other (`continuation.py`).
+up a run's journal (`runfiles.py`), and how they go on from each other (`newfiles.py`).
 """
 
 import fcntl

@@ -24,7 +24,7 @@ import pytest
 
 from tests.fake_daemon import FakeDaemon
 from threepio_client import adapter as adapter_module
-from threepio_client import clock, continuation, journal, nowpage
+from threepio_client import clock, journal, newfiles, nowpage
 from threepio_client.adapter import NEXT_FILE_EVERY_S, STATS_EVERY_EVENTS, STATS_EVERY_S, Adapter
 from threepio_client.errors import NoDaemon, NoPlace, SettingsError
 from threepio_client.events import EventType, Phase
@@ -631,7 +631,7 @@ def test_an_id_whose_journal_is_in_the_spare_directory_is_taken(start: Start, mo
         return JournalWriter(path, number)
 
     with monkeypatch.context() as read_only:
-        read_only.setattr(adapter_module, "JournalWriter", fail)
+        read_only.setattr(newfiles, "JournalWriter", fail)
         first = start(THREEPIO_RUN_ID="nightly")
         first.close(DONE)
     second = start(THREEPIO_RUN_ID="nightly")
@@ -851,7 +851,7 @@ def test_another_file_is_tried_once_a_second_and_not_at_every_event(
 
     def make_next_file(*arguments: Any) -> JournalWriter:
         tried.append(arguments)
-        return continuation.make_next_file(*arguments)
+        return newfiles.make_next_file(*arguments)
 
     made = start()
     now = clock.monotonic()

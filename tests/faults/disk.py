@@ -1,7 +1,7 @@
 """A disk that can lose its power, beneath the real journal: what is synced stays, of the rest any part.
 
 The files are real ones; owned here is what would be left of them, and the faults of single calls. It stands in for
-the functions of `os` that journal and continuation bound when they were imported, and for `os.fsync` and `os.fdatasync`.
+the functions of `os` that journal and newfiles bound when they were imported, and for `os.fsync` and `os.fdatasync`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final
 
 import pytest
 
-from threepio_client import continuation, journal, runfiles, runjournal
+from threepio_client import journal, newfiles, runfiles, runjournal
 
 DAEMON: Final = "daemon"
 
@@ -95,7 +95,7 @@ class Disk:
         patch.setattr(journal, "_open", self._do_open)
         patch.setattr(journal, "_close", self._do_close)
         patch.setattr(journal, "_unlink", self._do_unlink)
-        patch.setattr(continuation, "_unlink", self._do_unlink)
+        patch.setattr(newfiles, "_unlink", self._do_unlink)
         patch.setattr(journal, "_fdatasync", self._do_sync)
         patch.setattr(runjournal, "open_plain", self._do_open_plain)
         patch.setattr(os, "fdatasync", self._do_sync)

@@ -15,9 +15,9 @@ import pytest
 import trio
 
 from threepio_client import process, runfiles, runjournal
-from threepio_client.continuation import make_next_file
 from threepio_client.journal import JournalError, JournalWriter, tail_size
 from threepio_client.link import Link
+from threepio_client.newfiles import make_next_file
 from threepio_client.process import Liveness, ProcessIdentity
 from threepio_client.protocol import Lines, Unjournaled
 from threepio_client.runjournal import RunJournal

@@ -10,8 +10,8 @@ import pytest
 
 from tests.scripted import made_state_dir, run_lines
 from threepio_client import journal
-from threepio_client.continuation import make_next_file
 from threepio_client.journal import JournalError
+from threepio_client.newfiles import make_next_file
 from threepio_client.paths import FILES_LIMIT, SPARE_FROM, StateDir
 
 LINES = run_lines("run", 3)
