@@ -1,11 +1,13 @@
-"""Outcomes of tests: all of a run's, and one test's over many runs. From the store, and from the journal beyond it."""
+"""Outcomes of the tests of a run, from the store and from the journal beyond it.
+
+Not here: one test over many runs (`testhistory.py`), and where the time went (`testtimes.py`).
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator
 from enum import StrEnum
-from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from threepio_client.archive import Archive, StoredRun
@@ -275,174 +277,6 @@ def outcomes(found: Iterable[Result], *, with_unfinished: bool = False) -> dict[
         }
         known = {nodeid: part for nodeid, part in known.items() if nodeid in over}
     return known
-
-
-class Entry(NamedTuple):
-    """One run's line in the history of a test.
-
-    Attributes:
-        run_id: the run.
-        started: when the test began - the run, where that is not known -, seconds since the epoch.
-        commit: what the run tested; empty where that is not known.
-        dirty: whether tracked files differed from it; None where that is not known.
-        rootdir: the run's, None where that is not known.
-        outcome: what became of the test.
-    """
-
-    run_id: str
-    started: float
-    commit: str
-    dirty: bool | None
-    rootdir: str | None
-    outcome: Outcome
-
-
-def history_of(archive: Archive, nodeid: str, limit: int, rootdir: str | None, without: str = "") -> list[Entry]:
-    """Return the history of a test in the newest runs of a rootdir that have an outcome of it, the latest first.
-
-    Args:
-        archive: where the runs are.
-        nodeid: the test's; other projects may have one of this name, too.
-        limit: how many runs at most.
-        rootdir: of the runs; None for that of the newest of them.
-        without: a run that is left out.
-    """
-    found: list[Entry] = []
-    run_ids = iter([run_id for run_id in archive.run_ids() if run_id != without])
-    while (some := list(islice(run_ids, limit))) and len(found) < limit:
-        over = _entries_of_runs_over(archive, nodeid, some)
-        for run_id in some:
-            entry = over[run_id] if run_id in over else _entry(archive, nodeid, run_id)
-            if entry is None:
-                continue
-            rootdir = entry.rootdir if rootdir is None else rootdir
-            if entry.rootdir == rootdir:
-                found.append(entry)
-    return found[:limit]
-
-
-def _entries_of_runs_over(archive: Archive, nodeid: str, run_ids: list[str]) -> dict[str, Entry | None]:
-    """Return what the store alone tells of a test in runs of which nothing more is expected; None: no outcome of it."""
-    listed: dict[str, list[Result]] = {}
-    known: dict[str, tuple[float, str, bool | None, str | None]] = {}
-    with archive.reading() as store:
-        if store is not None:
-            rows = store.execute(
-                "SELECT runs.run_id, runs.started, json_extract(runs.snapshot, '$.start.git.commit'), "
-                "json_extract(runs.snapshot, '$.tree.dirty'), "
-                "json_extract(runs.snapshot, '$.start.rootdir'), r.seq, r.status, r.phase, r.started, "
-                f"r.duration, r.worker, {Details.NONE} FROM runs LEFT JOIN results r ON r.run = runs.id "
-                "AND r.test = (SELECT id FROM tests WHERE nodeid = ?) "
-                "WHERE runs.final AND runs.run_id IN (SELECT value FROM json_each(?)) ORDER BY runs.id, r.seq",
-                (nodeid, json.dumps(run_ids)),
-            )
-            for run_id, started, commit, dirty, rootdir, seq, *columns in rows:
-                known[run_id] = (started, str(commit or ""), None if dirty is None else bool(dirty), rootdir)
-                if seq is not None:
-                    listed.setdefault(run_id, []).append(of_row((nodeid, seq, *columns)))
-    return {run_id: _made_entry(run_id, nodeid, listed.get(run_id, []), *facts) for run_id, facts in known.items()}
-
-
-def _entry(archive: Archive, nodeid: str, run_id: str) -> Entry | None:
-    """Return what store and journal tell of a test in one run, None if it has no outcome of it."""
-    listed = list(results(archive, run_id, nodeid))
-    if not listed:
-        return None
-    state = archive.beginning(run_id)
-    git = state.start.get("git")
-    commit = str(git.get("commit", "")) if isinstance(git, dict) else ""
-    dirty = state.tree.get("dirty")
-    return _made_entry(run_id, nodeid, listed, state.started, commit, dirty, state.start.get("rootdir"))
-
-
-def _made_entry(
-    run_id: str,
-    nodeid: str,
-    listed: list[Result],
-    started: float,
-    commit: str,
-    dirty: bool | None,
-    rootdir: str | None,
-) -> Entry | None:
-    outcome = outcomes(listed).get(nodeid)
-    return (
-        Entry(run_id, listed[-1].started or started, commit, dirty, rootdir, outcome) if outcome is not None else None
-    )
-
-
-class TestTime(NamedTuple):
-    """How long a test took: `seq` is that of the event that decided."""
-
-    nodeid: str
-    status: str
-    duration_ms: float
-    seq: int
-
-
-class Times(NamedTuple):
-    """Where the time of a run went.
-
-    Attributes:
-        tests: the slowest ones, the slowest first; of equals the earlier one.
-        files: of every file the milliseconds and the tests.
-    """
-
-    tests: list[TestTime]
-    files: dict[str, tuple[float, int]]
-
-
-def times_of(archive: Archive, run_id: str, number: int) -> Times:
-    """Return where the time of a run went, with up to `number` tests.
-
-    Of a run that is over the store sums up the tests that have one result; all others are read.
-    """
-    several, tests, files = _times_of_singles(archive, run_id, number)
-    # A file that is skipped as a whole is no test.
-    found = outcomes(result for result in results(archive, run_id, tests=several) if result.phase != Phase.COLLECT)
-    for nodeid, outcome in found.items():
-        name = nodeid.partition("::")[0]
-        spent, count = files.get(name, (0.0, 0))
-        files[name] = (spent + outcome.duration_ms, count + 1)
-    tests += [TestTime(nodeid, one.status, one.duration_ms, one.seq) for nodeid, one in found.items()]
-    return Times(sorted(tests, key=lambda test: (-test.duration_ms, test.seq))[:number], files)
-
-
-_DURATION: Final = "CASE WHEN typeof(duration) IN ('real', 'integer') THEN duration ELSE 0.0 END"
-"""A foreign writer may have put anything there."""
-
-
-def _times_of_singles(
-    archive: Archive, run_id: str, number: int
-) -> tuple[list[int] | None, list[TestTime], dict[str, tuple[float, int]]]:
-    """Return what is left to be read (None: everything), the slowest tests that have one result, and times of files."""
-    stored = archive.stored(run_id)
-    with archive.reading() as store:
-        if store is None or stored is None or not stored.final:
-            return None, [], {}
-        query = "SELECT test FROM results WHERE run = ? GROUP BY test HAVING count(*) > 1"
-        several = [test for (test,) in store.execute(query, (stored.key,))]
-        values: list[Any] = [stored.key]
-        single = (
-            "run = ? AND phase IS NOT 'collect' AND (status IN ('FAIL', 'ERROR') "
-            "OR status <> 'RERUN' AND json_type(details, '$.subtest') IS NULL)"  # else it was begun, and not finished
-        )
-        if several:
-            single += " AND test NOT IN (SELECT value FROM json_each(?))"
-            values.append(json.dumps(several))
-        tests = store.execute(
-            f"SELECT t.nodeid, s.status, s.duration, s.seq FROM (SELECT test, seq, status, {_DURATION} AS duration "
-            f"FROM results WHERE {single} ORDER BY duration DESC, seq LIMIT ?) s JOIN tests t ON t.id = s.test",
-            [*values, number],
-        )
-        slowest = [TestTime(*row) for row in tests]
-        files = store.execute(
-            "SELECT CASE instr(t.nodeid, '::') WHEN 0 THEN t.nodeid "
-            "ELSE substr(t.nodeid, 1, instr(t.nodeid, '::') - 1) END, "
-            f"sum({_DURATION}), count(*) FROM (SELECT * FROM results WHERE {single}) r "
-            "JOIN tests t ON t.id = r.test GROUP BY 1",
-            values,
-        )
-        return several, slowest, {name: (spent, count) for name, spent, count in files}
 
 
 class TestNumbers(NamedTuple):

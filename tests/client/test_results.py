@@ -15,7 +15,9 @@ from threepio_client.archive import Archive
 from threepio_client.comparing import compare
 from threepio_client.events import EventType, Phase, Status
 from threepio_client.line import encode
-from threepio_client.results import Result, collected, history_of, not_collected, odd_tests, outcomes, results, times_of
+from threepio_client.results import Result, collected, not_collected, odd_tests, outcomes, results
+from threepio_client.testhistory import history_of
+from threepio_client.testtimes import times_of
 from threepiod.rebuild import rebuild
 
 TESTS = [*(f"t{number % 3}.py::test_{number}" for number in range(12)), "no_file"]

@@ -10,15 +10,15 @@ import typer
 
 from threepio_client import answers
 from threepio_client.archive import Archive
-from threepio_client.cli.finding import find_test
 from threepio_client.cli.options import AsJson, NodeId
 from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import open_source
+from threepio_client.cli.finding import find_test
 from threepio_client.cli.without_outcome import without_outcome, words_of
 from threepio_client.events import BAD
 from threepio_client.here import SOUGHT, Here, current
 from threepio_client.printable import one_line
-from threepio_client.results import history_of
+from threepio_client.testhistory import history_of
 from threepio_client.views import VIEW_VERSION
 from threepio_client.wording import clock_time
 

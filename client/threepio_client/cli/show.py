@@ -10,23 +10,16 @@ from typing import Any, cast
 import typer
 
 from threepio_client import answers
-from threepio_client.cli.finding import find_test
 from threepio_client.cli.options import AsJson, Budget, NodeId, RunReference, check_budget
 from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import open_source
+from threepio_client.cli.finding import find_test
 from threepio_client.cli.without_outcome import without_outcome, words_of
 from threepio_client.events import BAD, Phase
 from threepio_client.line import clip
 from threepio_client.printable import BYTES_PER_TOKEN, inert, number_of, one_line, size_of
-from threepio_client.results import (
-    Details,
-    Entry,
-    Result,
-    history_of,
-    not_collected,
-    outcomes,
-    results,
-)
+from threepio_client.results import Details, Result, not_collected, outcomes, results
+from threepio_client.testhistory import Entry, history_of
 from threepio_client.views import VIEW_VERSION
 
 EXAMPLE = "Example: threepio show tests/test_shop.py::test_order latest"

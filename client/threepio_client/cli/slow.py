@@ -11,7 +11,7 @@ from threepio_client.cli.options import AsJson, RunReference
 from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import open_source
 from threepio_client.printable import one_line
-from threepio_client.results import times_of
+from threepio_client.testtimes import times_of
 from threepio_client.views import VIEW_VERSION
 
 EXAMPLE = "Example: threepio slow latest -n 10"
