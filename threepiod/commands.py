@@ -12,8 +12,8 @@ from typing import Annotated, Final
 import typer
 
 from threepio_client import answers, settings
+from threepio_client.cli.command_settings import load_settings
 from threepio_client.cli.output import say, say_json
-from threepio_client.cli.place import load_settings
 from threepio_client.cli.program import guarded, new_program
 from threepio_client.errors import NoDaemon
 from threepio_client.views import VIEW_VERSION

@@ -13,7 +13,7 @@ from threepio_client.archive import Archive
 from threepio_client.cli.options import AsJson, NodeId
 from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import open_source
-from threepio_client.cli.finding import find_test
+from threepio_client.cli.testname import find_test
 from threepio_client.cli.without_outcome import without_outcome, words_of
 from threepio_client.events import BAD
 from threepio_client.here import SOUGHT, Here, current

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Final
 import typer
 
 from threepio_client import answers
+from threepio_client.cli.command_settings import load_settings
 from threepio_client.cli.completion import run_references
 from threepio_client.cli.options import AsJson, length_of_time
 from threepio_client.cli.output import say, say_json
-from threepio_client.cli.place import load_settings
 from threepio_client.cli.source import Source, open_source
 from threepio_client.errors import NoDaemon, NoSuchRun, ThreepioError
 from threepio_client.line import plain_text

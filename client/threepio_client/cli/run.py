@@ -21,9 +21,9 @@ from threepio_client.autostart import start_daemon
 from threepio_client.cgroup import OomKills
 from threepio_client.cli.bystander import Bystander
 from threepio_client.cli.command_output import last_lines, mask_output, rename, reserve
+from threepio_client.cli.command_settings import load_settings
 from threepio_client.cli.live import LOOK_EVERY_S, Following, say_result
 from threepio_client.cli.output import complain, flush, say
-from threepio_client.cli.place import load_settings
 from threepio_client.cli.source import PATIENCE_S, Source, open_source
 from threepio_client.errors import NoDaemon, NoPlace, NotSaid, ThreepioError
 from threepio_client.events import ObservationType

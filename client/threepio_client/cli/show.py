@@ -13,7 +13,7 @@ from threepio_client import answers
 from threepio_client.cli.options import AsJson, Budget, NodeId, RunReference, check_budget
 from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import open_source
-from threepio_client.cli.finding import find_test
+from threepio_client.cli.testname import find_test
 from threepio_client.cli.without_outcome import without_outcome, words_of
 from threepio_client.events import BAD, Phase
 from threepio_client.line import clip

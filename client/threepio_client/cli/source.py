@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from threepio_client import clock
+from threepio_client.cli.command_settings import load_settings
 from threepio_client.cli.output import say
-from threepio_client.cli.place import load_settings
 from threepio_client.errors import NoDaemon, Refused, SettingsError
 from threepio_client.here import current
 from threepio_client.outputs import has_ended, later_without_run
