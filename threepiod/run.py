@@ -35,8 +35,8 @@ from threepiod.batch import Batch
 from threepiod.checksums import Checksums
 from threepiod.committer import Committer
 from threepiod.keeper import Keeper
+from threepiod.producer import Producer
 from threepiod.store import Store, StoreError
-from threepiod.watch import ProcessWatch
 
 BATCH_BYTES: Final = 1024 * 1024
 BATCH_EVENTS: Final = 10_000
@@ -128,10 +128,7 @@ class Run:
         self._doubtful: list[tuple[int, bytes, str]] = []
         self._sizes_at_tick: dict[int, int] = {}
         self._came = 0
-        self._gone = False
-        self._is_given_up = False
-        self._watch: ProcessWatch | None = None
-        self._found = trio.Event()
+        self._producer = Producer()
         self._tree_asked = False
         self._tree_lock = trio.Lock()
         self._wake = trio.Event()
@@ -139,7 +136,6 @@ class Run:
         self._changed = False
         self._fold_later = self.is_observed_anew
         self._connections: set[Adapter] = set()
-        self._identity: ProcessIdentity | None = None
 
     # For connections
 
@@ -156,9 +152,9 @@ class Run:
             identity: the adapter's process, by its HELLO: it may die before its first line.
         """
         self._connections.add(connection)
-        self._is_given_up = False
-        self._identity = self._identity or identity
+        self._producer.is_given_up = False
         self._find_process()
+        self._producer.identify(identity)
         self.read_journal()
 
     def detach(self, connection: Adapter) -> None:
@@ -270,19 +266,19 @@ class Run:
     @property
     def liveness(self) -> Liveness:
         """Whether the run's process was alive when it was last looked at."""
-        return self._watch.liveness if self._watch is not None else Liveness.UNKNOWN
+        return self._producer.liveness
 
     @property
     def is_unseen(self) -> bool:
         """Whether nothing can be seen of it: no adapter is connected, and whether its process lives is not known."""
-        return not self.is_connected and self.liveness is Liveness.UNKNOWN and not self._is_gone
+        return not self.is_connected and self.liveness is Liveness.UNKNOWN and not self._producer.is_gone
 
     def give_up(self) -> None:
         """Take a process of which nothing can be seen for gone: the journal is read to its end, and the run is over.
 
         An adapter that connects before that takes it back.
         """
-        self._is_given_up = True
+        self._producer.is_given_up = True
         self.read_journal()
 
     async def observe(self, event_type: str, payload: dict[str, object]) -> None:
@@ -332,23 +328,17 @@ class Run:
         """
         if not self._find_process():
             return {}
-        assert self._watch is not None
         try:
             # Of one that cannot be seen from here nothing will ever be told.
-            if self.state.complete is None or self._watch.liveness is Liveness.UNKNOWN:
+            if self.state.complete is None or self.liveness is Liveness.UNKNOWN:
                 return {}
-            await self._watch.wait_gone()
-            end = self._watch.end
+            await self._producer.wait_gone()
+            end = self._producer.end
             return {} if end.get("exitCode") == self.state.told_code else end
         finally:
-            self._watch.close()
+            self._producer.close()
 
     # Inside
-
-    @property
-    def _is_gone(self) -> bool:
-        """Whether the process is gone, or taken to be."""
-        return self._gone or self._is_given_up
 
     async def _work(self, nursery: trio.Nursery) -> None:
         """Read, store and ack until the run is over and everything is stored."""
@@ -367,7 +357,7 @@ class Run:
                     self._fold_observations()
                 if not await self._store_batch():
                     break
-            if self._is_gone and not self.has_work and not self.is_over:
+            if self._producer.is_gone and not self.has_work and not self.is_over:
                 await self._pronounce_dead()
 
     def _check_at_work(self) -> None:
@@ -464,7 +454,7 @@ class Run:
         """Whether the group is not to grow any longer: it is large already, or the run is ending, or others wait."""
         return (
             self.state.complete is not None
-            or self._is_gone
+            or self._producer.is_gone
             or self._batch.size >= BATCH_BYTES // 2
             or self._committer.is_full
             or self.journal.is_behind
@@ -490,7 +480,13 @@ class Run:
         journal, targets = self.journal, self.journal.targets
         try:
             steps, more = await trio.to_thread.run_sync(
-                partial(journal.read, self.cursor, final=self._is_gone, size=BATCH_BYTES // 2, count=BATCH_EVENTS // 2),
+                partial(
+                    journal.read,
+                    self.cursor,
+                    final=self._producer.is_gone,
+                    size=BATCH_BYTES // 2,
+                    count=BATCH_EVENTS // 2,
+                ),
                 limiter=self._committer.readers,
             )
         except OSError as error:
@@ -550,7 +546,7 @@ class Run:
         batch, self._batch = self._batch, Batch(key=self.key)
         self._changed = False
         # A parent may tell of the end before the journal is read to its end: that alone ends nothing.
-        is_dead = self._is_gone and self.state.process_gone and not self.journal.is_behind
+        is_dead = self._producer.is_gone and self.state.process_gone and not self.journal.is_behind
         final = self.is_over or self.state.complete is not None or is_dead
         batch.close(
             seq=self.cursor,
@@ -607,19 +603,13 @@ class Run:
 
     async def _watch_process(self) -> None:
         """Wait until the producer's process is gone, then have the journal read to its end."""
-        await self._found.wait()
-        assert self._watch is not None
-        await self._watch.wait_gone()
-        self._gone = True
+        await self._producer.wait_gone()
+        self._producer.has_ended = True
         self.read_journal()
 
     def _find_process(self) -> bool:
-        """Have the producer's process watched; return False while it is not known which that is."""
-        identity = ProcessIdentity.from_payload(self.state.start.get("process")) or self._identity
-        if self._watch is None and identity is not None:
-            self._watch = ProcessWatch(identity)
-            self._found.set()
-        return self._watch is not None
+        """Have the process of the runStart watched; return False while it is not known which the producer's is."""
+        return self._producer.identify(ProcessIdentity.from_payload(self.state.start.get("process")))
 
     async def _pronounce_dead(self) -> None:
         """The process is gone and its journal is read to the end: say so, and store that the run is over."""
@@ -631,14 +621,13 @@ class Run:
             log.warning(
                 "run %s: process %d is gone before its run was over; stored up to %d, %d bytes of a line that was begun",
                 self.run_id,
-                self.state.pid or (self._identity.pid if self._identity is not None else 0),
+                self.state.pid or self._producer.pid,
                 self.stored,
                 self.journal.torn(),
             )
             slots = last_seen(self._state_dir, self.state, self.run_id)
             # A process that was gone when first looked at ended some time after its last line.
-            ended_at, end = (self._watch.ended_at, self._watch.end) if self._watch is not None else (None, {})
-            when = ended_at or self.state.updated
+            end, when = self._producer.end, self._producer.ended_at or self.state.updated
             try:
                 if end:
                     await self._append_observation(ObservationType.EXIT_STATUS, end, when)
@@ -683,7 +672,7 @@ class Run:
             self._observed = end
             self.state.observe(event)
         if self.state.process_gone and not was_gone:
-            self._gone = True  # as a daemon saw that ended before it could store it
+            self._producer.has_ended = True  # as a daemon saw that ended before it could store it
         self._changed = True
         self._wake.set()
 

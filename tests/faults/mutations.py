@@ -79,7 +79,7 @@ def verdict_before_the_last_read(patch: pytest.MonkeyPatch) -> None:
             identity = ProcessIdentity.from_payload(self.state.start.get("process"))
             if identity is not None and identity.liveness() is Liveness.GONE:
                 self._find_process()
-                self._gone = True
+                self._producer.has_ended = True
                 self.journal.targets = {}
                 self._wake.set()
                 return
@@ -107,7 +107,7 @@ def end_of_stream_is_death(patch: pytest.MonkeyPatch) -> None:
 
     def careless(self: Run, connection: Any) -> None:
         detach(self, connection)
-        self._gone = True
+        self._producer.has_ended = True
         self.read_journal()
 
     patch.setattr(Run, "detach", careless)
