@@ -62,18 +62,7 @@ def failures(
     ]
     causes = group(found)
     if as_json:
-        cause_of = {failure["seq"]: item.fingerprint for item in causes for failure in item.failures}
-        listed: list[answers.Failure] = [
-            {**cast(answers.BadResult, failure), "cause": cause_of[failure["seq"]]} for failure in found
-        ]
-        said: answers.Failures = {
-            "schema_version": VIEW_VERSION,
-            "run_id": view["run_id"],
-            "state": view["state"],
-            "causes": [_row(item) for item in causes],
-            "failures": listed,
-        }
-        say_json(said)
+        say_json(_answer(view, causes, found))
     else:
         head_line = f"run {view['run_id']}: {view['state']}, {_counted(found, causes, len(answer['failures']))}"
         if not answer["failures"] and view["state"] not in LIVE_STATES and view["state"] != State.PASSED:
@@ -88,6 +77,20 @@ def failures(
                 say(line)
     if found:
         raise typer.Exit(1)
+
+
+def _answer(view: dict[str, Any], causes: list[Cause], found: list[dict[str, Any]]) -> answers.Failures:
+    cause_of = {failure["seq"]: item.fingerprint for item in causes for failure in item.failures}
+    listed: list[answers.Failure] = [
+        {**cast(answers.BadResult, failure), "cause": cause_of[failure["seq"]]} for failure in found
+    ]
+    return {
+        "schema_version": VIEW_VERSION,
+        "run_id": view["run_id"],
+        "state": view["state"],
+        "causes": [_row(item) for item in causes],
+        "failures": listed,
+    }
 
 
 def _names(source: Source, reference: str) -> frozenset[str]:

@@ -57,33 +57,18 @@ def prune(
         for run_id in wanted:
             if _lives(source.status(run_id)):
                 raise ThreepioError(f"run {run_id} is not over: wait for it, or stop it")
-        known = source.runs(MOST)
         found = [
-            row
-            for row in known[keep:]
+            row["run_id"]
+            for row in source.runs(MOST)[keep:]
             if (row["run_id"] in wanted if wanted else row["state"] not in LIVE_STATES)
             and time.time() - row["started"] >= older_than
         ]
     began = time.monotonic()
     stays: list[ThreepioError] = []
     if found and not dry_run:
-        place = load_settings()
-        with QueryClient.connect(place.socket, state_dir=place.state_dir) as client:
-            client.wait_longer(PATIENCE_S)
-            for row in list(found):
-                try:
-                    client.ask("remove", {"run": row["run_id"], "exact": True})
-                except NoDaemon:
-                    raise
-                except ThreepioError as error:
-                    stays.append(error)
-                    found.remove(row)
+        found, stays = _remove(found)
     if as_json:
-        answer: answers.Pruned = {
-            "schema_version": VIEW_VERSION,
-            "dry_run": dry_run,
-            "runs": [row["run_id"] for row in found],
-        }
+        answer: answers.Pruned = {"schema_version": VIEW_VERSION, "dry_run": dry_run, "runs": found}
         say_json(answer)
     elif not found and not stays:
         say("no run is to be removed")
@@ -95,8 +80,31 @@ def prune(
         raise typer.Exit(1)
 
 
-def _say_removed(found: list[dict[str, Any]], dry_run: bool, took_s: float) -> None:
-    names = ", ".join(row["run_id"] for row in found[:10]) + (f" and {len(found) - 10} more" if len(found) > 10 else "")
+def _remove(run_ids: list[str]) -> tuple[list[str], list[ThreepioError]]:
+    """Have the daemon remove runs; return those that are removed, and why others are not.
+
+    Raises:
+        NoDaemon: there is none, or it does not answer.
+    """
+    removed: list[str] = []
+    stays: list[ThreepioError] = []
+    found = load_settings()
+    with QueryClient.connect(found.socket, state_dir=found.state_dir) as client:
+        client.wait_longer(PATIENCE_S)
+        for run_id in run_ids:
+            try:
+                client.ask("remove", {"run": run_id, "exact": True})
+            except NoDaemon:
+                raise
+            except ThreepioError as error:
+                stays.append(error)
+            else:
+                removed.append(run_id)
+    return removed, stays
+
+
+def _say_removed(found: list[str], dry_run: bool, took_s: float) -> None:
+    names = ", ".join(found[:10]) + (f" and {len(found) - 10} more" if len(found) > 10 else "")
     if dry_run:
         say(f"would remove {number_of(len(found), 'run')}: {names}")
     else:

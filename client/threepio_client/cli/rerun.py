@@ -62,6 +62,23 @@ def rerun(
             say(one_line(f"but it did not pass: {view['state']} - {view['verdict']['text']}"))
             raise typer.Exit(1)
         return
+    again, cwd = _command_again(found, run_id, [*([ONLY_FAILED] if failed else []), *(more or [])])
+    say(one_line(f"in {cwd}: {shlex.join(again)}"))
+    run_ids, code = run_and_report(again, cwd)
+    if more:
+        raise typer.Exit(code)  # further options may leave tests out
+    gone = _gone(found, run_ids)
+    for line in _gone_lines(gone):
+        say(one_line(line))
+    raise typer.Exit(code or (1 if gone else 0))
+
+
+def _command_again(found: Selection, run_id: str, more: list[str]) -> tuple[list[str], str]:
+    """Return the command that runs again what is selected of a run, with further options, and its working directory.
+
+    Raises:
+        ThreepioError: it is not known how the run was started.
+    """
     if found.start.get("cut"):
         raise ThreepioError(
             f"the command of run {run_id} was too long to be kept whole. Start it yourself: ... {OPTION}={run_id}"
@@ -79,15 +96,7 @@ def rerun(
     kept = _without_editor(
         [one for one in map(as_given, argv) if one not in _NOT_KEPT and not one.startswith(_WITH_VALUE)]
     )
-    again = [*map(as_given, command), *kept, f"{OPTION}={run_id}", *([ONLY_FAILED] if failed else []), *(more or [])]
-    say(one_line(f"in {cwd}: {shlex.join(again)}"))
-    run_ids, code = run_and_report(again, as_given(cwd))
-    if more:
-        raise typer.Exit(code)  # further options may leave tests out
-    gone = _gone(found, run_ids)
-    for line in _gone_lines(gone):
-        say(one_line(line))
-    raise typer.Exit(code or (1 if gone else 0))
+    return [*map(as_given, command), *kept, f"{OPTION}={run_id}", *more], as_given(cwd)
 
 
 def _gone(found: Selection, run_ids: list[str]) -> list[str]:

@@ -66,28 +66,17 @@ def wait(
             run = _newest(source, min(deadline, time.monotonic() + LOOK_S))
         beginning = _Beginning(source.state_dir, run, deadline)
         while True:
-            view: dict[str, Any] | None = None
             try:
-                view = source.status(run)
-                if view["run_id"] != run != "latest" and view["state"] not in LIVE_STATES:
-                    raise NoSuchRun(f"no run is named {run!r}; {view['run_id']} begins with it, and is over")
+                view = _status(source, run)
             except NoSuchRun as error:
                 if run == "latest":
                     raise
-                view = None
                 beginning.look(error)
-            if view is not None:
-                where = elsewhere(view["rootdir"], view["started"]) if is_unsaid else ""
-                if where and view["state"] in LIVE_STATES:  # the answer says it, too, when there is one
-                    say(f"threepio: run {view['run_id']} is {where}", to_stderr=True)
-                is_unsaid = False
-                run = view["run_id"]  # a run that begins meanwhile is another one
-                runs = runs_of_command(source, view)
-                # A command that goes on may begin more of them.
-                goes_on = writer_of(source.state_dir.output(runs[0]["run_id"])) is not None
-                if not goes_on:
-                    runs = runs_of_command(source, view)  # one may have begun after the question and before the end
-                goes_on = goes_on or any(one["state"] in LIVE_STATES for one in runs)
+            else:
+                if is_unsaid:
+                    _say_where(view)
+                is_unsaid, run = False, view["run_id"]  # a run that begins meanwhile is another one
+                runs, goes_on = _runs_now(source, view)
                 failed_first = until is Until.FIRST_FAILURE and any(map(has_failures, runs))
                 is_through = not goes_on and not any(map(may_end_otherwise, runs))
                 if is_through or failed_first or time.monotonic() >= deadline:
@@ -101,6 +90,31 @@ def wait(
         raise typer.Exit(STILL_RUNNING)
     if not all(map(is_good, runs)):
         raise typer.Exit(1)
+
+
+def _status(source: Source, run: str) -> dict[str, Any]:
+    """Return the status answer of a run; raises NoSuchRun where it is the beginning of an id of one that is over, too."""
+    view = source.status(run)
+    if view["run_id"] != run != "latest" and view["state"] not in LIVE_STATES:
+        raise NoSuchRun(f"no run is named {run!r}; {view['run_id']} begins with it, and is over")
+    return view
+
+
+def _say_where(view: dict[str, Any]) -> None:
+    """Say where a run is that goes on, if that is not here: the answer says it, too, when there is one."""
+    where = elsewhere(view["rootdir"], view["started"])
+    if where and view["state"] in LIVE_STATES:
+        say(f"threepio: run {view['run_id']} is {where}", to_stderr=True)
+
+
+def _runs_now(source: Source, view: dict[str, Any]) -> tuple[list[dict[str, Any]], bool]:
+    """Return the answers of all runs of a run's command, and whether that or one of them goes on."""
+    runs = runs_of_command(source, view)
+    # A command that goes on may begin more of them.
+    if writer_of(source.state_dir.output(runs[0]["run_id"])) is not None:
+        return runs, True
+    runs = runs_of_command(source, view)  # one may have begun after the question and before the end
+    return runs, any(one["state"] in LIVE_STATES for one in runs)
 
 
 class _Beginning:
