@@ -1,7 +1,7 @@
 """The page of one group, as its tests are told one after the other: in little memory, whatever their number.
 
 Nearly all tests just passed, so that is done in the shortest way, many lines at a time. Not here: where the rows come from
-(`pages.py`), and how a test looks that has more to say (`threepio_client.report.markdown`).
+(`grouptests.py`), and how a test looks that has more to say (`threepio_client.report.markdown`).
 """
 
 from __future__ import annotations

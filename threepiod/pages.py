@@ -1,12 +1,12 @@
 """Pages: a run as the pages of its report tree, a step at a time, in the same memory whatever the run's size.
 
 A page is made of the rows of its group, sorted by node id: those that were stored while the group was at work, as long as
-they are few enough to be kept, else those of the store. Nearly all tests just passed, so that is done in the shortest way.
-What is known of a run's pages lies in temporary tables of the reading connection: each group's row, each cause, what never
-ran.
+they are few enough to be kept, else those of the store. What is known of a run's pages lies in temporary tables of the
+reading connection: each group's row, each cause, what never ran.
 
 Blocking, and used in one thread at a time. Not here: when it is done (`reports.py`), which rows are kept (`keptrows.py`),
-how a group's page grows (`grouppage.py`), how a page looks and what it is named (`threepio_client.report`).
+how a group's tests are told (`grouptests.py`) and its page grows (`grouppage.py`), how a page looks and what it is named
+(`threepio_client.report`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from heapq import merge
-from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 from sys import maxsize
@@ -26,20 +24,14 @@ from typing import Any, Final, NamedTuple
 
 from threepio_client.errors import ThreepioError
 from threepio_client.events import EventType, Phase, Status
-from threepio_client.report.markdown import (
-    RESULTS_SHOWN,
-    Group,
-    group_page,
-    group_row,
-    run_page,
-)
-from threepio_client.report.model import IN_FLIGHT, NEVER_RAN, Case, by_test, tests_of
+from threepio_client.report.markdown import Group, group_page, group_row, run_page
+from threepio_client.report.model import IN_FLIGHT
 from threepio_client.report.tree import RUN_PAGE, Folder, back_from, page_of
-from threepio_client.results import Result, of_row
 from threepio_client.runstate import LIVE_STATES
 from threepiod.batch import GROUP_EVENTS, HOLE, Failure, group_of
-from threepiod.grouppage import GroupPage, Row, Several, nodeid_of
-from threepiod.keptrows import ASK, KeptGroup, KeptRows, Room
+from threepiod.grouppage import GroupPage, Row
+from threepiod.grouptests import GroupTests, Slot
+from threepiod.keptrows import KeptRows, Room
 from threepiod.pagecauses import TABLES, Causes
 from threepiod.taken import Taken
 
@@ -65,18 +57,11 @@ _TABLES: Final = """
 """
 _TABLE_NAMES: Final = ("pages", "causes", "never_ran", "broken")
 
-_STORED: Final = """
-    SELECT t.nodeid, r.seq, r.status, r.phase, r.started, r.duration, r.worker, r.crc, r.details
-    FROM tests t CROSS JOIN results r ON r.run = :run AND r.test = t.id
-    WHERE t.nodeid {} ORDER BY t.nodeid, r.seq"""
 _DUE: Final = "SELECT name, kept, counts FROM pages INDEXED BY due_pages WHERE run = ? AND due LIMIT ?"
 _OLDEST: Final = (
     "SELECT written, name, kept, counts FROM pages WHERE run = ? AND NOT due AND written >= 0 ORDER BY written LIMIT 1"
 )
 _COLLECT: Final = str(Phase.COLLECT)
-_ALONE: Final = frozenset(map(str, (Status.FAIL, Status.ERROR, Status.XFAIL, Status.XPASS, Status.SKIP)))
-_SAID_APART: Final = frozenset({"subtest", "attempt", "countedAs", "takenBack"})
-"""Keys of details: there is more to be known of the test than this result."""
 _STATUSES: Final = tuple(map(str, Status))
 """Those that are known: a result with another one is no outcome, unless it says what it counts as."""
 _GROUPS: Final = (
@@ -102,15 +87,6 @@ class _Told(NamedTuple):
     path: str
     kept: int
     before: str
-
-
-class _Slot(NamedTuple):
-    """What was in flight when the run ended: its node id, whether it has results, and how the status answer tells it."""
-
-    group: str
-    nodeid: str
-    has_results: bool
-    told: dict[str, Any]
 
 
 def prepare(store: sqlite3.Connection) -> None:
@@ -170,9 +146,8 @@ class Pages:
         self._counts: Counter[str] = Counter()
         self._causes = Causes(self._store, self._key)
         self._results = 0
-        self._has_broken = self._has_never_ran = False
+        self._tests = GroupTests(self._store, self._key)
         self._in_flight: list[dict[str, Any]] | None = None
-        self._slots: list[_Slot] = []
         self._stages: list[Callable[[dict[str, Any]], object]] = [
             self._leave_out_taken_back,
             self._mark_open,
@@ -233,7 +208,7 @@ class Pages:
         if self.is_complete and seq > self.seq:
             self._begin()  # it was not over
         self._look(seq)
-        while self._causes.fold(self.seq, has_broken=self._has_broken):
+        while self._causes.fold(self.seq, has_broken=self._tests.has_broken):
             if time.monotonic() > until:
                 return True
         while due := self._store.execute(_DUE, (self._key, PAGES)).fetchall():
@@ -321,7 +296,7 @@ class Pages:
         for seq, kind, name in rows:
             if kind == EventType.COLLECTION_ERROR:
                 self._store.execute("INSERT OR IGNORE INTO broken VALUES (?, ?, ?)", (self._key, name, seq))
-                self._has_broken = True
+                self._tests.has_broken = True
             is_due, is_kept = marks.get(name, (False, seq > self._groups.since))
             marks[name] = (is_due or kind != EventType.GROUP_START, is_kept)
         self._mark_all((name, *how) for name, how in marks.items())
@@ -418,7 +393,7 @@ class Pages:
                 name = nodeid.partition("::")[0]
                 query = "SELECT 1 FROM tests t JOIN results r ON r.run = ? AND r.test = t.id WHERE t.nodeid = ?"
                 has_results = self._one(query, self._key, nodeid) is not None
-                self._slots.append(_Slot(name, nodeid, has_results, {**slot, "nodeid": nodeid}))
+                self._tests.slots.append(Slot(name, nodeid, has_results, {**slot, "nodeid": nodeid}))
                 query = "DELETE FROM never_ran WHERE run = ? AND name = ? AND nodeid = ?"
                 self._store.execute(query, (self._key, name, nodeid))
                 self._mark(name, is_due=True)
@@ -427,7 +402,7 @@ class Pages:
             self._mark(name, is_due=True)
 
     def _find_never_ran(self) -> None:
-        self._has_never_ran = True
+        self._tests.has_never_ran = True
         query = "SELECT payload FROM events WHERE run = ? AND type = ? ORDER BY seq"
         for (text,) in self._store.execute(query, (self._key, EventType.TESTS_COLLECTED)):
             nodeids = [str(nodeid) for nodeid in json.loads(text).get("nodeids", [])]
@@ -482,7 +457,7 @@ class Pages:
         with ExitStack() as stack:
             for name, kept, before in due:
                 page = GroupPage(name, stack, self._spool_dir)
-                self._tell(page, self._kept.of(name) if kept > 0 else None)
+                self._tests.tell(page, self._kept.of(name) if kept > 0 else None)
                 told.append(_Told(page, Group(name, page.counts, page.spent), page_of(name), kept, before))
                 size += page.size
                 if size > TOGETHER or time.monotonic() > until:
@@ -516,104 +491,6 @@ class Pages:
             self._counts.update(page.counts)
             if is_over:
                 self._kept.drop(page.name)
-
-    def _tell(self, page: GroupPage, kept: KeptGroup | None) -> None:
-        """Tell the tests of a group, sorted by node id."""
-        name = page.name
-        rows: Iterable[Row]
-        if kept is not None and (passed := kept.passed_apart()) is not None:
-            if passed:
-                page.add_passed(passed)
-            skipped, results = kept.skipped_apart()
-            if skipped and not page.add_skipped(sorted(skipped, key=nodeid_of)):
-                results = kept.results
-            rows = map(self._whole, sorted(results))
-        elif kept is not None:
-            rows = map(self._whole, sorted([*kept.passed, *kept.results]))
-        else:
-            ends = {"run": self._key, "name": name, "first": f"{name}::", "end": f"{name}:;"}
-            alone = self._store.execute(_STORED.format("= :name"), ends).fetchall()
-            below = self._store.execute(_STORED.format(">= :first AND t.nodeid < :end"), ends)
-            rows = chain(alone, below)
-        if self._has_broken and (broken := self._broken(name)):
-            rows = merge(rows, broken)
-        rows = iter(rows)
-        first = next(rows, None)
-        while first is not None:
-            following = next(rows, None)
-            if following is not None and following[0] == first[0]:
-                several = Several(first[0])
-                several.add(self._result(first), first)
-                while following is not None and following[0] == first[0]:
-                    several.add(self._result(following), following)
-                    following = next(rows, None)
-                self._tell_one(page, several)
-            elif not page.add_plain(first) and not (len(first) == 9 and self._tell_alone(page, first)):
-                several = Several(first[0])
-                several.add(self._result(first), first)
-                self._tell_one(page, several)
-            first = following
-        told = {slot.nodeid: slot.told for slot in self._slots if slot.group == name and not slot.has_results}
-        for case in tests_of({}, {}, list(told.values())):
-            page.add(case)
-        page.add_rest(self._never_ran(name) if self._has_never_ran else ())
-
-    def _never_ran(self, name: str) -> Iterator[Case]:
-        query = "SELECT nodeid FROM never_ran WHERE run = ? AND name = ? ORDER BY nodeid"
-        for (nodeid,) in self._store.execute(query, (self._key, name)):
-            yield Case(nodeid, NEVER_RAN, 0, None, 0.0, None, ())
-
-    def _tell_alone(self, page: GroupPage, row: Row) -> bool:
-        """Tell a test that has only this result, if that says all there is; return whether it does."""
-        status, crc, details = row[2], row[7], row[8]
-        if status not in _ALONE or crc is None or not isinstance(details, str) or self._slots:
-            return False
-        result = self._result(row)
-        if not _SAID_APART.isdisjoint(result.details) or row[0] == page.name:
-            return False
-        page.results += 1
-        page.ran += 1
-        page.add(Case(result.nodeid, status, 1, result.started, result.duration_ms, result.worker, (result,)))
-        return True
-
-    def _tell_one(self, page: GroupPage, several: Several) -> None:
-        page.results += several.stored
-        slots = [slot.told for slot in self._slots if slot.nodeid == several.nodeid]
-        found = by_test([*several.results, *several.deciding])
-        page.ran += bool(found and several.stored) and several.nodeid != page.name
-        for case in tests_of(found, {}, slots if found else []):
-            page.add(case._replace(results=case.results[:RESULTS_SHOWN]), several.left_out)
-
-    def _result(self, row: Row) -> Result:
-        if len(row) == 6:
-            nodeid, seq, started, duration, worker, _ = row
-            return Result(nodeid, seq, Status.PASS, Phase.CALL, started, duration or 0.0, worker, {})
-        nodeid, seq, status, phase, started, duration, worker, _, details = row
-        return of_row((nodeid, seq, status, phase, started, duration, worker, details))
-
-    def _whole(self, row: Row) -> Row:
-        """Return a kept row with its details, also where these were not kept."""
-        if row[-1] != ASK:
-            return row
-        query = (
-            "SELECT r.details FROM tests t JOIN results r ON r.run = ? AND r.test = t.id "
-            "WHERE t.nodeid = ? AND r.seq = ?"
-        )
-        (details,) = self._one(query, self._key, row[0], row[1])
-        return (*row[:8], details)
-
-    def _broken(self, name: str) -> list[Row]:
-        """Return what could not be collected of a group, as rows that no result has: without a checksum."""
-        query = (
-            "SELECT e.seq, e.payload FROM broken b CROSS JOIN events e ON e.run = b.run AND e.seq = b.seq "
-            "WHERE b.run = ? AND b.name = ?"
-        )
-        found: list[Row] = []
-        for seq, text in self._store.execute(query, (self._key, name)):
-            payload = json.loads(text)
-            details = json.dumps({"error": payload.get("error")})
-            found.append((str(payload.get("nodeid")), seq, Status.ERROR, Phase.COLLECT, None, 0.0, None, None, details))
-        return sorted(found)
 
     def _one(self, query: str, *values: Any) -> Any:
         return self._store.execute(query, values).fetchone()
