@@ -335,7 +335,7 @@ class RunState:
             return Verdict(state=State.FAILED, kind=kind, text=f"the runner broke: {why}{rest}")
         if kind == "collection":
             return Verdict(state=State.FAILED, kind=kind, text=f"stopped: {why}{rest}")
-        if kind in {"user", "exit"} or (kind and self.never_ran):
+        if kind in {"user", "exit"} or (kind and (self.never_ran or self.collected is None)):
             if at_work := self.left_in_flight:
                 why, rest = f"{why},{place_of_death(at_work)}", self._without_outcome()
             return Verdict(state=State.INTERRUPTED, kind=kind, text=f"stopped: {why}{rest}")

@@ -36,6 +36,7 @@ class InProcess(Reporter):
         self._started_at = self._setup_at = self._reported_at = clock.monotonic()
         self._setup_s: object = 0.0
         self._unfinished = ""
+        self._is_collected = False  # whether all files were looked at
         self._passed_in: Group | None = None  # of the test begun last, if it passed and no more is to be said of it
         self._collected: set[str] | None = None  # made where it is needed
         self._now = self._adapter.now
@@ -50,11 +51,14 @@ class InProcess(Reporter):
     @pytest.hookimpl(tryfirst=True)
     @guarded
     def pytest_collection_modifyitems(self) -> None:
+        self._is_collected = True
         self._in_flight.pytest_collection_modifyitems()
 
     @pytest.hookimpl(trylast=True)
     @guarded
     def pytest_collection_finish(self, session: pytest.Session) -> None:
+        if not self._is_collected and self.is_cut_short():  # pytest calls this in any case, with what it has so far
+            return
         self._note_odd_names(session.items)
         self.emit_collected(map(attrgetter("nodeid"), session.items))
 

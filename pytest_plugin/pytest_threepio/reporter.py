@@ -454,6 +454,11 @@ class Reporter:
             self.look_again()
         self._adapter.emit(EventType.COLLECTION_FINISH, {"collected": count, "deselected": self._deselected})
 
+    def is_cut_short(self) -> bool:
+        """Return whether an exception is about to end the session, other than for a wrong call."""
+        error = sys.exc_info()[1]
+        return error is not None and error is not self._outer_error and not isinstance(error, pytest.UsageError)
+
     def _may_repeat(self) -> bool:
         """Return whether somebody runs the tests who may run one of them twice and another one never."""
         hook = self._config.hook

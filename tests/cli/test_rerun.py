@@ -32,6 +32,22 @@ def test_waits():
 """
 
 
+def test_what_a_collection_that_was_cut_short_did_not_come_to_is_run_again(place: Place) -> None:
+    place.suite("import not_there", "test_a.py")
+    place.suite("def test_b(): pass", "test_b.py")
+    place.pytest("-q", "-x", THREEPIO_RUN_ID="cut")
+    status, listed = place.status("cut"), place.threepio("never-ran", "cut")
+    place.suite("def test_a(): pass", "test_a.py")
+
+    done = place.threepio("rerun", "cut", THREEPIO_RUN_ID="again")
+
+    assert (status["state"], status["verdict"]["kind"], status["collected"]) == ("interrupted", "maxfail", None)
+    assert listed.returncode == 1
+    assert "its collection was not over" in listed.stdout
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 of 2 tests finished" in done.stdout
+
+
 def test_a_run_that_died_is_finished_by_a_rerun(place: Place) -> None:
     place.start_daemon()
     place.suite(SUITE)
