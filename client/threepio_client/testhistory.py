@@ -43,7 +43,8 @@ def history_of(archive: Archive, nodeid: str, limit: int, rootdir: str | None, w
     found: list[Entry] = []
     run_ids = iter([run_id for run_id in archive.run_ids() if run_id != without])
     while (some := list(islice(run_ids, limit))) and len(found) < limit:
-        over = _entries_of_runs_over(archive, nodeid, some)
+        # Of a file it is known, too, that it could not be collected, and that stands elsewhere in the store.
+        over = _entries_of_runs_over(archive, nodeid, some) if "::" in nodeid else {}
         for run_id in some:
             entry = over[run_id] if run_id in over else _entry(archive, nodeid, run_id)
             if entry is None:
@@ -78,7 +79,7 @@ def _entries_of_runs_over(archive: Archive, nodeid: str, run_ids: list[str]) -> 
 
 def _entry(archive: Archive, nodeid: str, run_id: str) -> Entry | None:
     """Return what store and journal tell of a test in one run, None if it has no outcome of it."""
-    listed = list(results(archive, run_id, nodeid))
+    listed = [one for one in results(archive, run_id, nodeid, with_collection="::" not in nodeid) if one.nodeid == nodeid]
     if not listed:
         return None
     state = archive.beginning(run_id)
