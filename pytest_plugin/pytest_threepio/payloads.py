@@ -138,6 +138,8 @@ def error_of(longrepr: Any, clip: Clip = clip, folder: str = "") -> Payload:
         if found := _doctest_error_in(lines):
             return {**found, "message": clip(found["message"], 4096), "stack": text}
         said = [line for line in lines if _MARKED.match(line)] or lines
+        if len(said) > 1 and said[-1].startswith("HINT: "):  # two test files of one name: what is wrong is above it
+            said = [" ".join(line.strip() for line in said[:-1])]
         return {"message": clip(_MARKED.sub("", said[-1]).strip() if said else "", 4096), "stack": text}
     entries = getattr(getattr(longrepr, "reprtraceback", None), "reprentries", None) or [None]
     place = getattr(entries[-1], "reprfileloc", None)
