@@ -17,7 +17,8 @@ A setting is looked for in this order; the first place that has it counts. An em
 
 1. The **environment**: `THREEPIO_SYNC=always`.
 2. The **ini option** of pytest with the same name in lower case: `threepio_sync = always` in the project's
-   `pytest.ini` or its like.
+   `pytest.ini` or its like. Commands and daemon have no ini file: where it says `threepio_state_dir` or `threepio_socket`,
+   set the variable for them.
 3. The **configuration file** of the user, for daemon, commands and plugin alike: `~/.config/threepiod/config.toml`, or
    `threepiod/config.toml` in `XDG_CONFIG_HOME`. There need not be one.
 4. The **default**.

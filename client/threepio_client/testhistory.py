@@ -79,7 +79,9 @@ def _entries_of_runs_over(archive: Archive, nodeid: str, run_ids: list[str]) -> 
 
 def _entry(archive: Archive, nodeid: str, run_id: str) -> Entry | None:
     """Return what store and journal tell of a test in one run, None if it has no outcome of it."""
-    listed = [one for one in results(archive, run_id, nodeid, with_collection="::" not in nodeid) if one.nodeid == nodeid]
+    listed = [
+        one for one in results(archive, run_id, nodeid, with_collection="::" not in nodeid) if one.nodeid == nodeid
+    ]
     if not listed:
         return None
     state = archive.beginning(run_id)

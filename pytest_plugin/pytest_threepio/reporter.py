@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import platform
+import shlex
 import socket
 import sys
 import traceback
@@ -105,6 +106,7 @@ class Reporter:
         self.parent = parent
         self.rerun_of = rerun_of
         self._session = session
+        self._state_dir = settings.state_dir
         self._config = config = session.config
         self._terminal: Any = config.pluginmanager.get_plugin("terminalreporter")
         self._attempts = Attempts(self._is_counted, repeats_xfails=config.pluginmanager.hasplugin("flaky"))
@@ -146,10 +148,13 @@ class Reporter:
     def closing_line(self) -> str:
         """Return the line that says what became of the events, and how to see more."""
         run_id = self._adapter.run_id
+        see = f"threepio status {run_id}"
+        if self._config.getini("threepio_state_dir") and not os.environ.get("THREEPIO_STATE_DIR"):
+            see = f"THREEPIO_STATE_DIR={shlex.quote(str(self._state_dir))} {see}"  # commands have no ini file
         kept = "stored" if self._stored else f"kept in {self._adapter.journal_path}"
         if self._adapter.is_journal_removed and not self._stored:
             kept = "lost with its journal"
-        return f"threepio: run {run_id} is {kept}; see more: threepio status {run_id}"
+        return f"threepio: run {run_id} is {kept}; see more: {see}"
 
     def complaints(self) -> list[str]:
         """Return what went wrong with the telemetry."""

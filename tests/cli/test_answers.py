@@ -548,7 +548,9 @@ def test_a_collection_that_failed_can_be_compared_with(place: Place, call: Call)
 
     second, third = call(place, "diff", "", "second"), call(place, "diff")
 
-    history, shown = (call(place, *asked).stdout for asked in (("history", "test_it.py"), ("show", "test_it.py", "second")))
+    history, shown = (
+        call(place, *asked).stdout for asked in (("history", "test_it.py"), ("show", "test_it.py", "second"))
+    )
     assert history.startswith("test_it.py: bad in 2 of 2 runs\n  ERROR ")
     assert shown.splitlines()[-1] == "  in other runs: bad in 1 of 1; ERROR in first"
     assert (second.exit_code, second.stdout) == (0, "run second against run first: 1 still failing\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,22 @@ def test_header_and_closing_line_without_a_daemon(place: Place) -> None:
         f"threepio: run alone is kept in {journal}; see more: threepio status alone",
     ]
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("is_variable_set", [False, True])
+def test_the_closing_line_says_where_commands_are_to_look(place: Place, is_variable_set: bool) -> None:
+    place.suite("def test_one(): pass")
+    place.suite("[pytest]\nthreepio_state_dir = its results\n", "pytest.ini")
+    if not is_variable_set:
+        del place.environ["THREEPIO_STATE_DIR"]
+
+    done = place.pytest(THREEPIO_RUN_ID="alone")
+
+    (said,) = [line for line in done.stdout.splitlines() if line.startswith("threepio: run alone is")]
+    command = said.partition("see more: ")[2]
+    assert command.startswith("THREEPIO_STATE_DIR=") is not is_variable_set
+    line = command.replace("threepio status", f"{shlex.join(place.python)} -m threepio_client.cli status")
+    assert place.shell(line).stdout.startswith("run alone: passed")
 
 
 @pytest.mark.parametrize("how", ["off", "OFF", "not loaded"])

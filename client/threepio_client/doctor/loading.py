@@ -15,6 +15,8 @@ from threepio_client.settings import Explained, Mode
 
 _NAMES: Final = frozenset({"threepio", "pytest_threepio.plugin"})
 """How the plugin can be asked for."""
+_PYTEST_ALONE: Final = ("threepio_state_dir", "threepio_socket")
+"""Ini options that say where results are: commands have no ini file."""
 _FILES: Final = (
     ("pytest.toml", "pytest"),
     (".pytest.toml", "pytest"),
@@ -59,6 +61,12 @@ def check(mode: Explained, environ: Mapping[str, str], cwd: Path) -> Iterator[Fi
     if autoload and not asked & _NAMES:
         cure = "call pytest with -p threepio, or add that to addopts in its ini file"
         found.append(problem("loading", f"{autoload} keeps pytest from loading installed plugins", cure))
+    for name in _PYTEST_ALONE:
+        if options.get(name) and not environ.get(name.upper()):
+            text = f"{name} in {path} is read by pytest alone: commands and daemon look elsewhere"
+            found.append(
+                problem("loading", text, f"set {name.upper()} to the same for all of them, and remove it there")
+            )
     yield from found
     if not found:
         yield ok("loading", f"nothing keeps pytest from it; looked at the environment and {path or 'no ini file'}")

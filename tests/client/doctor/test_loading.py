@@ -106,6 +106,16 @@ def test_without_autoload_the_plugin_has_to_be_asked_for(
     assert bool(found) is bool(problems(tmp_path, by_option)) is not is_loaded
 
 
+@pytest.mark.parametrize("name", ["threepio_state_dir", "threepio_socket"])
+def test_where_results_are_is_no_ini_option_of_the_commands(write: Write, tmp_path: Path, name: str) -> None:
+    write("pytest.ini", f"[pytest]\n{name} = results")
+
+    assert problems(tmp_path) == [
+        f"{name} in {tmp_path}/pytest.ini is read by pytest alone: commands and daemon look elsewhere"
+    ]
+    assert problems(tmp_path, {name.upper(): "results"}) == []
+
+
 def test_the_environment_comes_before_the_ini_file(write: Write, tmp_path: Path) -> None:
     write("pytest.ini", "[pytest]\nthreepio = off")
 
