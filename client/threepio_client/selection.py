@@ -30,6 +30,7 @@ class Selection(NamedTuple):
         never_ran: what was collected to be run and has no outcome.
         suspects: what was in flight when the process or a worker of it died, or the run was stopped: presumably for it.
         suspects_over: those of them that have an outcome all the same: xdist fails the test in which a worker died.
+        suspects_failed: those of them that failed or broke, by it or before.
         has_tests: whether anything was collected to be run.
         is_whole: whether collection was over and told all names; if not, more never ran than anybody can name.
         is_alive: whether the run's process still runs: then there is more to come.
@@ -41,6 +42,7 @@ class Selection(NamedTuple):
     never_ran: list[str]
     suspects: list[str]
     suspects_over: frozenset[str]
+    suspects_failed: frozenset[str]
     has_tests: bool
     is_whole: bool
     is_alive: bool
@@ -53,7 +55,8 @@ class Selection(NamedTuple):
 
     def only_failed(self) -> Selection:
         """Return the part of it that failed."""
-        return self._replace(never_ran=[], suspects=[], suspects_over=frozenset(), is_whole=True)
+        failed = self.suspects_failed
+        return self._replace(never_ran=[], suspects=[one for one in self.suspects if one in failed], is_whole=True)
 
     def __bool__(self) -> bool:
         return bool(self.failed or self.never_ran or self.suspects or not self.is_whole)
@@ -132,6 +135,7 @@ class Selector:
             never_ran=[] if state.start.get("collectOnly") else self._never_ran(),
             suspects=suspects,
             suspects_over=frozenset(self._finished.intersection(suspects)),
+            suspects_failed=frozenset(self._failed.keys() & suspects),
             has_tests=bool(state.collected or self._finished),
             is_whole=state.collected is not None and self._named >= state.collected,
             is_alive=state.complete is None and liveness is not Liveness.GONE,

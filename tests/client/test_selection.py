@@ -168,6 +168,19 @@ def test_the_test_of_a_worker_that_died_is_suspect_and_not_twice_in_the_list(sta
     assert (found.failed, found.never_ran, found.suspects) == ([], [], [B])
 
 
+def test_only_what_failed_has_the_test_in_which_a_worker_died_and_none_that_passed_or_was_stopped(
+    state_dir: StateDir,
+) -> None:
+    died = (EventType.WORKER_GONE, {"worker": "gw0", "nodeid": B, "phase": "call"})
+    in_flight = [{"nodeid": name, "phase": "call"} for name in (C, D)]
+    end = (EventType.RUN_COMPLETE, {"exitCode": 2, "stopped": {"kind": "user", "inFlight": in_flight}})
+    outcomes = [case(A, Status.FAIL), case(B, Status.FAIL, worker="gw0"), case(C, Status.PASS)]
+
+    found = selected(state_dir, *collected(A, B, C, D), *outcomes, died, end).only_failed()
+
+    assert (found.failed, found.suspects, found.never_ran) == ([A], [B], [])
+
+
 def test_a_journal_that_is_not_there_is_an_empty_run(state_dir: StateDir) -> None:
     found = select(state_dir, "nothing")
 
