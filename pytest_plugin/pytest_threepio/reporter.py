@@ -222,7 +222,7 @@ class Reporter:
 
     @guarded
     def _take_untold(self) -> None:
-        """Take what pytest counted, and a hook of somebody's kept from us because it raised."""
+        """Take what pytest counted, and an error of somebody's hook, or Ctrl-C, kept from us."""
         stats = self._terminal.stats if self._terminal is not None else {}
         for category, reports in list(stats.items()):
             last = reports[-1] if category and reports else None
@@ -233,6 +233,7 @@ class Reporter:
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         error = excinfo.value
         text = str(error)
+        self._take_untold()
         if isinstance(error, pytest.Session.Interrupted):
             kind = "collection" if text.endswith("during collection") else "stop"
         elif isinstance(error, pytest.exit.Exception):
@@ -341,11 +342,11 @@ class Reporter:
             _, parents, group = self._latest = self._parents.get(prefix) or self._look_up(prefix)
         if not group.started:
             self._groups.start(group)
+        body = encode_passed(name, parents, started, duration, worker)
         group.passed += 1
         group.duration += duration
         self._attempts.decided[worker] = nodeid
         self._told["passed"] = report
-        body = encode_passed(name, parents, started, duration, worker)
         self._adapter.emit_encoded(_TEST_CASE, body, now, True)
         return group
 
@@ -376,7 +377,6 @@ class Reporter:
             duration: milliseconds.
         """
         category = self._category_of(report)
-        self._told[category or ""] = report
         status = payloads.status_of(report, category)
         if status is None:
             return
@@ -406,6 +406,7 @@ class Reporter:
             self._groups.counted(self._groups.of(nodeid), status, duration)
             payload |= self._attempts.told(payload)
         self.look_again()
+        self._told[category or ""] = report
         self._adapter.emit(EventType.TEST_CASE, payload)
 
     def _run_start(self) -> Payload:

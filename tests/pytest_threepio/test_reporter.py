@@ -478,6 +478,31 @@ def pytest_runtest_logreport(report):
     assert {name: number for name, number in done.status["counts"].items() if number} == counts
 
 
+@pytest.mark.parametrize("outcome", ["passed", "failed"])
+@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=" ".join)
+def test_what_was_counted_when_ctrl_c_came_is_told(compare: Checker, outcome: str, workers: tuple[str, ...]) -> None:
+    conftest = f"""
+import pytest
+@pytest.hookimpl(trylast=True)  # behind the terminal's
+def pytest_runtest_logreport(report):
+    is_here = {not workers} or hasattr(report, "node")  # and not in the worker
+    if is_here and report.outcome == {outcome!r} and report.when == "call" and "two" in report.nodeid:
+        raise KeyboardInterrupt
+"""
+    suite = f"def test_one(): pass\ndef test_two(): assert {outcome == 'passed'}\ndef test_three(): pass"
+    done = compare.run(
+        {"conftest.py": conftest, SUITE: suite},
+        *workers,
+        plugins=("xdist",) if workers else (),
+        state="interrupted",
+        kind="user",
+        exit_code=2,
+        reportlog=False,
+    )
+
+    assert done.status["counts"][outcome] == (2 if outcome == "passed" else 1)
+
+
 @pytest.mark.skipif(pytest.version_tuple < (9, 1), reason="pytest has no --max-warnings")
 def test_too_many_warnings_are_no_success(compare: Checker) -> None:
     done = compare.run(
