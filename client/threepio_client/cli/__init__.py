@@ -31,8 +31,19 @@ def require(program: str, *modules: str) -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the end
     for module in modules:
         if find_spec(module) is None:
+            other = _another(program)
+            where = f"There is another {program}, use that: {other}; or install it here" if other else "Install it"
             print(
-                f"{program}: {module} is not installed. Install it with: pip install 'threepiod[daemon]'",
-                file=sys.stderr,
+                f"{program}: {module} is not installed. {where} with: pip install 'threepiod[daemon]'", file=sys.stderr
             )
             sys.exit(2)
+
+
+def _another(program: str) -> str:
+    """Return the next program of this name on PATH, empty if there is none: this one may be in an environment for tests."""
+    own = os.path.realpath(sys.argv[0])
+    for directory in os.environ.get("PATH", "").split(os.pathsep):
+        found = os.path.join(directory, program)
+        if directory and os.access(found, os.X_OK) and os.path.isfile(found) and os.path.realpath(found) != own:
+            return found
+    return ""
