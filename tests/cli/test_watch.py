@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pty
+import shlex
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -111,6 +112,31 @@ def test_a_run_that_is_over_is_shown_as_ever(place: Place, call: Call) -> None:
 
     assert (watched.exit_code, watched.stdout) == (0, shown.stdout)
     assert call(place, "status", "--watch", "--json").exit_code == 2
+
+
+def test_the_run_that_a_command_is_about_to_begin_is_watched_and_no_older_one(place: Place) -> None:
+    write_journal(place.state_dir, "older", run_lines("older", 2))
+    place.suite("def test_one(): assert 0")
+    line = f"touch reached; until test -e go; do sleep 0.01; done; {shlex.join(place.python)} -m pytest -q"
+    command = [*place.python, "-m", "threepio_client.cli"]
+    environ = {**place.environ, "THREEPIO_RUN_ID": "new"}
+    started = subprocess.Popen(
+        [*command, "run", "--", "sh", "-c", line], env=environ, cwd=place.path, stdout=subprocess.PIPE
+    )
+    wait_until((place.path / "reached").exists)
+    watch = subprocess.Popen(
+        [*command, "status", "--watch"], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert watch.stderr is not None
+    said = watch.stderr.readline()  # so it has looked
+    (place.path / "go").touch()
+    started.communicate(timeout=COMMAND_TIMEOUT_S)
+
+    told, _ = watch.communicate(timeout=COMMAND_TIMEOUT_S)
+
+    assert said == "threepio: waiting for the run new, which a command is about to begin\n"
+    assert (watch.returncode, "older" in told) == (1, False)
+    assert "run new: failed" in told
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -15,10 +16,12 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from threepio_client.cli.beginning import LOOK_EVERY_S, Beginning, about_to_begin
 from threepio_client.cli.live import NOTHING, TimeLeft, line_of, time_left
 from threepio_client.cli.output import say
 from threepio_client.cli.source import Source
 from threepio_client.cli.status_answer import answer_lines
+from threepio_client.errors import NoSuchRun
 from threepio_client.printable import one_line
 from threepio_client.results import outcomes, results
 from threepio_client.runstate import LIVE_STATES
@@ -45,7 +48,7 @@ class Screen:
     """
 
     def __init__(self, source: Source, reference: str) -> None:
-        """Begin to watch a run; with `latest` every run that lives.
+        """Begin to watch a run; with `latest` every run that lives, else the one that a command is about to begin.
 
         Raises:
             NoSuchRun: there is no such run.
@@ -96,7 +99,20 @@ class Screen:
             live = [row["run_id"] for row in self._source.runs(RUNS_SHOWN) if row["state"] in LIVE_STATES]
             if live:
                 return live
+            run_id, _ = about_to_begin(self._source)
+            if run_id:
+                return [self._when_begun(run_id)]
         return [self._source.find(reference)]
+
+    def _when_begun(self, run_id: str) -> str:
+        """Return when a command has begun its run; raises NoSuchRun where it ends without any."""
+        beginning = Beginning(self._source.state_dir, run_id, math.inf)
+        while True:
+            try:
+                return self._source.find(run_id)
+            except NoSuchRun as error:
+                beginning.look(error)
+            time.sleep(LOOK_EVERY_S)
 
     def _block(self, view: dict[str, Any], width: int, height: int) -> list[Text]:
         """Return the lines of one run, the most important first."""
