@@ -59,7 +59,8 @@ def current() -> str:
 def newest(run_ids: Sequence[str], start_of: Callable[[str], Payload], directory: str = "") -> str:
     """Return the run that `latest` means: the newest of here, if one of the newest SOUGHT is, else the newest of all.
 
-    A session that only collects is not meant, unless there is nothing else: an editor has one after every change.
+    A session that only collects, and one that a test started, are not meant, unless there is nothing else: an editor
+    collects after every change, and what a nested session is worth its test knows.
 
     Args:
         run_ids: at least one, the latest first.
@@ -67,8 +68,12 @@ def newest(run_ids: Sequence[str], start_of: Callable[[str], Payload], directory
         directory: where the question is asked; empty: anywhere.
     """
     here = Here(directory)
-    near = (one for one in run_ids[:SOUGHT] if here.has(start := start_of(one)) and not start.get("collectOnly"))
+    near = (one for one in run_ids[:SOUGHT] if here.has(start := start_of(one)) and _calls_tests(start))
     found = next(near, None)
     if found is None:
-        found = next((one for one in run_ids if not start_of(one).get("collectOnly")), run_ids[0])
+        found = next((one for one in run_ids if _calls_tests(start_of(one))), run_ids[0])
     return found
+
+
+def _calls_tests(start: Payload) -> bool:
+    return not start.get("collectOnly") and not start.get("parentRunId")

@@ -483,7 +483,12 @@ SETTINGS: Final = (
         "none",
         is_list=True,
     ),
-    Setting("THREEPIO_NESTED", "0", _flag, "1: report a pytest that was started inside a test too"),
+    Setting(
+        "THREEPIO_NESTED",
+        "0",
+        _flag,
+        "1: report a pytest that was started inside a test too; it decides nothing about the outer run",
+    ),
     Setting(
         "THREEPIO_STACKS",
         "0",

@@ -64,10 +64,11 @@ def test_a_run_is_of_here_if_its_tests_are_or_if_it_was_begun_here(top: Path) ->
     assert here.has({})
 
 
-def test_the_newest_is_of_here_among_so_many_and_no_session_that_only_collects(top: Path) -> None:
+def test_the_newest_is_of_here_among_so_many_and_none_that_only_collects_or_is_nested(top: Path) -> None:
     repo, sibling = str(top / "repo"), str(top / "sibling")
     starts: dict[str, dict[str, Any]] = {
         "listed": {"rootdir": repo, "collectOnly": True},
+        "nested": {"rootdir": repo, "parentRunId": "mine"},
         "other": {"rootdir": sibling},
         "mine": {"rootdir": repo},
         "older": {"rootdir": repo},
@@ -80,6 +81,7 @@ def test_the_newest_is_of_here_among_so_many_and_no_session_that_only_collects(t
     assert found(sibling, *starts) == found("", *starts) == "other"
     assert found(repo, "listed", "other") == "other"
     assert found(repo, "listed") == "listed"
+    assert found(repo, "nested") == "nested"
     others = ["other"] * SOUGHT
     assert found(repo, *others[1:], "mine") == "mine"
     assert found(repo, *others, "mine") == "other"

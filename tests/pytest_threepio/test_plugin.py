@@ -287,6 +287,20 @@ def test_a_nested_pytest_is_a_run_of_its_own_where_wanted(place: Place) -> None:
     assert [(view["state"], view["collected"]) for view in inner] == [("failed", 1), ("passed", 1)]
     assert [place.journal_events(f"outer-{n}")[0]["payload"]["parentRunId"] for n in (2, 3)] == ["outer", "outer"]
     assert "parentRunId" not in place.journal_events("outer")[0]["payload"]
+    assert place.status()["run_id"] == "outer"
+
+
+def test_what_a_nested_pytest_is_worth_its_test_knows(place: Place) -> None:
+    place.suite(NESTED)
+    command = [*place.python, "-m", "pytest", "-q"]
+
+    done = place.threepio("run", "--", *command, THREEPIO_NESTED="1", THREEPIO_RUN_ID="outer")
+
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    waited = place.threepio("wait", "outer")
+    assert (waited.returncode, waited.stdout.splitlines()[0]) == (0, "run outer: passed")
+    assert "outer-2" not in waited.stdout
+    assert place.threepio("wait", "outer-2").returncode == 1
 
 
 def test_the_ini_options_are_in_the_help(place: Place) -> None:

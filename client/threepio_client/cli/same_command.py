@@ -18,6 +18,8 @@ SHOWN: Final = 5
 def runs_of_command(source: Source, view: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the status answers of the runs that one command of `threepio run` began, the first one first.
 
+    Those that tests of its runs started are left out: what these are worth, their tests know.
+
     Args:
         source: where to ask.
         view: the answer of one of them, which is among those returned; the others are among the newest LOOKED_AT runs.
@@ -27,7 +29,8 @@ def runs_of_command(source: Source, view: dict[str, Any]) -> list[dict[str, Any]
     run_ids = source.newest_of_command(view["command_id"], LOOKED_AT)
     if view["run_id"] not in run_ids:
         run_ids.append(view["run_id"])
-    return [view if run_id == view["run_id"] else source.status(run_id) for run_id in reversed(run_ids)]
+    found = [view if run_id == view["run_id"] else source.status(run_id) for run_id in reversed(run_ids)]
+    return [one for one in found if one is view or one["parent_run_id"] not in run_ids]
 
 
 def others_line(view: dict[str, Any], runs: list[dict[str, Any]]) -> str:
