@@ -5,6 +5,7 @@ What could not be collected is compared like a test that is bad, by the name of 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Iterable, Iterator
 from typing import Final, NamedTuple
 
@@ -29,6 +30,14 @@ ONLY_FAILED: Final = "--threepio-rerun-failed"
 """Option of our plugin with which a rerun does not ask for what never ran."""
 _SELECTING: Final = (*BY_WHAT_WAS, "-k", "-m", "--deselect")
 """Options with which not all tests of a file are run."""
+_WITH_VALUE: Final = frozenset(
+    ["-n", "--numprocesses", "--dist", "--maxfail", "--reruns", "--reruns-delay", "--tb", "--durations", "--timeout"]
+    + ["--color", "--verbosity", "--capture", "-r", "-W"]
+)
+_CHOOSING_NONE: Final = re.compile(
+    r"-[xqvsl]+|-n(?:\d+|auto|logical)|-[rW].+|--(?:exitfirst|quiet|verbose|showlocals|full-trace|no-header|no-summary)"
+)
+"""Arguments with which the same tests are asked for as without: how many may fail, on how many workers, what is printed."""
 SLOWER_FACTOR: Final = 2.0
 SLOWER_MS: Final = 100.0
 """A test is much slower if it takes twice as long and at least that much more: what is shorter is noise."""
@@ -134,7 +143,9 @@ def _tell_apart(
     places = _places_of(names)
     argv = _arguments_of(later)
     is_rerun = bool(later.start.get("rerunOf"))
-    is_same = all(earlier.start.get(key) == later.start.get(key) for key in ("argv", "cwd"))
+    is_same = earlier.start.get("cwd") == later.start.get("cwd") and _choosing(_arguments_of(earlier)) == _choosing(
+        argv
+    )
     is_all = is_same and not is_rerun and not any(argument.startswith(BY_WHAT_WAS) for argument in argv)
     # What workers deselect nobody tells the controller, and a test that is named deselects nothing.
     is_selected = any(argument.startswith(_SELECTING) or "::" in argument for argument in argv)
@@ -156,6 +167,18 @@ def _tell_apart(
         else:
             left_out.append(nodeid)
     found.left_out.extend(nodeid for nodeid in left_out if nodeid not in unfinished)
+
+
+def _choosing(argv: list[str]) -> list[str]:
+    """Return the arguments that choose tests, or that may do so for all that is known here."""
+    chosen = []
+    words = iter(argv)
+    for word in words:
+        if word in _WITH_VALUE:
+            next(words, None)
+        elif word.partition("=")[0] not in _WITH_VALUE and not _CHOOSING_NONE.fullmatch(word):
+            chosen.append(word)
+    return chosen
 
 
 def _arguments_of(state: RunState) -> list[str]:

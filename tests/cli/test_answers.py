@@ -457,6 +457,38 @@ def test_what_a_selection_leaves_out_is_not_gone(place: Place, call: Call, argv:
     assert (result.exit_code, result.stdout) == (0, "run some against run all: 1 not asked for this time\n")
 
 
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["-x"],
+        ["-qx"],
+        ["-n", "2"],
+        ["-n2"],
+        ["--maxfail=3", "-rA"],
+        ["--tb", "short", "--reruns", "1"],
+        ["--exitfirst"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_not_there_is_gone_whatever_is_printed_and_however_many_may_fail(
+    place: Place, call: Call, argv: list[str]
+) -> None:
+    write_run(place, "all", 1, [(f"{name}.py::test_x", "PASS", {}) for name in "ab"], argv=["-q"])
+    write_run(place, "some", 2, [("a.py::test_x", "PASS", {})], argv=argv)
+
+    result = call(place, "diff")
+
+    assert (result.exit_code, result.stdout.splitlines()[0]) == (1, "run some against run all: 1 gone")
+
+
+@pytest.mark.parametrize("argv", [["-x", "a.py"], ["--ignore=b.py"], ["-n", "2", "a.py"], ["-p", "chooser"], ["--n=2"]])
+def test_what_may_choose_leaves_out(place: Place, call: Call, argv: list[str]) -> None:
+    write_run(place, "all", 1, [(f"{name}.py::test_x", "PASS", {}) for name in "ab"], argv=["-q"])
+    write_run(place, "some", 2, [("a.py::test_x", "PASS", {})], argv=argv)
+
+    assert call(place, "diff").stdout == "run some against run all: 1 not asked for this time\n"
+
+
 def test_a_rerun_leaves_out_and_is_no_measure_for_what_follows(place: Place, call: Call) -> None:
     names = ["a.py::test_x", "a.py::test_y"]
     write_run(place, "all", 1, [(names[0], "PASS", {}), (names[1], "FAIL", {})])
