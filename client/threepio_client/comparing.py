@@ -31,8 +31,10 @@ ONLY_FAILED: Final = "--threepio-rerun-failed"
 _SELECTING: Final = (*BY_WHAT_WAS, "-k", "-m", "--deselect")
 """Options with which not all tests of a file are run."""
 _WITH_VALUE: Final = frozenset(
-    ["-n", "--numprocesses", "--dist", "--maxfail", "--reruns", "--reruns-delay", "--tb", "--durations", "--timeout"]
-    + ["--color", "--verbosity", "--capture", "-r", "-W"]
+    {
+        *("-n", "--numprocesses", "--dist", "--maxfail", "--reruns", "--reruns-delay", "--timeout"),
+        *("--tb", "--durations", "--color", "--verbosity", "--capture", "-r", "-W"),
+    }
 )
 _CHOOSING_NONE: Final = re.compile(
     r"-[xqvsl]+|-n(?:\d+|auto|logical)|-[rW].+|--(?:exitfirst|quiet|verbose|showlocals|full-trace|no-header|no-summary)"
