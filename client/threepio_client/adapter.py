@@ -15,14 +15,14 @@ from typing import Final
 
 from threepio_client import clock, process
 from threepio_client.errors import NoDaemon, SettingsError
-from threepio_client.events import SCHEMA_VERSION, EventType, Payload
+from threepio_client.events import SCHEMA_VERSION, EventType, ObservationType, Payload
 from threepio_client.files import open_own
 from threepio_client.forks import forget_in_children
 from threepio_client.journal import JournalError, append_observation
 from threepio_client.line import encode_payload, plain_text, seal
 from threepio_client.link import Budget, Link
 from threepio_client.newfiles import make_first_file, make_next_file
-from threepio_client.nowpage import NoPage, NowPage
+from threepio_client.nowpage import NoPage, NowPage, tell_end
 from threepio_client.paths import make_private_dir, new_run_id
 from threepio_client.settings import Mode, Settings, check_socket_path
 from threepio_client.syncing import Syncing
@@ -239,15 +239,22 @@ class Adapter:
         self.now.close()
         return stored
 
-    def observe(self, event_type: str, payload: Payload) -> None:
-        """State what became known after the run's last event; in a forked child nothing.
+    def end(self, exit_code: int | None) -> None:
+        """State that the session has ended; in a forked child nothing.
+
+        Args:
+            exit_code: with what code, where that is another one than runComplete has; else None.
 
         Raises:
             OSError: it cannot be written.
         """
         if _getpid() != self._process.pid:
             return
-        append_observation(self._state_dir.observed(self.run_id), event_type, payload, clock.wall())
+        if exit_code is not None:
+            payload = {"exitCode": exit_code}
+            append_observation(self._state_dir.observed(self.run_id), ObservationType.RUNNER_END, payload, clock.wall())
+        with suppress(FileNotFoundError):  # there is no page: it could not be made, or the suite removed it
+            tell_end(self.now_path)
 
     def complain(self, text: str, key: str = "") -> None:
         """Keep a complaint for the end of the run and write it to the adapter's log, once for each `key`."""

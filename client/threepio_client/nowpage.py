@@ -9,6 +9,7 @@ import mmap
 import os
 import struct
 import time
+from enum import IntEnum
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -21,7 +22,8 @@ SLOT_SIZE: Final = 1024
 SLOTS: Final = 32
 """One for the session and 31 workers: 33 KiB a run. Workers beyond that have no slot and are not in `in_flight`."""
 
-_HEADER: Final = struct.Struct("<8sHH4xQ")  # magic, slots, slot size, last journaled seq
+_HEADER: Final = struct.Struct("<8sHHB3xQ")  # magic, slots, slot size, end, last journaled seq
+_END_AT: Final = 12
 _HEADER_SIZE: Final = 64
 _SEQ: Final = struct.Struct("<Q")
 _SEQ_AT: Final = 16
@@ -50,6 +52,15 @@ _dup: Final = os.dup
 _dup2: Final = os.dup2
 _close: Final = os.close
 _get_inheritable: Final = os.get_inheritable
+
+
+class End(IntEnum):
+    """What a page says of the end of its session, which is after the end of its run: the runner prints its summary."""
+
+    UNKNOWN = 0
+    """By an adapter that does not tell."""
+    TO_COME = 1
+    TOLD = 2
 
 
 class InFlight(NamedTuple):
@@ -81,11 +92,13 @@ class Page(NamedTuple):
         seq: the last journaled event.
         slots: what is in flight.
         whole: False where a slot could not be read: its writer was killed within it.
+        end: what it says of the session's end.
     """
 
     seq: int
     slots: list[InFlight]
     whole: bool
+    end: End = End.UNKNOWN
 
 
 class NowPage:
@@ -109,7 +122,7 @@ class NowPage:
         try:
             if create:
                 # Written in full, not a sparse file: a full disk is an error here, not SIGBUS at the first store.
-                page = _HEADER.pack(MAGIC, SLOTS, SLOT_SIZE, 0).ljust(size, b"\0")
+                page = _HEADER.pack(MAGIC, SLOTS, SLOT_SIZE, End.TO_COME, 0).ljust(size, b"\0")
                 while page:
                     page = page[os.write(fd, page) :]
             if os.fstat(fd).st_size < size or os.pread(fd, len(MAGIC), 0) != MAGIC:
@@ -254,7 +267,21 @@ def read(path: Path) -> Page:
         if len(stable) == SLOTS:
             break
     slots = [found for _, found in sorted(stable.items()) if found is not None]
-    return Page(_SEQ.unpack_from(data, _SEQ_AT)[0], slots, len(stable) == SLOTS)
+    end = End(data[_END_AT]) if data[_END_AT] <= End.TOLD else End.UNKNOWN
+    return Page(_SEQ.unpack_from(data, _SEQ_AT)[0], slots, len(stable) == SLOTS, end)
+
+
+def tell_end(path: Path) -> None:
+    """Say in a page that is closed that the session has ended, and with what code is told.
+
+    Raises:
+        OSError: there is no page that can be written.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.pwrite(fd, bytes([End.TOLD]), _END_AT)
+    finally:
+        os.close(fd)
 
 
 def told(slots: list[InFlight]) -> list[dict[str, Any]]:

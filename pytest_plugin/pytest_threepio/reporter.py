@@ -27,7 +27,7 @@ from pytest_threepio.circumstances import ci_marks, command_of, plugins_of
 from pytest_threepio.groups import Group, Groups, group_name
 from threepio_client import __version__, nowpage
 from threepio_client.adapter import Adapter
-from threepio_client.events import COLLECTED_CHUNK, EventType, ObservationType, Payload, Phase, Status, split_nodeid
+from threepio_client.events import COLLECTED_CHUNK, EventType, Payload, Phase, Status, split_nodeid
 from threepio_client.line import clip, encode_parents, encode_passed, plain_text
 from threepio_client.settings import Settings
 from threepio_client.vcs import git_head
@@ -303,8 +303,10 @@ class Reporter:
         error = sys.exc_info()[1]
         code = _code_of(error if error is not self._outer_error else None, int(self._session.exitstatus))
         # An interrupt that came while pytest took note of another was told already.
-        if self._told_code not in (None, code) and not (isinstance(error, KeyboardInterrupt) and self._told_code):
-            self._adapter.observe(ObservationType.RUNNER_END, {"exitCode": code})
+        is_other = self._told_code not in (None, code) and not (
+            isinstance(error, KeyboardInterrupt) and self._told_code
+        )
+        self._adapter.end(code if is_other else None)
 
     # For the hooks of the tests
 

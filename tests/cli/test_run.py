@@ -262,6 +262,7 @@ def test_an_end_that_cannot_be_noted_is_said_and_the_run_is_told(
         def status(self, _run: str) -> dict[str, Any]:
             return {
                 "run_id": "run",
+                "parent_run_id": None,
                 "state": "passed",
                 "verdict": VERDICT,
                 "death": None,

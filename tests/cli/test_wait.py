@@ -16,7 +16,7 @@ from tests.commands import Call
 from tests.place import COMMAND_TIMEOUT_S, Place, wait_until
 from tests.scripted import STARTED, living, run_lines, write_journal
 from tests.two_runs import restamped
-from threepio_client.cli import wait
+from threepio_client.cli import ending, wait
 from threepio_client.paths import StateDir
 
 GATED = """
@@ -61,6 +61,46 @@ def test_a_run_that_passed_is_waited_for_until_its_process_has_said_its_code(pla
     suite.communicate(timeout=COMMAND_TIMEOUT_S)
     assert (suite.returncode, done.returncode) == (1, 1)
     assert "the runner ended with exit code 1, though no test failed" in done.stdout
+
+
+def test_a_runner_that_prints_its_summary_for_long_has_not_ended(
+    place: Place, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.suite(LATE, "conftest.py")
+    place.suite("def test_one(): pass")
+    suite = place.start_pytest("-q", THREEPIO_RUN_ID="run")
+    wait_until(lambda: place.state_dir.journal("run").exists() and place.status("run")["state"] == "passed")
+    monkeypatch.setattr(ending, "ENDING_S", 0.0)  # as if it had been that long ago
+
+    within = call(place, "wait", "run", "--max", "0s")
+    (place.path / "asked").touch()
+    afterwards = call(place, "wait", "run")
+    suite.communicate(timeout=COMMAND_TIMEOUT_S)
+
+    assert (within.exit_code, within.stdout.splitlines()[0]) == (3, "run run: passed")
+    assert "it is over, and pytest has yet to say with what code it ends" in within.stderr
+    assert afterwards.exit_code == 1
+
+
+def test_a_process_that_lives_on_after_its_session_is_not_waited_for(place: Place, call: Call) -> None:
+    place.suite("def test_one(): pass")
+    place.suite("import pytest, time\npytest.main(['-q'])\nprint('over', flush=True)\ntime.sleep(3600)", "notebook.py")
+    process = subprocess.Popen(
+        [*place.python, "notebook.py"],
+        env={**place.environ, "THREEPIO_RUN_ID": "run"},
+        cwd=place.path,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        assert any(line == "over\n" for line in process.stdout)
+        done = call(place, "wait", "run", "--max", "0s")
+    finally:
+        process.kill()
+        process.communicate()
+
+    assert (done.exit_code, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("longest", ["", "x", "5 parsecs", "-1s", "1w"])

@@ -259,7 +259,7 @@ def test_the_now_page_states_the_last_event(start: Start) -> None:
     made.now.set("test_it.py::test_one", Phase.CALL, 1.0)
     made.emit(EventType.TEST_CASE, PASS)
 
-    seq, (slot,), _ = nowpage.read(made.now_path)
+    seq, (slot,), *_ = nowpage.read(made.now_path)
 
     assert (seq, slot.seq, slot.text) == (2, 1, "test_it.py::test_one")
 
@@ -1123,7 +1123,7 @@ def test_a_forked_child_emits_nothing_and_lets_go_of_the_socket(place: Path) -> 
                 sys.stdout.flush()
                 os._exit(0)
             os.waitpid(child, 0)
-            seq, slots, _ = nowpage.read(adapter.now_path)
+            seq, slots, *_ = nowpage.read(adapter.now_path)
             print(seq, [(slot.text, slot.phase.value) for slot in slots])
             emit(2)
             print("stored", adapter.close({"exitCode": 0}))

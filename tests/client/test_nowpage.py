@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from threepio_client import nowpage
 from threepio_client.events import Phase
 from threepio_client.line import plain_text
-from threepio_client.nowpage import SLOTS, TEXT_LIMIT, InFlight, NowPage, read
+from threepio_client.nowpage import SLOTS, TEXT_LIMIT, End, InFlight, NowPage, read, tell_end
 
 
 @pytest.fixture
@@ -42,13 +42,13 @@ def only(path: Path) -> InFlight:
 
 
 def test_what_is_in_flight_is_read_back(page: NowPage, path: Path) -> None:
-    assert read(path) == (0, [], True)
+    assert read(path) == (0, [], True, End.TO_COME)
 
     page.set_seq(41)
     page.set("test_it.py::test_one", Phase.SETUP, 1700000000.5)
     page.set_seq(42)
 
-    seq, (slot,), _ = read(path)
+    seq, (slot,), *_ = read(path)
     assert seq == 42
     assert slot == InFlight(
         text="test_it.py::test_one",
@@ -159,7 +159,22 @@ def test_a_short_write_does_not_leave_half_a_page(path: Path, monkeypatch: pytes
     write = os.write
     monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:1000]))
     NowPage(path, 0, create=True).close()
-    assert read(path) == (0, [], True)
+    assert read(path) == (0, [], True, End.TO_COME)
+
+
+def test_the_end_of_the_session_is_told_when_the_page_is_closed(page: NowPage, path: Path) -> None:
+    page.set_seq(7)
+    page.close()
+
+    tell_end(path)
+
+    assert read(path) == (7, [], True, End.TOLD)
+
+
+def test_what_a_later_version_says_of_the_end_is_not_known(page: NowPage, path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:12] + b"\x09" + path.read_bytes()[13:])
+
+    assert read(path).end is End.UNKNOWN
 
 
 @pytest.mark.parametrize("content", [b"", b"3pioNOW1", b"x" * 100_000], ids=["empty", "short", "other"])

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from threepio_client.cli.beginning import Beginning, newest
-from threepio_client.cli.ending import may_end_otherwise
+from threepio_client.cli.ending import has_yet_to_end
 from threepio_client.cli.options import AsJson, RunReference, length_of_time
 from threepio_client.cli.output import say
 from threepio_client.cli.same_command import runs_of_command
@@ -71,15 +71,16 @@ def wait(
                 is_unsaid, run = False, view["run_id"]  # a run that begins meanwhile is another one
                 runs, goes_on = _runs_now(source, view)
                 failed_first = until is Until.FIRST_FAILURE and any(map(has_failures, runs))
-                is_through = not goes_on and not any(map(may_end_otherwise, runs))
-                if is_through or failed_first or time.monotonic() >= deadline:
+                ends = any(has_yet_to_end(source.state_dir, one) for one in runs)
+                if not (goes_on or ends) or failed_first or time.monotonic() >= deadline:
                     break
             time.sleep(min(POLL_S, max(deadline - time.monotonic(), 0.0)))
         source.say_newer()
     print_answer(view, asked, as_json, runs)
-    if goes_on and not failed_first:
+    if (goes_on or ends) and not failed_first:
         if view["state"] not in LIVE_STATES:
-            say("threepio: it is over, and its command goes on", to_stderr=True)
+            what = "its command goes on" if goes_on else "pytest has yet to say with what code it ends"
+            say(f"threepio: it is over, and {what}", to_stderr=True)
         raise typer.Exit(STILL_RUNNING)
     if not all(map(is_good, runs)):
         raise typer.Exit(1)
