@@ -281,11 +281,12 @@ def test_an_end_that_cannot_be_noted_is_said_and_the_run_is_told(
     )
 
 
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
 def test_a_command_never_writes_to_a_file_for_which_there_is_no_room(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: int
 ) -> None:
     def fails(*_: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(error, os.strerror(error))
 
     state_dir = made_state_dir(tmp_path / "state")
     _, file = command_output.reserve(state_dir, "one")
@@ -297,8 +298,21 @@ def test_a_command_never_writes_to_a_file_for_which_there_is_no_room(
     assert command_output.reserve(state_dir, "two") == ("two", None)
     assert capsys.readouterr().err == (
         f"threepio: the command's output comes here, not into a file: cannot write {state_dir.output('two')}: "
-        "No space left on device\n"
+        f"{os.strerror(error)}\n"
     )
+
+
+def test_a_file_system_that_reserves_no_room_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, "")
+
+    monkeypatch.setattr(os, "posix_fallocate", fails)
+
+    run_id, file = command_output.reserve(made_state_dir(tmp_path / "state"), "one")
+
+    assert run_id == "one"
+    assert file is not None
+    os.close(file)
 
 
 def test_every_runner_of_a_command_is_a_run_of_its_own(here: Place) -> None:

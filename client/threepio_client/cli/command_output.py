@@ -17,6 +17,8 @@ from threepio_client.runfiles import journal_files
 
 FREE_BYTES: Final = 1024 * 1024
 """Where there is no room for that much of the command's output, it is not written to a file."""
+_CANNOT_RESERVE: Final = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENODEV, errno.EBADF})
+"""Of file systems that reserve no room: there glibc tries to write it, which it refuses for a file that is appended to."""
 LAST_LINES: Final = 10
 LAST_BYTES: Final = 16 * 1024
 """What is shown of the output of a command that failed before any adapter reported."""
@@ -112,7 +114,7 @@ def _locked_output(path: Path) -> int:
         os.posix_fallocate(file, size, FREE_BYTES)  # the command itself writes to it: its tests would be what fails
         os.ftruncate(file, size)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EAGAIN):
+        if error.errno not in _CANNOT_RESERVE:
             os.close(file)
             raise
     return file
