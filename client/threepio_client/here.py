@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,7 @@ from threepio_client.events import Payload
 from threepio_client.vcs import checkout_of
 
 SOUGHT: Final = 50
-"""Newest runs among which one of here is looked for; a look takes 0.07 ms."""
+"""Newest runs that can be meant, among which one of here is looked for; a look takes 0.07 ms."""
 
 
 class Here:
@@ -68,12 +69,15 @@ def newest(run_ids: Sequence[str], start_of: Callable[[str], Payload], directory
         directory: where the question is asked; empty: anywhere.
     """
     here = Here(directory)
-    near = (one for one in run_ids[:SOUGHT] if here.has(start := start_of(one)) and _calls_tests(start))
-    found = next(near, None)
-    if found is None:
-        found = next((one for one in run_ids if _calls_tests(start_of(one))), run_ids[0])
-    return found
+    meant = ((run_id, start) for run_id in run_ids if is_meant(start := start_of(run_id)))
+    newest_of_all = ""
+    for run_id, start in islice(meant, SOUGHT):
+        if here.has(start):
+            return run_id
+        newest_of_all = newest_of_all or run_id
+    return newest_of_all or run_ids[0]
 
 
-def _calls_tests(start: Payload) -> bool:
+def is_meant(start: Payload) -> bool:
+    """Return whether `latest` can mean a run, by its runStart."""
     return not start.get("collectOnly") and not start.get("parentRunId")

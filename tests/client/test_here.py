@@ -85,3 +85,5 @@ def test_the_newest_is_of_here_among_so_many_and_none_that_only_collects_or_is_n
     others = ["other"] * SOUGHT
     assert found(repo, *others[1:], "mine") == "mine"
     assert found(repo, *others, "mine") == "other"
+    never_meant = ["nested", "listed"] * SOUGHT
+    assert found(repo, *never_meant, "other", *never_meant, "mine") == "mine"
