@@ -15,7 +15,7 @@ from threepio_client import clock
 from threepio_client.archive import Archive
 from threepio_client.errors import ThreepioError
 from threepio_client.events import ObservationType
-from threepio_client.here import newest
+from threepio_client.here import is_meant, newest
 from threepio_client.observed import now_page
 from threepio_client.runfiles import find_run
 from threepio_client.views import Facts, run_row, status_view
@@ -115,7 +115,7 @@ class Queries:
         if reference != "latest" or not run_ids:
             return find_run(self._archive.state_dir, run_ids, reference)
         live = self._daemon.runs.get(run_ids[0])
-        if live is not None and not live.state.start.get("collectOnly"):
+        if live is not None and is_meant(live.state.start):
             return run_ids[0]
         return str(await self._in_thread(partial(newest, run_ids, self._archive.start_of)))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.place import Place
+from tests.place import COMMAND_TIMEOUT_S, Place, wait_until
 from tests.suites.checker import SUITE, Checker
 
 LOOK = """
@@ -288,6 +288,34 @@ def test_a_nested_pytest_is_a_run_of_its_own_where_wanted(place: Place) -> None:
     assert [place.journal_events(f"outer-{n}")[0]["payload"]["parentRunId"] for n in (2, 3)] == ["outer", "outer"]
     assert "parentRunId" not in place.journal_events("outer")[0]["payload"]
     assert place.status()["run_id"] == "outer"
+
+
+NESTED_AT_WORK = """
+import subprocess, sys
+
+def test_fails():
+    assert False
+
+def test_subprocess():
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "inner.py"]
+    assert subprocess.run(command).returncode == 0
+"""
+
+
+def test_a_nested_pytest_that_goes_on_is_not_the_latest_run_for_the_daemon(place: Place) -> None:
+    place.start_daemon()
+    place.suite(NESTED_AT_WORK)
+    waiting = "import os, time\ndef test_it():\n    while not os.path.exists('go'):\n        time.sleep(0.01)\n"
+    place.suite(waiting, "inner.py")
+    suite = place.start_pytest(THREEPIO_NESTED="1", THREEPIO_RUN_ID="outer")
+    wait_until(lambda: place.threepio("status", "outer-2").returncode == 0)
+
+    found = place.threepio("status")
+    (place.path / "go").touch()
+    suite.communicate(timeout=COMMAND_TIMEOUT_S)
+
+    assert found.stdout.startswith("run outer: running"), found.stdout
+    assert found.returncode == 1
 
 
 def test_what_a_nested_pytest_is_worth_its_test_knows(place: Place) -> None:
