@@ -13,6 +13,7 @@ import pytest
 
 from pytest_threepio.inflight import nodeid_of
 from threepio_client.errors import NoSuchRun
+from threepio_client.here import is_meant
 from threepio_client.line import plain_text
 from threepio_client.paths import StateDir
 from threepio_client.runfiles import find_run, first_record, runs_of, started_by
@@ -154,6 +155,6 @@ def _find(state_dir: StateDir, reference: str, rootdir: str) -> str:
     for run_id in by_start:
         first = first_record(files[run_id][min(files[run_id])])
         start = first.event.payload if first is not None and first.event is not None else {}
-        if start.get("rootdir") == rootdir and not start.get("collectOnly"):
+        if start.get("rootdir") == rootdir and is_meant(start):
             return run_id
     raise NoSuchRun(f"no run of {rootdir} is known: see all of them with: threepio runs")

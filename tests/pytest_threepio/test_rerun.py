@@ -130,6 +130,18 @@ def test_latest_means_the_last_run_of_the_same_rootdir(place: Place) -> None:
     assert ran(place) == ["n1"]
 
 
+def test_latest_means_no_session_that_a_test_started(place: Place) -> None:
+    place.suite("def test_inner(): pass", "inner.py")
+    command = '[sys.executable, "-m", "pytest", "-q", "inner.py"]'
+    place.suite(f"import subprocess, sys\ndef test_bad(): assert subprocess.run({command}).returncode")
+    place.pytest("-q", THREEPIO_NESTED="1", THREEPIO_RUN_ID="outer")
+    assert place.status("outer-2")["state"] == "passed"
+
+    done = place.pytest("-q", "--threepio-rerun=latest")
+
+    assert "1 failed" in done.stdout, done.stdout
+
+
 def test_it_works_where_the_run_itself_is_not_reported(place: Place) -> None:
     first_run(place)
 
