@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -27,8 +28,8 @@ def git_head(directory: Path) -> dict[str, str]:
 
 
 def checkout_of(directory: Path) -> Path | None:
-    """Return the top of the checkout, worktree or submodule that holds a directory; None if there is none."""
-    return next((place for place in (directory, *directory.parents) if (place / ".git").exists()), None)
+    """Return the top of the checkout, worktree or submodule that holds a directory; None if none is seen."""
+    return next((place for place in (directory, *directory.parents) if os.path.exists(place / ".git")), None)
 
 
 def _find_git_dir(directory: Path) -> Path | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from threepio_client.vcs import git_head
+from threepio_client.vcs import checkout_of, git_head
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 OTHER = "f" * 40
@@ -117,3 +117,9 @@ def test_it_agrees_with_git(tmp_path: Path) -> None:
     assert git_head(tmp_path / "side") == {"branch": "other", "commit": expected["commit"]}
     git("checkout", "--quiet", "--detach")
     assert git_head(tmp_path) == {"commit": expected["commit"]}
+
+
+def test_what_cannot_be_looked_into_is_no_checkout(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+
+    assert checkout_of(tmp_path / ("x" * 300)) == tmp_path  # as good as a directory of another user's: stat(2) fails
