@@ -145,7 +145,8 @@ def clock_time(seconds: float) -> str:
 
 def elsewhere(rootdir: object, started: float) -> str:
     """Return where and when the latest run was, if that was not here; else an empty text."""
-    if not rootdir or not isinstance(rootdir, str) or Here(current()).is_near(rootdir):
+    here = current()  # nothing is known to be near to one that was removed
+    if not rootdir or not isinstance(rootdir, str) or (here and Here(here).is_near(rootdir)):
         return ""
     return one_line(f"of another directory: {rootdir}, begun {clock_time(started)}")
 

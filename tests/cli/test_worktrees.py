@@ -74,6 +74,18 @@ def test_the_latest_run_is_the_one_of_the_worktree_that_is_asked_in(
     assert call(place, "status").stdout.startswith("run theirs: passed")
 
 
+def test_asked_in_a_directory_that_was_removed_it_is_said_where_the_latest_run_was(
+    place: Place, call: Call, trees: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = place.path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+
+    assert f"of another directory: {trees[1]}" in call(place, "status").stdout
+    assert f"run theirs is of another directory: {trees[1]}" in call(place, "failures").stderr
+
+
 def test_a_command_that_begins_a_run_in_another_worktree_is_not_waited_for(
     place: Place, trees: tuple[Path, Path]
 ) -> None:
