@@ -93,7 +93,8 @@ class Adapter:
         self._last_error: Payload | None = None
         for directory in (self._state_dir.path, self._state_dir.journals, self._state_dir.logs):
             make_private_dir(directory)
-        command_id = os.environ.get("THREEPIO_COMMAND_ID", "")  # set by `threepio run`
+        # Set by `threepio run`.
+        command_id, command_cwd = (os.environ.get(f"THREEPIO_COMMAND_{name}", "") for name in ("ID", "CWD"))
         wanted = settings.run_id or new_run_id()
         taken: set[str] = set()
         self._open(wanted, taken)
@@ -117,6 +118,7 @@ class Adapter:
                 "producerId": self._producer_id,
                 "process": self._process.to_payload(),
                 "commandId": command_id,
+                **({"commandCwd": plain_text(command_cwd)} if command_cwd else {}),
                 **start,
             },
         )

@@ -17,7 +17,9 @@ FILE_LIMIT: Final = 64 * 1024
 """Bytes: a hundred times what all settings take."""
 
 
-INTERNAL: Final = frozenset({"THREEPIO_COMMAND_ID", "THREEPIO_PARENT_RUN_ID", "THREEPIO_SPARE_TRACEBACKS"})
+INTERNAL: Final = frozenset(
+    {"THREEPIO_COMMAND_ID", "THREEPIO_COMMAND_CWD", "THREEPIO_PARENT_RUN_ID", "THREEPIO_SPARE_TRACEBACKS"}
+)
 """Variables that our own programs set for each other."""
 
 

@@ -32,8 +32,12 @@ class Here:
         return found
 
     def has(self, start: Payload) -> bool:
-        """Return whether a run is of here, by its runStart: its tests are, or it was begun here. If nobody knows, it is."""
-        places = [place for place in (start.get("rootdir"), start.get("cwd")) if isinstance(place, str) and place]
+        """Return whether a run is of here, by its runStart: its tests are, or it was begun here. If nobody knows, it is.
+
+        What a command of `threepio run` begins was begun where that command was: it may go elsewhere.
+        """
+        told = map(start.get, ("rootdir", "cwd", "commandCwd"))
+        places = [place for place in told if isinstance(place, str) and place]
         return not places or any(map(self.is_near, places))
 
     def _look_at(self, directory: str) -> bool:

@@ -32,7 +32,9 @@ _SHORTER: Final[tuple[tuple[int, int | None], ...]] = (
     *((FIELD_LIMIT // 4**step, 4_096 // 4**step) for step in range(1, 6)),
 )
 """What a payload is shortened to, one after the other until it fits: characters of a text, items of a list."""
-_KEPT: Final = frozenset({"nodeid", "groupName", "process", "rootdir", "cwd", "runId", "producerId", "commandId"})
+_KEPT: Final = frozenset(
+    {"nodeid", "groupName", "process", "rootdir", "cwd", "runId", "producerId", "commandId", "commandCwd"}
+)
 _NAMES: Final = _KEPT | {"testName", "parentNames", "nodeids"}
 """Fields that are not shortened for others: they say which test, run or process it is about."""
 _DEPTH_LIMIT: Final = 32

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
@@ -84,6 +85,21 @@ def test_asked_in_a_directory_that_was_removed_it_is_said_where_the_latest_run_w
 
     assert f"of another directory: {trees[1]}" in call(place, "status").stdout
     assert f"run theirs is of another directory: {trees[1]}" in call(place, "failures").stderr
+
+
+def test_what_a_command_begins_elsewhere_is_of_the_checkout_that_it_was_begun_in(place: Place, call: Call) -> None:
+    here, build = place.path / "here", place.path / "build"
+    (here / ".git").mkdir(parents=True)
+    place.suite("def test_fine(): pass", "here/test_it.py")
+    place.suite("def test_bad(): assert False", "build/test_it.py")
+    pytest_, threepio = (f"{shlex.join(place.python)} -m {name}" for name in ("pytest -q", "threepio_client.cli"))
+    place.shell(f"cd {here} && {pytest_}")
+
+    place.shell(f"cd {here} && THREEPIO_RUN_ID=built {threepio} run -- sh -c 'cd {build} && {pytest_}'")
+
+    found = place.shell(f"cd {here} && {threepio} status")
+    assert found.stdout.splitlines()[:2] == ["run built: failed - tests failed", ANY]
+    assert f"of another directory: {build}" in found.stdout.splitlines()[1]
 
 
 def test_a_command_that_begins_a_run_in_another_worktree_is_not_waited_for(

@@ -27,6 +27,7 @@ from threepio_client.cli.output import complain, flush, say
 from threepio_client.cli.source import PATIENCE_S, Source, open_source
 from threepio_client.errors import NoDaemon, NoPlace, NotSaid, ThreepioError
 from threepio_client.events import ObservationType
+from threepio_client.here import current
 from threepio_client.paths import ID_TRIES, StateDir, new_run_id, numbered
 from threepio_client.printable import one_line
 from threepio_client.query import QueryClient
@@ -80,7 +81,12 @@ def run_and_report(command: list[str], cwd: str | None = None) -> tuple[list[str
     if found.run_id not in (None, run_id):
         say(f"threepio: the run id {found.run_id} is taken: this run is {run_id}", to_stderr=True)
     command_id = os.urandom(8).hex()
-    environ = {**os.environ, "THREEPIO_RUN_ID": run_id, "THREEPIO_COMMAND_ID": command_id}
+    environ = {
+        **os.environ,
+        "THREEPIO_RUN_ID": run_id,
+        "THREEPIO_COMMAND_ID": command_id,
+        "THREEPIO_COMMAND_CWD": current(),
+    }
     # The command may run elsewhere, where a relative path means another place.
     places = {"THREEPIO_STATE_DIR": found.state_dir, "THREEPIO_SOCKET": found.socket}
     environ |= {name: str(path) for name, path in places.items() if environ.get(name)}
