@@ -14,12 +14,13 @@ from threepio_client.cli import require
 def test_where_the_extra_is_missing_another_command_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], has_other: bool
 ) -> None:
-    for name in ("own", "not executable", "tools"):
+    for name in ("own", "not executable", "not whole", "no program", "tools"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "threepio").write_text("")
+        code = 2 if name == "not whole" else 0
+        (tmp_path / name / "threepio").write_text("" if name == "no program" else f"#!/bin/sh\nexit {code}\n")
         (tmp_path / name / "threepio").chmod(0o600 if name == "not executable" else 0o700)
     (tmp_path / "link").symlink_to("own")
-    names = ["own", "link", "not executable", "nowhere", *(["tools"] if has_other else [])]
+    names = ["own", "link", "not executable", "not whole", "no program", "nowhere", *(["tools"] if has_other else [])]
     monkeypatch.setenv("PATH", ":".join(["", *(str(tmp_path / name) for name in names)]))
     monkeypatch.setattr(sys, "argv", [str(tmp_path / "own/threepio")])
 

@@ -40,10 +40,29 @@ def require(program: str, *modules: str) -> None:
 
 
 def _another(program: str) -> str:
-    """Return the next program of this name on PATH, empty if there is none: this one may be in an environment for tests."""
+    """Return the next whole program of this name on PATH, empty if there is none.
+
+    This one may be in an environment for tests, and the next one in another such.
+    """
     own = os.path.realpath(sys.argv[0])
     for directory in os.environ.get("PATH", "").split(os.pathsep):
         found = os.path.join(directory, program)
-        if directory and os.access(found, os.X_OK) and os.path.isfile(found) and os.path.realpath(found) != own:
+        is_another = (
+            directory and os.access(found, os.X_OK) and os.path.isfile(found) and os.path.realpath(found) != own
+        )
+        if is_another and _is_whole(found):
             return found
     return ""
+
+
+def _is_whole(program: str) -> bool:
+    import subprocess  # only where something is missing
+
+    environ = {**os.environ, "PATH": ""}  # it is not to ask us in turn
+    try:
+        done = subprocess.run(
+            [program, "--help"], env=environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=5
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
