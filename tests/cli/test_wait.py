@@ -183,6 +183,8 @@ class Changing:
 
     def say_newer(self) -> None: ...
 
+    def say_what_came_later(self, _started: float) -> None: ...
+
 
 def test_a_run_that_begins_meanwhile_is_another_one(place: Place, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     source = Changing(place.state_dir)

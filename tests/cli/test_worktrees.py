@@ -121,4 +121,5 @@ def test_a_command_that_begins_a_run_in_another_worktree_is_not_waited_for(
     command.communicate(timeout=COMMAND_TIMEOUT_S)
 
     assert here.stdout.startswith("run mine: passed")
+    assert "threepio: a later command has not begun its run yet: threepio wait new" in here.stderr.splitlines()
     assert "waiting for the run new" in there.stderr or "the command of run new goes on" in there.stderr

@@ -76,6 +76,8 @@ def wait(
                     break
             time.sleep(min(POLL_S, max(deadline - time.monotonic(), 0.0)))
         source.say_newer()
+        if asked == "latest":
+            source.say_what_came_later(view["started"])
     print_answer(view, asked, as_json, runs)
     if (goes_on or ends) and not failed_first:
         if view["state"] not in LIVE_STATES:
