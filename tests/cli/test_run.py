@@ -267,7 +267,6 @@ def test_an_end_that_cannot_be_noted_is_said_and_the_run_is_told(
                 "verdict": VERDICT,
                 "death": None,
                 "workers_died": 0,
-                "parent_run_id": None,
             }
 
     monkeypatch.setattr(run_module, "open_source", ReadOnly)
