@@ -35,6 +35,7 @@ def write_run(
     rootdir: str = "/somewhere",
     git: dict[str, str] | None = None,
     command_id: str = "",
+    parent: str = "",
 ) -> None:
     """Write the journal of a complete run, the `number`th, whose tests had these results.
 
@@ -51,6 +52,7 @@ def write_run(
         rootdir: pytest's.
         git: what the plugin read of the checkout.
         command_id: of the command that began it.
+        parent: the run in one of whose tests it was started.
     """
     names = collected or list(dict.fromkeys(name for name, _, _ in results))
     start = decode(run_lines(run_id, 0, exit_code=None)[0].rstrip()).payload
@@ -61,6 +63,7 @@ def write_run(
         "rootdir": rootdir,
         "git": git or {},
         "commandId": command_id,
+        "parentRunId": parent,
     }
     lines = [
         event(1, EventType.RUN_START, {**start, **more_of_it}),

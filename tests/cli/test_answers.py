@@ -28,6 +28,7 @@ from tests.two_runs import (
     write_two_runs,
 )
 from threepio_client.events import EventType, ObservationType, Phase
+from threepio_client.here import SOUGHT
 from threepio_client.journal import append_observation
 from threepio_client.line import decode
 from threepio_client.nowpage import NowPage
@@ -534,6 +535,13 @@ def test_the_history_of_a_test_is_that_of_one_project(
 
     assert shown["history"] == []
     assert [[row["run_id"] for row in rows] for rows in found] == [["here"], ["there"]]
+    assert "threepio: these runs are of another directory: /elsewhere" in call(place, "history", nodeid).stderr
+    for number in range(SOUGHT):
+        write_run(place, f"nested{number}", 3 + number, [], rootdir="/nested", parent="there")
+    monkeypatch.chdir(place.path)
+    again = call(place, "history", nodeid)
+    assert "run here" in again.stdout
+    assert again.stderr == ""
 
 
 def test_what_only_collects_leaves_all_tests_out(place: Place, call: Call) -> None:

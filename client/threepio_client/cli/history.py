@@ -20,7 +20,7 @@ from threepio_client.here import SOUGHT, Here, current
 from threepio_client.printable import one_line
 from threepio_client.testhistory import history_of
 from threepio_client.views import VIEW_VERSION
-from threepio_client.wording import clock_time
+from threepio_client.wording import clock_time, elsewhere
 
 EXAMPLE = "Example: threepio history tests/test_shop.py::test_order"
 SHOWN = 20
@@ -50,6 +50,8 @@ def history(
             nodeid = find_test(archive, nodeid, views)
             found = history_of(archive, nodeid, limit, rootdir)
             known = _without_outcome(archive, nodeid, views) if not found else []
+        if found and (where := elsewhere(found[0].rootdir, found[0].started)):
+            say(f"threepio: these runs are {where}", to_stderr=True)
     rows: list[answers.HistoryRow] = [
         {
             "run_id": entry.run_id,
@@ -95,8 +97,10 @@ def _newest(archive: Archive, rootdir: str | None, number: int) -> Iterator[str]
 def _rootdir_here(archive: Archive) -> str | None:
     """Return the rootdir of the newest run that was here, if one of the newest was."""
     here = Here(current())
-    for run_id in archive.run_ids()[:SOUGHT]:
-        rootdir = archive.beginning(run_id).start.get("rootdir")
+    # There may be many nested ones, each somewhere else.
+    starts = (start for start in map(archive.start_of, archive.run_ids()) if not start.get("parentRunId"))
+    for start in islice(starts, SOUGHT):
+        rootdir = start.get("rootdir")
         if isinstance(rootdir, str) and rootdir and here.is_near(rootdir):
             return rootdir
     return None
