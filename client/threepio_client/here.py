@@ -45,7 +45,7 @@ class Here:
             return True
         try:
             there = os.path.realpath(directory)
-        except ValueError:  # a NUL in a name of a foreign writer's
+        except (OSError, ValueError):  # a link that nobody may follow; a NUL in a name of a foreign writer's
             return False
         here_, there_ = os.path.join(self._path, ""), os.path.join(there, "")
         if not (here_.startswith(there_) or there_.startswith(here_)):

@@ -52,6 +52,10 @@ def test_checkouts_are_kept_apart_and_other_directories_are_near_by_their_paths(
     assert not here.is_near("nul\0")
 
 
+def test_a_place_of_another_users_process_breaks_nothing(top: Path) -> None:
+    assert not Here(str(top / "repo")).is_near("/proc/1/cwd")
+
+
 def test_a_run_is_of_here_if_its_tests_are_or_if_it_was_begun_here(top: Path) -> None:
     here = Here(str(top / "repo"))
     repo, sibling = str(top / "repo"), str(top / "sibling")
