@@ -17,7 +17,7 @@ from typing import Final
 from tests.fuzz import pieces
 from tests.suites.variant import Variant
 
-_HEAD: Final = "import os, sys, unittest\nimport pytest\n"
+HEAD: Final = "import os, sys, unittest\nimport pytest\n"
 _FOLDERS: Final = ("", "", "", "", "sub/", "sub/deep/", "pk/", "d@x/", "d[1]/", "ü/", "a::b/")
 _NAMES: Final = ("test_a", "test_b", "test_c", "test_ü", "test_sp ace", "test_br[1]", "test_" + "x" * 60)
 _UNEVEN: Final = re.compile(
@@ -80,7 +80,7 @@ class Suite:
 
 def generate(seed: int) -> Suite:
     """Make the suite of a seed."""
-    return _Maker(chance=random.Random(seed)).suite(seed)
+    return Maker(chance=random.Random(seed)).suite(seed)
 
 
 def _function(name: str, body: str, arguments: Iterable[str] = ()) -> str:
@@ -90,7 +90,9 @@ def _function(name: str, body: str, arguments: Iterable[str] = ()) -> str:
 
 
 @dataclass(kw_only=True)
-class _Maker:
+class Maker:
+    """Makes texts by chance; what `plugins` can do and `fixtures` there are goes into them."""
+
     chance: random.Random
     plugins: set[str] = field(default_factory=set)
     fixtures: list[str] = field(default_factory=list)
@@ -152,7 +154,7 @@ class _Maker:
         return tuple(dict.fromkeys(found))
 
     def _conftest(self) -> str:
-        parts = [_HEAD]
+        parts = [HEAD]
         for number in range(self.chance.randint(0, 3)):
             self.fixtures.append(f"fix{number}")
             parts.append(self._fixture(self.fixtures[-1]))
@@ -183,16 +185,20 @@ class _Maker:
         path = f"{folder}{chance.choice(_NAMES)}.py"
         if any(other.rpartition("/")[2] == path.rpartition("/")[2] for other in files) and chance.random() < 0.9:
             path = f"{path.removesuffix('.py')}{len(files)}.py"
-        parts = [_HEAD]
+        parts = [HEAD]
         if chance.random() < 0.12:
             parts.append(chance.choice(pieces.NASTY_MODULE if chance.random() < self.nasty else pieces.MODULE))
-        makers = (self._test, self._test, self._test, self._class, self._unittest)
-        parts += [chance.choice(makers)(number) for number in range(chance.randint(0, 5))]
+        parts += [self.part(number) for number in range(chance.randint(0, 5))]
         files[path] = "\n".join(parts) + "\n"
         if folder and chance.random() < 0.4:
             files[f"{folder}__init__.py"] = ""
         if folder and chance.random() < 0.12:
-            files[f"{folder}conftest.py"] = f"{_HEAD}{chance.choice(pieces.NESTED_CONFTEST)}\n"
+            files[f"{folder}conftest.py"] = f"{HEAD}{chance.choice(pieces.NESTED_CONFTEST)}\n"
+
+    def part(self, number: int) -> str:
+        """Make a test, a class or a TestCase of a module; those of one number have most often the same names."""
+        makers = (self._test, self._test, self._test, self._class, self._unittest)
+        return self.chance.choice(makers)(number)
 
     def _body(self) -> str:
         chance = self.chance
