@@ -643,15 +643,17 @@ class Run:
     async def _note_tree(self, when: str) -> None:
         """Note how the checkout is that the run tests; nothing where that is not known, or was not at the start."""
         async with self._tree_lock:
-            known, rootdir = self.state.tree, self.state.start.get("rootdir")
+            known, rootdir, git = (self.state.tree, *map(self.state.start.get, ("rootdir", "git")))
             since = self.state.started if when == "start" else max(self.state.updated, self.state.gone or 0.0)
             is_new = clock.wall() - since < worktree.STILL_S
             wanted = is_new and (not known if when == "start" else known and not self.state.tree_at_end)
-            if not wanted or not self.state.start.get("git") or not isinstance(rootdir, str):
+            if not wanted or not isinstance(git, dict) or not git or not isinstance(rootdir, str):
                 return
             found = await worktree.describe(rootdir, self.state.started)
             if found is None:
                 return
+            if when == "start" and found["commit"] != git.get("commit", found["commit"]):
+                return  # what was tested was committed meanwhile: how it differed nobody can see any more
             try:
                 await self._append_observation(ObservationType.WORK_TREE, {"when": when, **found}, clock.wall())
             except OSError as error:

@@ -368,6 +368,29 @@ def test_a_store_with_a_damaged_page_is_an_error_that_says_what_to_do(place: Pla
     assert call(place, "status", "run").exit_code == 0
 
 
+def test_what_was_committed_after_a_run_that_no_daemon_saw_is_not_what_it_tested(place: Place) -> None:
+    path = place.suite("def test_one(): assert 0")
+    author = ("-c", "user.name=tests", "-c", "user.email=tests@example.org")
+
+    def commit() -> None:
+        for step in (("init", "-q"), ("add", path.name), (*author, "commit", "-q", "-m", "a step")):
+            subprocess.run(["git", *step], cwd=place.path, check=True)
+
+    commit()
+    place.start_daemon()
+    place.pytest("-q", THREEPIO_RUN_ID="red")
+    wait_until(lambda: place.status("red")["git"]["changed_during_run"] is not None)
+    place.stop_daemon()
+    path.write_text("def test_one(): pass")
+    place.pytest("-q", THREEPIO_RUN_ID="green")
+    commit()
+    place.start_daemon()
+    wait_until(lambda: place.status("green")["events"]["stored"] == place.status("green")["events"]["journaled"])
+
+    assert place.status("green")["git"]["dirty"] is None
+    assert place.threepio("flaky").stdout.startswith("no flaky test in 2 runs")
+
+
 def test_a_checkout_that_changes_during_the_run_is_said(place: Place) -> None:
     place.suite("def test_edits():\n    with open('tracked.txt', 'a') as file: file.write('more')")
     place.suite("text", "tracked.txt")
