@@ -63,8 +63,10 @@ def timed(question: Callable[[], object]) -> float:
     with redirect_stdout(io.StringIO()) as said, redirect_stderr(io.StringIO()) as complained, suppress(typer.Exit):
         question()
     elapsed = 1000 * (time.perf_counter() - begin)
-    if complained.getvalue() or not said.getvalue().startswith("{"):
-        raise SystemExit(f"no answer: {complained.getvalue() or said.getvalue()[:200]}")
+    # The rootdir of made-up runs is nowhere, and a line says so.
+    wrong = [line for line in complained.getvalue().splitlines() if " of another directory: " not in line]
+    if wrong or not said.getvalue().startswith("{"):
+        raise SystemExit(f"no answer: {wrong or said.getvalue()[:200]}")
     return elapsed
 
 
