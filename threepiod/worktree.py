@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import trio
 
+from threepio_client.vcs import checkout_of
+
 GIT: Final = ("git", "-c", "core.fsmonitor=false", "status", "--porcelain=v2", "--branch", "--untracked-files=no", "-z")
 """Tracked files only: a test run makes files of its own, which say nothing about what was tested. No hook is called."""
 TIMEOUT_S: Final = 10.0
@@ -58,7 +60,7 @@ def _summary(directory: str, output: bytes, since: float) -> dict[str, Any]:
     digest = hashlib.sha256()
     commit = ""
     dirty = changed = False
-    top = _top(Path(directory))
+    top = checkout_of(Path(directory)) or directory
     for entry in output.split(b"\0"):
         if entry.startswith(b"# branch.oid "):
             commit = entry.rpartition(b" ")[2].decode("ascii", "replace")
@@ -83,7 +85,3 @@ def _summary(directory: str, output: bytes, since: float) -> dict[str, Any]:
         "changed": changed,
         "digest": digest.hexdigest()[:16],
     }
-
-
-def _top(directory: Path) -> Path:
-    return next((place for place in (directory, *directory.parents) if (place / ".git").exists()), directory)

@@ -30,11 +30,8 @@ ONLY_FAILED: Final = "--threepio-rerun-failed"
 """Option of our plugin with which a rerun does not ask for what never ran."""
 _SELECTING: Final = (*BY_WHAT_WAS, "-k", "-m", "--deselect")
 """Options with which not all tests of a file are run."""
-_WITH_VALUE: Final = frozenset(
-    {
-        *("-n", "--numprocesses", "--dist", "--maxfail", "--reruns", "--reruns-delay", "--timeout"),
-        *("--tb", "--durations", "--color", "--verbosity", "--capture", "-r", "-W"),
-    }
+_WITH_VALUE: Final = re.compile(
+    r"-[nrW]|--(?:numprocesses|dist|maxfail|reruns|reruns-delay|timeout|tb|durations|color|verbosity|capture)"
 )
 _CHOOSING_NONE: Final = re.compile(
     r"-[xqvsl]+|-n(?:\d+|auto|logical)|-[rW].+|--(?:exitfirst|quiet|verbose|showlocals|full-trace|no-header|no-summary)"
@@ -145,9 +142,8 @@ def _tell_apart(
     places = _places_of(names)
     argv = _arguments_of(later)
     is_rerun = bool(later.start.get("rerunOf"))
-    is_same = earlier.start.get("cwd") == later.start.get("cwd") and _choosing(_arguments_of(earlier)) == _choosing(
-        argv
-    )
+    is_alike = _choosing(_arguments_of(earlier)) == _choosing(argv)
+    is_same = is_alike and earlier.start.get("cwd") == later.start.get("cwd")
     is_all = is_same and not is_rerun and not any(argument.startswith(BY_WHAT_WAS) for argument in argv)
     # What workers deselect nobody tells the controller, and a test that is named deselects nothing.
     is_selected = any(argument.startswith(_SELECTING) or "::" in argument for argument in argv)
@@ -176,9 +172,9 @@ def _choosing(argv: list[str]) -> list[str]:
     chosen = []
     words = iter(argv)
     for word in words:
-        if word in _WITH_VALUE:
+        if _WITH_VALUE.fullmatch(word):
             next(words, None)
-        elif word.partition("=")[0] not in _WITH_VALUE and not _CHOOSING_NONE.fullmatch(word):
+        elif not _WITH_VALUE.fullmatch(word.partition("=")[0]) and not _CHOOSING_NONE.fullmatch(word):
             chosen.append(word)
     return chosen
 

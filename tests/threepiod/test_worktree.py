@@ -53,6 +53,16 @@ async def test_a_clean_tree(checkout: Path) -> None:
 
 
 @in_trio
+async def test_what_was_edited_later_is_the_same_from_within_a_directory(checkout: Path) -> None:
+    (checkout / "plain.py").write_text("two")
+
+    found = await described(checkout / "a directory", since=0.0)
+
+    assert (found["dirty"], found["changed"]) == (None, True)
+    assert found == await described(checkout, since=0.0)
+
+
+@in_trio
 async def test_what_is_not_tracked_does_not_make_it_dirty(checkout: Path) -> None:
     before = await described(checkout)
     (checkout / "made by a test").write_text("x")

@@ -61,7 +61,7 @@ class Beginning:
             raise _none_began(self._output) from None
 
 
-def newest(source: Source, deadline: float) -> str:
+def coming_or_latest(source: Source, deadline: float) -> str:
     """Return the id of the run that a command is about to begin - it may have been started just now -, else of the latest.
 
     Where there is neither, `latest`.

@@ -159,9 +159,8 @@ def _report(run_ids: list[str], end: dict[str, int], output: Path | None, said: 
     try:
         with open_source() as source:
             views = [_conclude(source, run_id, end, output) for run_id in run_ids]
-            outer = [
-                view for view in views if view["parent_run_id"] not in run_ids
-            ]  # a nested one is its test's matter
+            # A nested one is its test's matter.
+            outer = [view for view in views if view["parent_run_id"] not in run_ids]
             doubt = "" if all(view["state"] == State.PASSED for view in outer) else "its run did not pass"
             with _as_far_as_anybody_reads():
                 for view in views:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from threepio_client.cli.beginning import Beginning, newest
+from threepio_client.cli.beginning import Beginning, coming_or_latest
 from threepio_client.cli.ending import has_yet_to_end
 from threepio_client.cli.options import AsJson, RunReference, length_of_time
 from threepio_client.cli.output import say
@@ -56,7 +56,7 @@ def wait(
     deadline, asked, is_unsaid = time.monotonic() + longest, run, run == "latest"
     with open_source() as source:
         if run == "latest":
-            run = newest(source, min(deadline, time.monotonic() + LOOK_S))
+            run = coming_or_latest(source, min(deadline, time.monotonic() + LOOK_S))
         beginning = Beginning(source.state_dir, run, deadline)
         while True:
             try:
