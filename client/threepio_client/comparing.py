@@ -82,7 +82,7 @@ def compare(archive: Archive, before: str, after: str) -> Difference:
     tests = None if earlier.never_ran or later.never_ran else _to_be_read(archive, before, after)
     (old, was), (new, now) = (_read(archive, run_id, tests) for run_id in (before, after))
     found = Difference([], [], [], [], [], [], [], [], [], [], [], later.verdict().state)
-    unfinished = _unfinished(archive, before, earlier, old)
+    unfinished = _unfinished(archive, before, old) if earlier.never_ran or earlier.start.get("collectOnly") else {}
     places = _places_of((*old, *unfinished))
     for nodeid, outcome in new.items():
         previous = old.get(nodeid)
@@ -104,15 +104,14 @@ def compare(archive: Archive, before: str, after: str) -> Difference:
         names = frozenset(collected(archive, after))
         _tell_apart(missing, (earlier, later), names, before, was, now, unfinished, found)
     known = frozenset(found.never_ran)
-    found.never_ran.extend(nodeid for nodeid in _unfinished(archive, after, later, new) if nodeid not in known)
+    if later.never_ran:
+        found.never_ran.extend(nodeid for nodeid in _unfinished(archive, after, new) if nodeid not in known)
     found.slower.sort(key=lambda item: item[1] - item[2])
     return found
 
 
-def _unfinished(archive: Archive, run_id: str, state: RunState, finished: Container[str]) -> dict[str, None]:
-    """Return the tests that a run collected to run them and that have no outcome, in their order."""
-    if not state.never_ran:
-        return {}
+def _unfinished(archive: Archive, run_id: str, finished: Container[str]) -> dict[str, None]:
+    """Return the tests that a run collected and that have no outcome, in their order."""
     return dict.fromkeys(nodeid for nodeid in collected(archive, run_id) if nodeid not in finished)
 
 

@@ -113,11 +113,14 @@ def test_with_a_budget_what_is_bad_is_told_before_what_is_not(place: Place, call
         cases.append(case(number + 3, TALKS, status, subtest=subtest, countedAs="subtests_passed", **more))
     write_journal(place.state_dir, "run", [*run_lines("run", 0)[:2], *cases])
 
-    text = call(place, "show", TALKS, "--budget", "500").stdout
+    text, whole = call(place, "show", TALKS, "--budget", "500").stdout, call(place, "show", TALKS).stdout
 
+    said = whole.splitlines()
+    assert said[1].startswith("  FAIL in call"), whole
+    assert said[-2] == "  [... and 999 subtests that passed, see each with --json ...]"
     assert len(text.encode()) <= 2000
     assert "    E   ValueError: the reason" in text.splitlines()
-    told = re.search(r"^  \[\.\.\. and (\d+) PASS, see all without --budget", text, re.M)
+    told = re.search(r"^  \[\.\.\. and (\d+) PASS, see each with --json", text, re.M)
     assert told is not None
     assert text.count("PASS in call") + int(told[1]) == 999
 
@@ -578,6 +581,16 @@ def test_a_collection_that_is_named_is_the_later_one(place: Place, call: Call) -
     write_run(place, "listed", 2, [], collected=["a.py::test_x"], collect_only=True)
 
     assert call(place, "diff", "listed").stdout == "run listed against run all: 1 not asked for this time\n"
+
+
+def test_what_fails_after_a_collection_fails_newly(place: Place, call: Call) -> None:
+    names = ["a.py::test_x", "a.py::test_y"]
+    write_run(place, "listed", 1, [], collected=names, collect_only=True)
+    write_run(place, "all", 2, [(names[0], "FAIL", {}), (names[1], "PASS", {}), ("a.py::test_z", "FAIL", {})])
+
+    said = call(place, "diff", "listed", "all").stdout
+    told = "run all against run listed: 1 newly failing, 1 new and failing, 1 that had not run before"
+    assert said.splitlines()[0] == told
 
 
 def test_a_collection_that_failed_can_be_compared_with(place: Place, call: Call) -> None:

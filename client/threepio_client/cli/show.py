@@ -15,7 +15,7 @@ from threepio_client.cli.output import say, say_json
 from threepio_client.cli.source import open_source
 from threepio_client.cli.testname import find_test
 from threepio_client.cli.without_outcome import without_outcome, words_of
-from threepio_client.events import BAD, Phase
+from threepio_client.events import BAD, Phase, Status
 from threepio_client.line import clip
 from threepio_client.printable import BYTES_PER_TOKEN, inert, number_of, one_line, size_of
 from threepio_client.results import Details, Result, not_collected, outcomes, results
@@ -24,6 +24,8 @@ from threepio_client.views import VIEW_VERSION
 
 EXAMPLE = "Example: threepio show tests/test_shop.py::test_order latest"
 HISTORY_SHOWN = 10
+SUBTESTS_SHOWN = 10
+"""So many subtests that passed without a word are told one by one."""
 INDENT = "    "
 """Before every line of a text of several lines: without `--budget` these are whole."""
 
@@ -78,7 +80,7 @@ def show(nodeid: NodeId, run: RunReference = "latest", as_json: AsJson = False, 
         what = outcome.status if outcome is not None else words
         first, last = one_line(f"{nodeid}: {what} in run {run_id}"), _history_line(earlier)
         if budget is None:
-            blocks = [block for result in found for block in _blocks(result)]
+            blocks = _all_but_silent(found)
         else:
             blocks = _fitting(found, budget * BYTES_PER_TOKEN - size_of(first) - size_of(last))
         say(first)
@@ -126,6 +128,16 @@ def _indented(text: str) -> list[str]:
     return [f"{INDENT}{line}" for line in text.splitlines()]
 
 
+def _all_but_silent(found: list[Result]) -> list[_Block]:
+    """Return what there is of each result; many subtests of which nothing but their passing is known are counted."""
+    silent = [result for result in found if result.subtest and result.status == Status.PASS and not result.output]
+    if len(silent) <= SUBTESTS_SHOWN:
+        return [block for result in found for block in _blocks(result)]
+    left_out = set(map(id, silent))
+    blocks = [block for result in found if id(result) not in left_out for block in _blocks(result)]
+    return [*blocks, _Block(f"  [... and {len(silent)} subtests that passed, see each with --json ...]", [])]
+
+
 def _fitting(found: list[Result], room: int) -> list[_Block]:
     """Return so much of the results that it takes `room` bytes: what is short stays whole, what is bad is told first."""
     chosen, blocks = _chosen(found, room // 2)
@@ -140,7 +152,7 @@ def _fitting(found: list[Result], room: int) -> list[_Block]:
     if len(chosen) < len(found):
         others = Counter(result.status for result in found if id(result) not in chosen)
         told = ", ".join(f"{count} {status}" for status, count in sorted(others.items()))
-        shown.append(_Block(f"  [... and {told}, see all without --budget ...]", []))
+        shown.append(_Block(f"  [... and {told}, see each with --json ...]", []))
     return shown
 
 
