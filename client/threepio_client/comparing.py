@@ -149,10 +149,10 @@ def _tell_apart(
     is_all_of_files = not (later.counts["deselected"] or is_rerun or is_selected)
     # What failed or never ran there was asked for again, unless further options leave it out.
     is_rerun_of_it = later.start.get("rerunOf") == before and not is_selected
+    is_of_never_ran = earlier.never_ran > 0 and ONLY_FAILED not in argv
     left_out: list[str] = []
-    is_only_failed = ONLY_FAILED in argv
     for nodeid in missing:
-        is_again = is_rerun_of_it and (nodeid in was or (nodeid in unfinished and not is_only_failed))
+        is_again = is_rerun_of_it and (nodeid in was or (nodeid in unfinished and is_of_never_ran))
         if nodeid in was and nodeid in places:
             found.fixed.append(nodeid)  # a file or a directory that could not be collected
         elif later.start.get("collectOnly"):

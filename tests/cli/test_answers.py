@@ -593,6 +593,13 @@ def test_what_fails_after_a_collection_fails_newly(place: Place, call: Call) -> 
     assert said.splitlines()[0] == told
 
 
+def test_what_only_collected_asks_its_rerun_for_nothing(place: Place, call: Call) -> None:
+    write_run(place, "listed", 1, [], collected=["a.py::test_x"], collect_only=True)
+    write_run(place, "again", 2, [], rerun_of="listed")
+
+    assert call(place, "diff").stdout == "run again against run listed: no difference\n"
+
+
 def test_a_collection_that_failed_can_be_compared_with(place: Place, call: Call) -> None:
     suite = "import nothing_of_this_name\ndef test_one(): pass"
     for run_id, text in (("first", suite), ("second", suite), ("third", suite.partition("\n")[2])):

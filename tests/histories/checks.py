@@ -30,6 +30,8 @@ _KINDS: Final = (
 )
 _WORSE: Final = frozenset({"newly_failing", "new_failing", "gone", "never_ran"})
 _NO_SUCH: Final = 4
+_NO_PHASE: Final = "???"
+"""That a worker died pytest-xdist reports with this one: the report of the phase before may not have come."""
 
 
 def questions(runs: Sequence[Run], seed: int) -> list[Question]:
@@ -132,7 +134,12 @@ def _failures(said: dict[str, Any], exit_code: int, rest: Sequence[str], run: Ru
             so = [one for one in so if one[0] not in known]
         case [_, "--file", file]:
             so = [one for one in so if is_below(one[0], file)]
-    found = Counter((row["nodeid"], row["status"], row["phase"]) for row in said["failures"])
+    without_phase = {(nodeid, status) for nodeid, status, phase in so if phase == _NO_PHASE}
+    found = Counter(
+        (*told, _NO_PHASE if told in without_phase else row["phase"])
+        for row in said["failures"]
+        for told in [(row["nodeid"], row["status"])]
+    )
     if found != Counter(so):
         yield "failures", "more: " + str(found - Counter(so)), "also: " + str(Counter(so) - found)
     yield from _code(exit_code, so)

@@ -22,7 +22,6 @@ class Outcome:
         is_finished: whether the test itself has an outcome, and not a part of it only.
         bad: status and phase of each result that is bad.
         message: of the first bad one.
-        phase: that comes next.
     """
 
     status: str = ""
@@ -30,7 +29,6 @@ class Outcome:
     is_finished: bool = False
     bad: list[tuple[str, str]] = field(default_factory=list)
     message: str = ""
-    phase: str = "setup"
 
     @property
     def final(self) -> str:
@@ -103,13 +101,10 @@ class Run:
             return
         status = _status_of(told)
         if status in BAD:
-            # That a worker died pytest-xdist reports with no phase.
-            outcome.bad.append((status, told["when"] if told["when"] != "???" else outcome.phase))
+            outcome.bad.append((status, told["when"]))
             outcome.message = outcome.message or told["message"]
         if status and not told["is_subtest"] and told["when"] != "teardown":
             outcome.status, outcome.is_finished = status, True
-        if not told["is_subtest"]:
-            outcome.phase = {"setup": "call"}.get(told["when"], "teardown")
 
     @cached_property
     def known(self) -> dict[str, Outcome]:
@@ -214,17 +209,14 @@ def kinds_of(nodeid: str, before: Run, after: Run) -> set[str]:
         if was == "bad":
             return _by_reason(nodeid, before, after)
         is_known = was_there or any(is_below(name, nodeid) for name in (*before.known, *(before.collected or ())))
-        kinds = {"newly_failing" if is_known else "new_failing"}
-        return kinds | {"new_failing"} if before.only_collects else kinds
+        return {"newly_failing" if is_known else "new_failing"}
     if nodeid in after.unfinished:
         return {"never_ran"}
     if not now:
         return _kinds_of_lost(nodeid, before, after)
     if was:
         return {"fixed"} if was == "bad" else {""}
-    if not was_there:
-        return {"new"}
-    return {"ran_now", "new"} if before.only_collects else {"ran_now"}
+    return {"ran_now" if was_there else "new"}
 
 
 def _by_reason(nodeid: str, before: Run, after: Run) -> set[str]:
