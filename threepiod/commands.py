@@ -17,7 +17,7 @@ from threepio_client.cli.output import say, say_json
 from threepio_client.cli.program import guarded, new_program
 from threepio_client.errors import NoDaemon
 from threepio_client.views import VIEW_VERSION
-from threepio_client.wording import clock_time
+from threepio_client.wording import clock_time, duration
 from threepiod import control, units
 from threepiod.listener import AlreadyRunning
 from threepiod.metrics import openmetrics
@@ -91,7 +91,7 @@ def status(as_json: Json = False) -> None:
         say(f"  pid {found['pid']}, socket {found['socket']}, {found['runs_active']} runs active")
         return
     last = found["last_error"]
-    say(f"threepiod {found['version']} runs: pid {found['pid']}, up {_duration(found['uptime_s'])}")
+    say(f"threepiod {found['version']} runs: pid {found['pid']}, up {duration(found['uptime_s'])}")
     say(f"  socket     {found['socket']}")
     say(f"  state      {found['state_dir']}")
     say(f"  runs       {found['runs_active']} active, {found['runs_connected']} connected")
@@ -253,9 +253,3 @@ def _say_running(found: settings.Settings, error: AlreadyRunning) -> None:
             f"wait. Else use the socket that it has, or end that process. The log: {found.places.daemon_log}"
         ) from None
     say(f"threepiod runs already: pid {status['pid']}, socket {status['socket']}")
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s"

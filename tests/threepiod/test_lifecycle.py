@@ -84,7 +84,7 @@ def test_status_is_for_people_too(shared: Place) -> None:
     done = shared.threepiod("status")
 
     assert done.returncode == 0
-    for text in (f"pid {shared.daemon_pid()}", str(shared.state_dir.path), "0 active", "MiB", "last error none"):
+    for text in (f"pid {shared.daemon_pid()}, up ", str(shared.state_dir.path), "0 active", "MiB", "last error none"):
         assert text in done.stdout
 
 
