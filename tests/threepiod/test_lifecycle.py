@@ -70,12 +70,6 @@ def test_its_log_has_the_start_and_the_end_with_time_and_level(served: Place) ->
     assert served.state_dir.daemon_log.stat().st_mode & 0o077 == 0
 
 
-def test_everything_it_makes_is_its_users_only(shared: Place) -> None:
-    assert shared.state_dir.store.exists()
-    for path in [shared.state_dir.path, *shared.state_dir.path.rglob("*")]:
-        assert path.stat().st_mode & 0o077 == 0, path
-
-
 def test_it_lets_go_of_the_terminal_it_was_started_from(shared: Place) -> None:
     pid = shared.daemon_pid()
     for number in (0, 1, 2):
