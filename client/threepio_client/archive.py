@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -279,6 +279,13 @@ class Archive:
                     break
         self._observe(state, run_id, stored)
         return state
+
+    def of_rootdir(self, rootdir: object, run_ids: Iterable[str]) -> Iterator[tuple[str, RunState]]:
+        """Yield those of these runs that are of a rootdir, each with its `beginning`; raises OSError as that does."""
+        for run_id in run_ids:
+            state = self.beginning(run_id)
+            if state.start.get("rootdir") == rootdir:
+                yield run_id, state
 
     def _observe(self, state: RunState, run_id: str, stored: StoredRun | None) -> None:
         """Fold the observations that lie beyond the store."""

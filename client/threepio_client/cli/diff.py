@@ -111,9 +111,9 @@ def _before(archive: Archive, run_id: str) -> str:
     if (again := later.start.get("rerunOf")) in run_ids:
         return str(again)
     rootdir, nearest, last = later.start.get("rootdir"), "", ""
-    for earlier in run_ids[run_ids.index(run_id) + 1 :]:
-        start = archive.beginning(earlier).start
-        if start.get("rootdir") != rootdir or (start.get("rerunOf") and not later.start.get("rerunOf")):
+    for earlier, state in archive.of_rootdir(rootdir, run_ids[run_ids.index(run_id) + 1 :]):
+        start = state.start
+        if start.get("rerunOf") and not later.start.get("rerunOf"):
             continue
         ran = archive.run(earlier).state.finished
         is_alike = all(start.get(key) == later.start.get(key) for key in ("argv", "cwd"))

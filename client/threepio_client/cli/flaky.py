@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import islice
 from typing import Annotated
 
 import typer
@@ -39,15 +40,10 @@ def flaky(
         commits: dict[str, str] = {}
         attempts: dict[str, int] = defaultdict(int)
         said: dict[tuple[str, str], set[bool]] = defaultdict(set)
-        for run_id in run_ids:
-            state = archive.beginning(run_id)
-            if state.start.get("rootdir") != rootdir:
-                continue
+        for run_id, state in islice(archive.of_rootdir(rootdir, run_ids), runs):
             git = state.start.get("git")
             commit = str(git.get("commit", "")) if isinstance(git, dict) and state.tree.get("dirty") is False else ""
             commits[run_id] = commit
-            if len(commits) == runs:
-                break
         odd = odd_tests(archive, commits)
         for run_id, commit in commits.items():
             for nodeid, outcome in outcomes(results(archive, run_id, tests=odd)).items():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, Final, NamedTuple
 
 from threepio_client.archive import Archive, latest_first
@@ -133,16 +133,10 @@ def earlier(archive: Archive, view: dict[str, Any], limit: int) -> list[dict[str
     """
     if not limit:
         return []
-    found: list[dict[str, Any]] = []
     started = {run_id: at for run_id, at in archive.started().items() if at < view["started"]}
-    for run_id in latest_first(started)[:LOOKED_AT]:
-        start = archive.beginning(run_id).start
-        if start.get("rootdir") != view["rootdir"] or start.get("parentRunId") or start.get("rerunOf"):
-            continue
-        found.append(run_row(archive.view(run_id)))
-        if len(found) == limit:
-            break
-    return found
+    alike = archive.of_rootdir(view["rootdir"], latest_first(started)[:LOOKED_AT])
+    measures = (run_id for run_id, state in alike if not (state.start.get("parentRunId") or state.start.get("rerunOf")))
+    return [run_row(archive.view(run_id)) for run_id in islice(measures, limit)]
 
 
 class _Beyond:
