@@ -12,7 +12,7 @@ from threepio_client.events import Payload
 from threepio_client.vcs import checkout_of
 
 SOUGHT: Final = 50
-"""Newest runs that can be meant, among which one of here is looked for; a look takes 0.07 ms."""
+"""Newest runs among which one of here, those that go on, and those of a command are looked for; a look takes 0.07 ms."""
 
 
 class Here:

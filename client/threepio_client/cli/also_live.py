@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from threepio_client.printable import one_line
 
 if TYPE_CHECKING:
     from threepio_client.cli.source import Source
-
-LOOKED_AT: Final = 50
-"""Newest runs among which they are looked for."""
 
 
 def also_live(source: Source, view: dict[str, Any]) -> list[str]:
@@ -22,7 +19,7 @@ def also_live(source: Source, view: dict[str, Any]) -> list[str]:
     """
     return [
         one_line(f"also: run {row['run_id']} is {row['state']}{_progress(row)}: threepio status {row['run_id']}")
-        for row in source.live_runs(LOOKED_AT)
+        for row in source.live_runs()
         if row["run_id"] != view["run_id"] and (not view["command_id"] or row["command_id"] != view["command_id"])
     ]
 

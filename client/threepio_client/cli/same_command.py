@@ -10,8 +10,6 @@ from threepio_client.views import is_good
 if TYPE_CHECKING:
     from threepio_client.cli.source import Source
 
-LOOKED_AT: Final = 50
-"""Runs among which those of a command are looked for: one question, whatever their ids are."""
 SHOWN: Final = 5
 
 
@@ -22,11 +20,11 @@ def runs_of_command(source: Source, view: dict[str, Any]) -> list[dict[str, Any]
 
     Args:
         source: where to ask.
-        view: the answer of one of them, which is among those returned; the others are among the newest LOOKED_AT runs.
+        view: the answer of one of them, which is among those returned; the others are among the newest SOUGHT runs.
     """
     if not view["command_id"]:
         return [view]
-    run_ids = source.newest_of_command(view["command_id"], LOOKED_AT)
+    run_ids = source.newest_of_command(view["command_id"])
     if view["run_id"] not in run_ids:
         run_ids.append(view["run_id"])
     found = [view if run_id == view["run_id"] else source.status(run_id) for run_id in reversed(run_ids)]

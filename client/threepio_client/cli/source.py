@@ -18,7 +18,7 @@ from threepio_client import clock
 from threepio_client.cli.command_settings import load_settings
 from threepio_client.cli.output import say
 from threepio_client.errors import NoDaemon, Refused, SettingsError
-from threepio_client.here import current
+from threepio_client.here import SOUGHT, current
 from threepio_client.outputs import has_ended, later_without_run
 from threepio_client.paths import check_private_dir
 from threepio_client.printable import one_line
@@ -122,22 +122,22 @@ class Source:
 
         return self._answer("runs", {"limit": limit}, from_files)
 
-    def live_runs(self, limit: int) -> list[dict[str, Any]]:
-        """Return those of so many newest runs that go on, the latest first."""
+    def live_runs(self) -> list[dict[str, Any]]:
+        """Return those of the newest SOUGHT runs that go on, the latest first."""
         if self._client is not None:
-            rows = self._answer("runs", {"limit": limit, "live": True}, lambda: self.runs(limit))
+            rows = self._answer("runs", {"limit": SOUGHT, "live": True}, lambda: self.runs(SOUGHT))
         else:  # reading the journals of runs that died would take long
-            alive = [run_id for run_id in self.archive.run_ids()[:limit] if self.archive.is_alive(run_id)]
+            alive = [run_id for run_id in self.archive.run_ids()[:SOUGHT] if self.archive.is_alive(run_id)]
             rows = [run_row(self.archive.view(run_id)) for run_id in alive]
         return [row for row in rows if row["state"] in LIVE_STATES]
 
-    def newest_of_command(self, command_id: str, limit: int) -> list[str]:
-        """Return those of so many newest runs that this command of `threepio run` began, the latest first."""
+    def newest_of_command(self, command_id: str) -> list[str]:
+        """Return those of the newest SOUGHT runs that this command of `threepio run` began, the latest first."""
         if self._client is not None:
-            return [row["run_id"] for row in self.runs(limit) if row["command_id"] == command_id]
+            return [row["run_id"] for row in self.runs(SOUGHT) if row["command_id"] == command_id]
         return [
             run_id
-            for run_id in self.archive.run_ids()[:limit]
+            for run_id in self.archive.run_ids()[:SOUGHT]
             if self.archive.beginning(run_id).start.get("commandId") == command_id
         ]
 
