@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import resource
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -171,31 +172,43 @@ def run_pytest(suite: Suite, work: Path, environment: dict[str, str], extra: lis
     if suite.imports_benchmarks:
         environment = environment | {"PYTHONPATH": str(PROJECT)}
     output = work / "pytest.out"
-    with output.open("wb") as out:
-        begin = time.monotonic()
-        process = subprocess.Popen(
-            command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
-        )
-        try:
-            _, wait_status, usage = os.wait4(process.pid, 0)
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-        wall = time.monotonic() - begin
-        process.returncode = os.waitstatus_to_exitcode(wait_status)
+    exit_code, wall_s, usage = waited(command, cwd, environment, output)
     found = last_line(output)
-    if found is None or process.returncode not in _RAN_TO_THE_END:
-        tail = output.read_bytes()[-2000:].decode("utf-8", "replace")
-        raise BenchmarkFailed(f"pytest ended with {process.returncode} before its end; it said:\n{tail}")
+    if found is None or exit_code not in _RAN_TO_THE_END:
+        raise BenchmarkFailed(f"pytest ended with {exit_code} before its end; it said:\n{end_of(output)}")
     return PytestRun(
-        exit_code=process.returncode,
-        wall_s=wall,
+        exit_code=exit_code,
+        wall_s=wall_s,
         cpu_s=usage.ru_utime + usage.ru_stime,
         peak_rss=usage.ru_maxrss * 1024,
         last_line=found[0],
         counts=found[1],
     )
+
+
+def waited(
+    command: Sequence[Any], cwd: Path, environment: dict[str, str], output: Path
+) -> tuple[int, float, resource.struct_rusage]:
+    """Run a command to its end, its output in a file; return exit code, seconds, and what it took: getrusage(2)."""
+    with output.open("wb") as out:
+        begin = time.perf_counter()
+        process = subprocess.Popen(
+            command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
+        )
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        wall_s = time.perf_counter() - begin
+        process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, wall_s, usage
+
+
+def end_of(output: Path) -> str:
+    """Return the last that a command printed into a file."""
+    return output.read_bytes()[-2000:].decode("utf-8", "replace")
 
 
 def run_plain(suite: Suite, work: Path) -> tuple[PytestRun, Truth]:

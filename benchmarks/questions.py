@@ -21,6 +21,7 @@ from benchmarks.bench import add_options, finish, work_directory
 from benchmarks.requirements import MissingRequirement, require_command, require_distributions
 from benchmarks.service import Service, ServiceError
 from benchmarks.table import Check, aligned, render_checks
+from benchmarks.usage import cpu_of
 
 HELP: Final = "time of each question about a big run: with the daemon, stopped, sockets forbidden, store deleted"
 
@@ -209,13 +210,7 @@ def _ask(
 def _daemon_time(pid: int | None) -> Iterator[list[float]]:
     """Give a list that holds, afterwards, the seconds of processor time that the daemon took meanwhile."""
     spent = [0.0]
-    before = _cpu_of(pid)
+    before = cpu_of(pid) if pid is not None else 0.0
     yield spent
-    spent[0] = _cpu_of(pid) - before
-
-
-def _cpu_of(pid: int | None) -> float:
-    if pid is None:
-        return 0.0
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    if pid is not None:
+        spent[0] = cpu_of(pid) - before

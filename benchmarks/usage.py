@@ -6,13 +6,12 @@ import dataclasses
 import os
 import re
 import statistics
-import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.measure import BenchmarkFailed
+from benchmarks.measure import BenchmarkFailed, end_of, waited
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _LOOK_S: Final = 1.0
@@ -67,23 +66,10 @@ def measured(command: Sequence[Any], cwd: Path, environment: dict[str, str], acc
         BenchmarkFailed: it ended with an exit code that is not accepted.
     """
     output = cwd.with_name(f"{cwd.name}.out")
-    with output.open("wb") as out:
-        begin = time.perf_counter()
-        process = subprocess.Popen(
-            command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
-        )
-        try:
-            _, status, usage = os.wait4(process.pid, 0)
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-        wall = time.perf_counter() - begin
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode not in accepted:
-        tail = output.read_bytes()[-2000:].decode("utf-8", "replace")
-        raise BenchmarkFailed(f"{' '.join(map(str, command))} ended with {process.returncode} and said:\n{tail}")
-    return Usage(wall_s=wall, cpu_s=usage.ru_utime + usage.ru_stime, peak_rss=usage.ru_maxrss * 1024)
+    exit_code, wall_s, usage = waited(command, cwd, environment, output)
+    if exit_code not in accepted:
+        raise BenchmarkFailed(f"{' '.join(map(str, command))} ended with {exit_code} and said:\n{end_of(output)}")
+    return Usage(wall_s=wall_s, cpu_s=usage.ru_utime + usage.ru_stime, peak_rss=usage.ru_maxrss * 1024)
 
 
 def cpu_of(pid: int) -> float:

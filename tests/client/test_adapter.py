@@ -6,7 +6,6 @@ import errno
 import itertools
 import json
 import os
-import resource
 import shutil
 import stat
 import subprocess
@@ -23,6 +22,7 @@ from typing import Any
 import pytest
 
 from tests.fake_daemon import FakeDaemon
+from tests.scripted import file_size_limit
 from threepio_client import adapter as adapter_module
 from threepio_client import clock, journal, newfiles, nowpage
 from threepio_client.adapter import NEXT_FILE_EVERY_S, STATS_EVERY_EVENTS, STATS_EVERY_S, Adapter
@@ -639,17 +639,6 @@ def test_an_id_whose_journal_is_in_the_spare_directory_is_taken(start: Start, mo
 
     assert (first.run_id, second.run_id) == ("nightly", "nightly-2")
     assert first.journal_path.parent == first._state_dir.spare
-
-
-@contextmanager
-def file_size_limit(size: int) -> Iterator[None]:
-    """Let no file of this process grow beyond `size` bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @contextmanager

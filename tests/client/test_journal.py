@@ -5,11 +5,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import resource
 import signal
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from types import FrameType
@@ -19,6 +17,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from tests.scripted import file_size_limit
 from threepio_client import journal
 from threepio_client.events import LINE_LIMIT, EventType, ObservationType
 from threepio_client.journal import (
@@ -262,17 +261,6 @@ def test_a_write_that_is_refused_by_the_system_is_named_and_made_up_for(writer: 
     writer.append(*event("after"))
 
     assert names(path) == [(1, "before"), (2, "begun"), (3, "after")]
-
-
-@contextmanager
-def file_size_limit(size: int) -> Iterator[None]:
-    """Let no file of this process grow beyond `size` bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_closed_descriptor_is_opened_again(writer: JournalWriter, path: Path) -> None:

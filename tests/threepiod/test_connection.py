@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from tests.daemon_here import Client, serving
+from tests.daemon_here import Client, Served, serving
 from tests.place import Place
 from tests.scripted import event, frame_of, in_trio, living, run_lines, until, write_journal
 from threepio_client.archive import Archive
@@ -279,17 +279,22 @@ async def test_a_client_that_says_nothing_is_let_go(place: Place, monkeypatch: p
         assert await client.stream.receive_some(1) == b""
 
 
+async def client_of_a_long_answer(served: Served) -> Client:
+    """Return a client that may ask for the status of a run `long`, which has 400 kB."""
+    long = {"argv": ["x" * 50_000] * 8}
+    lines = [event(1, EventType.RUN_START, {**long, "producerId": "producer", "process": living().to_payload()})]
+    write_journal(served.state_dir, "long", lines)
+    await until(lambda: "long" in served.daemon.runs and served.daemon.runs["long"].stored == 1)
+    return await served.query()
+
+
 @in_trio
 async def test_a_client_that_does_not_read_delays_nobody_and_is_let_go(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection_module, "SEND_TIMEOUT_S", 0.5)
     async with serving(place) as served:
-        long = {"argv": ["x" * 50_000] * 8}
-        lines = [event(1, EventType.RUN_START, {**long, "producerId": "producer", "process": living().to_payload()})]
-        write_journal(served.state_dir, "long", lines)
-        await until(lambda: "long" in served.daemon.runs and served.daemon.runs["long"].stored == 1)
-        slow = await served.query()
+        slow = await client_of_a_long_answer(served)
         for number in range(20):  # 8 MB of answers, which nobody reads
             await slow.say(Ask(id=number, name="status", params={"run": "long"}))
 
@@ -467,11 +472,7 @@ async def test_of_those_that_say_nothing_the_oldest_makes_room(place: Place, mon
 async def test_long_answers_that_nobody_reads_do_not_pile_up(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "LONG_ANSWERS", 500_000)
     async with serving(place) as served:
-        long = {"argv": ["x" * 50_000] * 8}
-        lines = [event(1, EventType.RUN_START, {**long, "producerId": "producer", "process": living().to_payload()})]
-        write_journal(served.state_dir, "long", lines)
-        await until(lambda: "long" in served.daemon.runs and served.daemon.runs["long"].stored == 1)
-        slow = await served.query()
+        slow = await client_of_a_long_answer(served)
         for number in range(20):  # more than the socket holds, and nobody reads it
             await slow.say(Ask(id=number, name="status", params={"run": "long"}))
 

@@ -38,6 +38,19 @@ def let_go(process: subprocess.Popen[bytes]) -> int:
     return process.returncode
 
 
+def watched_to_its_end(process: subprocess.Popen[bytes]) -> ProcessWatch:
+    """Return what watched a child from before its end on."""
+    watch = ProcessWatch(identity_of(process.pid))
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch.wait_gone)
+            await trio.to_thread.run_sync(let_go, process)
+
+    trio.run(main)
+    return watch
+
+
 @TELLS
 @pytest.mark.parametrize("code", WAYS)
 def test_how_a_process_ended_is_told_once_its_parent_has_waited_for_it(code: str) -> None:
@@ -66,14 +79,8 @@ def test_what_is_no_pidfd_tells_nothing() -> None:
 @pytest.mark.parametrize("code", WAYS)
 def test_the_end_is_seen_with_its_time_and_its_way(code: str) -> None:
     process = child(code)
-    watch = ProcessWatch(identity_of(process.pid))
+    watch = watched_to_its_end(process)
 
-    async def main() -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch.wait_gone)
-            await trio.to_thread.run_sync(let_go, process)
-
-    trio.run(main)
     assert watch.liveness is Liveness.GONE
     assert watch.ended_at is not None
     how = WAYS[code]
@@ -95,16 +102,7 @@ def of_process_that_ends(code: str, monkeypatch: pytest.MonkeyPatch, rose: bool)
             return rose
 
     monkeypatch.setattr(watch_module, "OomKills", Kills)
-    process = child(code)
-    watch = ProcessWatch(identity_of(process.pid))
-
-    async def main() -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch.wait_gone)
-            await trio.to_thread.run_sync(let_go, process)
-
-    trio.run(main)
-    return watch.end
+    return watched_to_its_end(child(code)).end
 
 
 @TELLS
