@@ -175,7 +175,7 @@ def test_an_error_of_the_system_that_nobody_expected_is_one_line(
     write_journal(made_state_dir(place.state_dir.path), "run", run_lines("run", 1))
     monkeypatch.setattr(Archive, "run", lambda *_: os.stat("/proc/self/no-such-file"))
 
-    result = call(place, "verify", "run")
+    result = call(place, "status", "run")
 
     assert (result.exit_code, result.stdout) == (2, "")
     assert only_line(result.stderr).startswith("threepio: /proc/self/no-such-file: No such file or directory. ")

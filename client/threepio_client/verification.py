@@ -16,7 +16,6 @@ from typing import Any, Final
 from threepio_client.answers import TypeCount, Verification
 from threepio_client.archive import Archive
 from threepio_client.paths import StateDir
-from threepio_client.process import Liveness
 from threepio_client.runfiles import journal_files
 from threepio_client.runjournal import RunJournal, Step
 from threepio_client.runstate import RunState
@@ -51,7 +50,7 @@ def verify_run(archive: Archive, run_id: str) -> dict[str, Any]:
     by_seq, state, problems = journal.by_seq, journal.state, journal.problems
     stored_by_seq = {seq: crc for seq, crc, _ in stored}
     absent = [seq for seq in by_seq if seq not in stored_by_seq]
-    live = archive.run(run_id).liveness is Liveness.ALIVE and state.complete is None
+    live = state.complete is None and archive.is_alive(run_id)
     pending = sum(1 for seq in absent if seq > stored_seq) if live else 0
     different = sum(1 for seq, crc in by_seq.items() if stored_by_seq.get(seq, crc) != crc)
     invented = 0 if journal.corrupt or journal.gaps else sum(1 for seq in stored_by_seq if seq not in by_seq)
@@ -74,7 +73,7 @@ def verify_run(archive: Archive, run_id: str) -> dict[str, Any]:
     answer: Verification = {
         "schema_version": VIEW_VERSION,
         "run_id": run_id,
-        "whole": journal.is_there
+        "whole": journal.is_read
         and not (missing or duplicates or journal.corrupt or journal.conflicts or state.events_lost),
         "journal_events": len(by_seq),
         "stored_events": len(stored),
@@ -96,7 +95,7 @@ class _Journal:
     """What a run's journal has, line by line.
 
     Attributes:
-        is_there: whether there is a file of it.
+        is_read: whether there is a file of it, and all of them could be read.
         by_seq: the checksum of each event, by its number.
         types: how many events there are of each type.
         state: what the events tell of the run.
@@ -107,7 +106,7 @@ class _Journal:
         problems: all that in words, in the order of the lines.
     """
 
-    is_there: bool
+    is_read: bool
     by_seq: dict[int, int] = field(default_factory=dict)
     types: Counter[str] = field(default_factory=Counter)
     state: RunState = field(default_factory=RunState)
@@ -120,9 +119,9 @@ class _Journal:
 
 def _read(state_dir: StateDir, run_id: str) -> _Journal:
     files = journal_files(state_dir, run_id)
-    found = _Journal(is_there=bool(files))
+    found = _Journal(is_read=bool(files))
     numbers: Counter[int] = Counter()
-    for step in _steps(state_dir, run_id, found.problems):
+    for step in _steps(state_dir, run_id, found):
         event = step.event
         numbers[step.file] += 1
         place = f"line {numbers[step.file]} of {files[step.file].name if step.file in files else 'the journal'}"
@@ -149,15 +148,16 @@ def _read(state_dir: StateDir, run_id: str) -> _Journal:
     return found
 
 
-def _steps(state_dir: StateDir, run_id: str, problems: list[str]) -> Iterator[Step]:
+def _steps(state_dir: StateDir, run_id: str, found: _Journal) -> Iterator[Step]:
     with closing(RunJournal(state_dir, run_id)) as journal:
         try:
             if not journal.look():
                 place = state_dir.journal(run_id)
-                problems.append(f"the journal {place} is not there: what is stored cannot be proved")
+                found.problems.append(f"the journal {place} is not there: what is stored cannot be proved")
             yield from journal.steps(0, final=True)
         except OSError as error:
-            problems.append(f"the journal {state_dir.journal(run_id)} cannot be read: {error.strerror}")
+            found.is_read = False
+            found.problems.append(f"the journal {state_dir.journal(run_id)} cannot be read: {error.strerror}")
 
 
 def _by_type(journal: Counter[str], stored: Counter[str]) -> dict[str, TypeCount]:

@@ -61,7 +61,7 @@ class Kept:
         batch = Batch(key=store.open_run(RUN, "producer").key)
         state = RunState()
         batch.take(events, 0, state)
-        batch.close(seq=state.seq, offsets={}, observed=0, final=True, ingest={}, state=state)
+        batch.close(seq=state.seq, offsets={}, observed=0, final=state.complete is not None, ingest={}, state=state)
         store.write([batch])
         store.close()
 
@@ -258,6 +258,18 @@ def test_a_run_that_was_cut_short_is_whole_as_far_as_it_goes(kept: Kept) -> None
         ["note:", "the", "run"],
         ["note:", "20", "bytes"],
     ]
+
+
+@pytest.mark.parametrize("stored", [0, 2, len(LINES)], ids=["not stored", "in part", "all"])
+def test_a_run_whose_journal_cannot_be_read_is_not_whole(kept: Kept, stored: int) -> None:
+    kept.state_dir.journal(RUN).symlink_to("/dev/null")  # which no journal is
+    if stored:
+        kept.store(LINES[:stored])
+
+    result = kept.verify()
+
+    assert not result["whole"]
+    assert f"the journal {kept.state_dir.journal(RUN)} cannot be read" in result["problems"][0]
 
 
 def test_what_a_live_run_wrote_last_is_pending_and_not_missing(kept: Kept) -> None:
