@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 IS_BAD: Final = f"status IN {tuple(map(str, BAD))}"
 """Says that a row of `results` is bad, in the words of the index `bad_results`: in others it would not be used."""
-_BAD_SUBTESTS: Final = (
-    f"FROM results INDEXED BY bad_results WHERE run = :run AND {IS_BAD} AND json_type(details, '$.subtest') IS NOT NULL"
-)
+OF_SUBTEST: Final = "json_type(details, '$.subtest') IS NOT NULL"
+"""Says that it is of a subtest."""
+_BAD_SUBTESTS: Final = f"FROM results INDEXED BY bad_results WHERE run = :run AND {IS_BAD} AND {OF_SUBTEST}"
 BAD_SUBTESTS: Final = (
     f"SELECT b.seq, t.nodeid FROM (SELECT seq, test {_BAD_SUBTESTS}) b CROSS JOIN tests t ON t.id = b.test"
 )

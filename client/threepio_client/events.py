@@ -95,6 +95,10 @@ class Phase(StrEnum):
     SESSION_END = "session end"
 
 
+DECIDING: Final = frozenset({Phase.SETUP, Phase.CALL})
+"""Phases in which a test comes to its outcome; its teardown can only add to that."""
+
+
 def split_nodeid(nodeid: str) -> tuple[list[str], str]:
     """Return (names of the parents, own name) of a node id where the node itself is in another process.
 

@@ -11,14 +11,13 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from threepio_client.archive import Archive, StoredRun
-from threepio_client.badresults import IS_BAD
-from threepio_client.events import BAD, EventType, Payload, Phase, Status
+from threepio_client.badresults import IS_BAD, OF_SUBTEST
+from threepio_client.events import BAD, DECIDING, EventType, Payload, Phase, Status
 from threepio_client.line import Event, Passed
 from threepio_client.runstate import count_of
 
-_DECIDING: Final = frozenset({Phase.SETUP, Phase.CALL, Phase.COLLECT})
+_DECIDING: Final = DECIDING | {Phase.COLLECT}
 COLUMNS: Final = "t.nodeid, r.seq, r.status, r.phase, r.started, r.duration, r.worker"
-_OF_SUBTEST: Final = "json_type(r.details, '$.subtest') IS NOT NULL"
 
 
 class Result(NamedTuple):
@@ -115,8 +114,8 @@ class Details(StrEnum):
     That a result is of a subtest is always told, but for bad ones: these make their test bad in any case.
     """
 
-    NONE = f"CASE WHEN NOT r.{IS_BAD} AND {_OF_SUBTEST} THEN '{{\"subtest\":{{}}}}' END"
-    BAD = f"CASE WHEN r.{IS_BAD} THEN r.details WHEN {_OF_SUBTEST} THEN '{{\"subtest\":{{}}}}' END"
+    NONE = f"CASE WHEN NOT r.{IS_BAD} AND {OF_SUBTEST} THEN '{{\"subtest\":{{}}}}' END"
+    BAD = f"CASE WHEN r.{IS_BAD} THEN r.details WHEN {OF_SUBTEST} THEN '{{\"subtest\":{{}}}}' END"
     ALL = "r.details"
 
 
@@ -317,7 +316,7 @@ def numbers_of(archive: Archive, run_id: str) -> TestNumbers | None:
             "SELECT group_concat(test), group_concat(CASE WHEN (status <> 'PASS' OR phase IS NOT 'call') "
             "AND NOT (status NOT IN ('FAIL', 'ERROR', 'RERUN') "
             "AND ifnull(phase = 'call' OR phase = 'setup' OR phase = 'collect', 0)) "
-            "OR (details IS NOT NULL AND json_type(details, '$.subtest') IS NOT NULL) THEN test END) "
+            f"OR (details IS NOT NULL AND {OF_SUBTEST}) THEN test END) "
             "FROM results WHERE run = ?"
         )
         every, odd = store.execute(query, (stored.key,)).fetchone()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from threepio_client.events import EventType, ObservationType, Payload, Phase, Status
+from threepio_client.events import DECIDING, EventType, ObservationType, Payload, Phase, Status
 from threepio_client.line import Event, Passed
 from threepio_client.printable import number_of
 
@@ -304,7 +304,7 @@ class RunState:
                 self.counts[other] = max(self.counts[other] - _number(taken_back[other]), 0)
             self.finished = max(self.finished - _number(taken_back.get("finished")), 0)
             self.flaky = max(self.flaky - _number(taken_back.get("flaky")), 0)
-        if "subtest" not in payload and name != "rerun" and phase in _DECIDING_PHASES:
+        if "subtest" not in payload and name != "rerun" and phase in DECIDING:
             self.finished += 1
             self.flaky += name == "passed" and _number(payload.get("attempt")) > 1
 
@@ -418,7 +418,6 @@ class RunState:
 
 
 _OF_WORKERS: Final = frozenset({EventType.WORKER_START, EventType.WORKER_GONE})
-_DECIDING_PHASES: Final = frozenset({Phase.SETUP, Phase.CALL})
 _PASSED_OVER: Final = frozenset(
     {
         EventType.COLLECTION_START,

@@ -10,15 +10,13 @@ from contextlib import closing
 from math import inf
 from typing import Any, NamedTuple
 
-from threepio_client.events import BAD, EventType, ObservationType, Payload, Phase, Status
+from threepio_client.events import BAD, DECIDING, EventType, ObservationType, Payload, Status
 from threepio_client.line import Event, Passed
 from threepio_client.observed import last_seen, observations
 from threepio_client.paths import StateDir
 from threepio_client.process import Liveness, ProcessIdentity
 from threepio_client.runjournal import RunJournal
 from threepio_client.runstate import RunState
-
-_PHASES_OF_OUTCOMES = frozenset({Phase.SETUP, Phase.CALL})
 
 
 class Selection(NamedTuple):
@@ -160,7 +158,7 @@ class Selector:
             self._finished.discard(nodeid)  # its call was over, and then its teardown failed
         elif status in BAD:
             self._failed.setdefault(nodeid, set()).add(worker)
-        if payload.get("phase") in _PHASES_OF_OUTCOMES and "subtest" not in payload and status != Status.RERUN:
+        if payload.get("phase") in DECIDING and "subtest" not in payload and status != Status.RERUN:
             self._finished.add(nodeid)
 
     def _suspect_all(self, slots: object) -> None:

@@ -6,7 +6,7 @@ import json
 from typing import Any, Final, NamedTuple
 
 from threepio_client.archive import Archive
-from threepio_client.badresults import IS_BAD
+from threepio_client.badresults import IS_BAD, OF_SUBTEST
 from threepio_client.events import Phase
 from threepio_client.results import outcomes, results
 
@@ -65,7 +65,7 @@ def _times_of_singles(
         values: list[Any] = [stored.key]
         single = (
             f"run = ? AND phase IS NOT 'collect' AND ({IS_BAD} "
-            "OR status <> 'RERUN' AND json_type(details, '$.subtest') IS NULL)"  # else it was begun, and not finished
+            f"OR status <> 'RERUN' AND NOT {OF_SUBTEST})"  # else it was begun, and not finished
         )
         if several:
             single += " AND test NOT IN (SELECT value FROM json_each(?))"
