@@ -11,7 +11,6 @@ import ctypes
 import gc
 import logging
 import logging.handlers
-import math
 import os
 import signal
 import sys
@@ -72,8 +71,8 @@ def run_daemon(
     gc.set_threshold(NEW_OBJECTS)
     limits = settings_module.load_daemons()
     service = Service()
-    if limits.idle_exit_s is None:
-        limits = limits._replace(idle_exit_s=math.inf if service.listener is None else ACTIVATED_IDLE_EXIT_S)
+    if limits.idle_exit_s is None and service.listener is not None:
+        limits = limits._replace(idle_exit_s=ACTIVATED_IDLE_EXIT_S)
     os.umask(0o077)
     for directory in (state_dir.path, state_dir.journals, state_dir.logs):
         make_private_dir(directory)
