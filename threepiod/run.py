@@ -641,21 +641,12 @@ class Run:
         self._wake.set()
 
     async def _note_tree(self, when: str) -> None:
-        """Note how the checkout is that the run tests; nothing where that is not known, or was not at the start."""
+        """Note how the checkout is that the run tests, where that can be told; `when` is `start` or `end`."""
         async with self._tree_lock:
-            known, rootdir, git = (self.state.tree, *map(self.state.start.get, ("rootdir", "git")))
-            since = self.state.started if when == "start" else max(self.state.updated, self.state.gone or 0.0)
-            is_new = clock.wall() - since < worktree.STILL_S
-            wanted = is_new and (not known if when == "start" else known and not self.state.tree_at_end)
-            if not wanted or not isinstance(git, dict) or not git or not isinstance(rootdir, str):
-                return
-            found = await worktree.describe(rootdir, self.state.started)
-            if found is None:
-                return
-            if when == "start" and found["commit"] != git.get("commit", found["commit"]):
-                return  # what was tested was committed meanwhile: how it differed nobody can see any more
+            found = await worktree.tested_tree(self.state, when)
             try:
-                await self._append_observation(ObservationType.WORK_TREE, {"when": when, **found}, clock.wall())
+                if found is not None:
+                    await self._append_observation(ObservationType.WORK_TREE, found, clock.wall())
             except OSError as error:
                 self._report(f"run {self.run_id}: cannot write how its checkout is: {error.strerror}")
 

@@ -1,4 +1,4 @@
-"""The checkout that a run tests: whether it is as committed, asked of git, outside the tested process."""
+"""The checkout that a run tests: whether it is as committed, at start and end; asked of git, outside the tested process."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import trio
 
+from threepio_client import clock
+from threepio_client.runstate import RunState
 from threepio_client.vcs import checkout_of
 
 GIT: Final = ("git", "-c", "core.fsmonitor=false", "status", "--porcelain=v2", "--branch", "--untracked-files=no", "-z")
@@ -22,6 +24,25 @@ STILL_S: Final = 5.0
 
 log = logging.getLogger("threepiod.worktree")
 _turn: Final = trio.CapacityLimiter(1)
+
+
+async def tested_tree(state: RunState, when: str) -> dict[str, Any] | None:
+    """Return the observation of the checkout that a run tests; None where nothing can be told, or that was told before.
+
+    Args:
+        state: the run's.
+        when: `start` or `end`. Of the end nothing is told where nothing was of the start: there is nothing to compare with.
+    """
+    known, rootdir, git = (state.tree, *map(state.start.get, ("rootdir", "git")))
+    since = state.started if when == "start" else max(state.updated, state.gone or 0.0)
+    is_new = clock.wall() - since < STILL_S
+    wanted = is_new and (not known if when == "start" else known and not state.tree_at_end)
+    if not wanted or not isinstance(git, dict) or not git or not isinstance(rootdir, str):
+        return None
+    found = await describe(rootdir, state.started)
+    if found is None or (when == "start" and found["commit"] != git.get("commit", found["commit"])):
+        return None  # in the latter case it was committed meanwhile: how it differed nobody can see any more
+    return {"when": when, **found}
 
 
 async def describe(directory: str, since: float) -> dict[str, Any] | None:
