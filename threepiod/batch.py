@@ -43,7 +43,8 @@ class Batch:
 
     Attributes:
         key: the run's number in the store.
-        seq, offsets, observed, final, ingest, state: as in `StoredRun`, after this batch.
+        seq, offsets, observed, final, ingest: as in `StoredRun`, after this batch, as columns hold them.
+        started, state, snapshot: when the run began, in which `State` it is, and its `RunState` as JSON.
         nodeids: the tests of `passed` and `results`, as they came.
         passed: of tests that passed.
         results: of other outcomes: node id, seq, status, phase, started, duration, worker, crc, details.

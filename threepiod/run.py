@@ -76,6 +76,8 @@ class Run:
 
     Attributes:
         run_id, producer_id: the run's identity.
+        key: its number in the store.
+        journal: its files, and how far they are read.
         cursor: last line taken, from either source.
         stored: last line stored and synced.
         state: the live view: all that was taken.
