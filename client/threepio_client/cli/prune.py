@@ -12,7 +12,7 @@ from threepio_client.cli.command_settings import load_settings
 from threepio_client.cli.completion import run_references
 from threepio_client.cli.options import AsJson, length_of_time
 from threepio_client.cli.output import say, say_json
-from threepio_client.cli.source import Source, open_source
+from threepio_client.cli.source import MOST, Source, open_source
 from threepio_client.errors import NoDaemon, NoSuchRun, ThreepioError
 from threepio_client.line import plain_text
 from threepio_client.printable import number_of
@@ -25,7 +25,6 @@ from threepio_client.wording import duration
 EXAMPLE = "Example: threepio prune --older-than 30d --keep 10"
 PATIENCE_S: Final = 600.0
 """A large run has hundreds of thousands of rows, which go in small steps, so that others are not delayed."""
-MOST: Final = 10_000
 
 
 def prune(

@@ -11,7 +11,7 @@ import typer
 from threepio_client import answers
 from threepio_client.cli.options import AsJson
 from threepio_client.cli.output import say, say_json
-from threepio_client.cli.source import open_source
+from threepio_client.cli.source import MOST, open_source
 from threepio_client.errors import SettingsError
 from threepio_client.printable import one_line
 from threepio_client.runfiles import NO_RUNS
@@ -20,7 +20,6 @@ from threepio_client.views import VIEW_VERSION
 from threepio_client.wording import clock_time, counts_text, duration
 
 EXAMPLE = "Example: threepio runs --project . --state failed --limit 5"
-MOST = 10_000
 
 
 def runs(

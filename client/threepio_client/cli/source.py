@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 PATIENCE_S: Final = 3.0
 """A daemon that does not answer for this long is passed over: the files know as much."""
+MOST: Final = 10_000
+"""Newest runs that a question is about at most."""
 
 _VIEWS: Final = frozenset({"status", "runs", "failures"})
 """Questions whose answers have fields that a version may add."""
