@@ -203,6 +203,7 @@ class Housekeeping:
             took = clock.monotonic() - started
             rows = max(1, min(STEP_ROWS, int(rows * STEP_S / max(took, 1e-6)), rows * 2))
             await trio.sleep(took)  # others have at least as much of the store as this
+        self._given_up.discard(run.run_id)  # its id may be used again
         self._daemon.forget(run.run_id)
         log.info("run %s: removed, %s", run.run_id, why)
 

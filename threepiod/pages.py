@@ -23,7 +23,7 @@ from sys import maxsize
 from typing import Any, Final, NamedTuple
 
 from threepio_client.errors import ThreepioError
-from threepio_client.events import EventType, Phase, Status
+from threepio_client.events import EventType, Phase, Status, nodeids_in
 from threepio_client.report.markdown import Group, group_page, group_row, run_page
 from threepio_client.report.model import IN_FLIGHT
 from threepio_client.report.tree import RUN_PAGE, Folder, back_from, page_of
@@ -405,7 +405,7 @@ class Pages:
         self._tests.has_never_ran = True
         query = "SELECT payload FROM events WHERE run = ? AND type = ? ORDER BY seq"
         for (text,) in self._store.execute(query, (self._key, EventType.TESTS_COLLECTED)):
-            nodeids = [str(nodeid) for nodeid in json.loads(text).get("nodeids", [])]
+            nodeids = nodeids_in(json.loads(text))
             self._store.executemany(
                 "INSERT OR IGNORE INTO never_ran VALUES (?, ?, ?)",
                 [(self._key, nodeid.partition("::")[0], nodeid) for nodeid in nodeids],

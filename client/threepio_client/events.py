@@ -99,6 +99,12 @@ DECIDING: Final = frozenset({Phase.SETUP, Phase.CALL})
 """Phases in which a test comes to its outcome; its teardown can only add to that."""
 
 
+def nodeids_in(payload: Payload) -> list[str]:
+    """Return the node ids of a testsCollected; a foreign writer may have put anything there."""
+    found = payload.get("nodeids")
+    return [nodeid for nodeid in found if isinstance(nodeid, str)] if isinstance(found, list) else []
+
+
 def split_nodeid(nodeid: str) -> tuple[list[str], str]:
     """Return (names of the parents, own name) of a node id where the node itself is in another process.
 

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from threepio_client.archive import Archive, StoredRun
 from threepio_client.badresults import IS_BAD, OF_SUBTEST
-from threepio_client.events import BAD, DECIDING, EventType, Payload, Phase, Status
+from threepio_client.events import BAD, DECIDING, EventType, Payload, Phase, Status, nodeids_in
 from threepio_client.line import Event, Passed
 from threepio_client.runstate import count_of
 
@@ -220,13 +220,12 @@ def collected(archive: Archive, run_id: str) -> Iterator[str]:
 def stored_names(archive: Archive, stored: StoredRun | None) -> Iterator[str]:
     """Yield those of which the store knows; `stored` is what it has of the run."""
     for _, payload in _stored_events(archive, stored, EventType.TESTS_COLLECTED) if stored is not None else ():
-        yield from payload.get("nodeids", [])
+        yield from nodeids_in(payload)
 
 
 def names_of(event: Event) -> list[str]:
     """Return the node ids that an event says were collected."""
-    names: list[str] = event.payload.get("nodeids", []) if event.type == EventType.TESTS_COLLECTED else []
-    return names
+    return nodeids_in(event.payload) if event.type == EventType.TESTS_COLLECTED else []
 
 
 def outcomes(found: Iterable[Result], *, with_unfinished: bool = False) -> dict[str, Outcome]:

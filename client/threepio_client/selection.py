@@ -10,7 +10,7 @@ from contextlib import closing
 from math import inf
 from typing import Any, NamedTuple
 
-from threepio_client.events import BAD, DECIDING, EventType, ObservationType, Payload, Status
+from threepio_client.events import BAD, DECIDING, EventType, ObservationType, Payload, Status, nodeids_in
 from threepio_client.line import Event, Passed
 from threepio_client.observed import last_seen, observations
 from threepio_client.paths import StateDir
@@ -104,7 +104,7 @@ class Selector:
         if event_type == EventType.TEST_CASE:
             self._take_outcome(payload)
         elif event_type == EventType.TESTS_COLLECTED:
-            nodeids = payload.get("nodeids", [])
+            nodeids = nodeids_in(payload)
             self._collected.update(dict.fromkeys(nodeids))
             self._named += len(nodeids)
         elif event_type == EventType.COLLECTION_ERROR:
@@ -158,7 +158,7 @@ class Selector:
             self._finished.discard(nodeid)  # its call was over, and then its teardown failed
         elif status in BAD:
             self._failed.setdefault(nodeid, set()).add(worker)
-        if payload.get("phase") in DECIDING and "subtest" not in payload and status != Status.RERUN:
+        if str(payload.get("phase")) in DECIDING and "subtest" not in payload and status != Status.RERUN:
             self._finished.add(nodeid)
 
     def _suspect_all(self, slots: object) -> None:

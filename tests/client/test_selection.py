@@ -15,6 +15,7 @@ from threepio_client.line import encode
 from threepio_client.nowpage import NowPage
 from threepio_client.paths import StateDir
 from threepio_client.process import ProcessIdentity
+from threepio_client.results import collected as collected_in
 from threepio_client.selection import Selection, select
 from threepiod.rebuild import rebuild
 
@@ -99,6 +100,19 @@ def test_what_failed_on_one_worker_is_not_mended_by_another(state_dir: StateDir)
 
     assert selected(state_dir, *collected(A), case(A, Status.FAIL, worker="gw0"), *again, COMPLETE).failed == [A]
     assert selected(state_dir, *collected(A), case(A, Status.FAIL, worker="gw1"), *again, COMPLETE).failed == []
+
+
+@pytest.mark.parametrize("names", [5, None, [[A]], {"a": A}, A])
+def test_what_a_foreign_writer_takes_for_names_and_phases(state_dir: StateDir, names: object) -> None:
+    odd: list[tuple[str, dict[str, Any]]] = [
+        (EventType.TESTS_COLLECTED, {"nodeids": names}),
+        (EventType.TEST_CASE, {"nodeid": B, "phase": ["call"]}),
+    ]
+
+    found = selected(state_dir, *odd, *collected(A, B), case(A, Status.PASS), COMPLETE)
+
+    assert (found.failed, found.never_ran) == ([], [B])
+    assert list(collected_in(Archive(state_dir), RUN)) == [A, B]
 
 
 def test_a_failed_subtest_is_a_failure_of_its_test(state_dir: StateDir) -> None:

@@ -122,7 +122,7 @@ def _before(archive: Archive, run_id: str) -> str:
         nearest = nearest or (earlier if ran else "")
         last = last or ("" if start.get("collectOnly") else earlier)
     if not nearest and not last:
-        raise NoSuchRun(f"no run of {rootdir} is known before {run_id}: name both runs")
+        raise NoSuchRun(f"no run of {rootdir or 'an unknown rootdir'} is known before {run_id}: name both runs")
     return nearest or last
 
 
