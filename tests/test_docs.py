@@ -142,7 +142,7 @@ def place() -> Iterator[Place]:
     shutil.rmtree(found.path, ignore_errors=True)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def told() -> Iterator[Place]:
     """A place with two runs that differ in everything."""
     found = Place(Path(tempfile.mkdtemp(prefix="3p-")))
