@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgpack
 import trio
 
-from threepio_client.errors import NoSuchRun, RemoteProtocolError, ThreepioError
+from threepio_client.errors import NoPlace, NoSuchRun, RemoteProtocolError, ThreepioError
 from threepio_client.link import peer_uid
 from threepio_client.process import ProcessIdentity
 from threepio_client.protocol import (
@@ -44,6 +44,8 @@ from threepio_client.views import VIEW_VERSION
 from threepiod.admission import Admission
 from threepiod.run import Run
 
+_CODES: Final[dict[type[ThreepioError], str]] = {NoSuchRun: "no-such-run", NoPlace: "no-place"}
+"""Of errors that a command tells apart, as `query.py` does: by them it ends with another exit code."""
 RECEIVE_SIZE: Final = 64 * 1024
 LARGE_READ: Final = 16 * 1024
 FIRST_PAUSE_S: Final = 0.004
@@ -252,7 +254,7 @@ class ClientConnection:
             elapsed_ms = round((time.perf_counter() - start) * 1000, 3)
             answer = {"result": result, "elapsed_ms": elapsed_ms, "schema_version": VIEW_VERSION}
         except ThreepioError as error:
-            answer = {"error": str(error), "code": "no-such-run" if isinstance(error, NoSuchRun) else "error"}
+            answer = {"error": str(error), "code": _CODES.get(type(error), "error")}
         data: bytes = msgpack.packb(answer)
         return data
 

@@ -13,7 +13,7 @@ import trio
 
 from threepio_client import clock
 from threepio_client.archive import Archive
-from threepio_client.errors import ThreepioError
+from threepio_client.errors import NoPlace, ThreepioError
 from threepio_client.events import ObservationType
 from threepio_client.here import is_meant, newest
 from threepio_client.observed import now_page
@@ -136,7 +136,11 @@ class Queries:
         return True
 
     async def _in_thread(self, action: Callable[[], Any]) -> Any:
-        return await trio.to_thread.run_sync(action, limiter=self._limiter)
+        try:
+            return await trio.to_thread.run_sync(action, limiter=self._limiter)
+        except OSError as error:
+            what = f"{error.filename or 'store or journals'}: {error.strerror}"
+            raise NoPlace(f"{what}. What is wrong with files and directories says: threepio doctor") from error
 
 
 def live_view(run: Run, archive: Archive) -> dict[str, Any]:

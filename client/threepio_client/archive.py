@@ -134,6 +134,17 @@ class KnownRun:
     ingest: dict[str, int] = field(default_factory=dict)
 
 
+def _stored_part(run_id: str, stored: StoredRun | None) -> KnownRun:
+    """Return what the store knows of a run."""
+    if stored is None:
+        return KnownRun(run_id=run_id, state=RunState())
+    return KnownRun(run_id=run_id, state=stored.state, stored=stored.seq, ingest=dict(stored.ingest))
+
+
+def _unreadable(error: OSError) -> str:
+    return f"the journal {error.filename} cannot be read: {error.strerror}"
+
+
 class Archive:
     """Store and journals of one state directory.
 
@@ -264,19 +275,23 @@ class Archive:
     def beginning(self, run_id: str) -> RunState:
         """Return a run's state as far as store, first line and observations tell: when, where and of what it is a run.
 
-        What follows in the journal is not read, so this costs the same whatever the run's size.
+        What follows in the journal is not read, so this costs the same whatever the run's size. Of a journal that we may
+        not read nothing is told, and `trouble` says so: it must not keep others from being told of.
 
         Raises:
-            OSError: its journal cannot be read.
+            OSError: its journal cannot be read, for another reason.
         """
         stored = self.stored(run_id)
         state = stored.state if stored is not None else RunState()
         if not state.start:
-            for step in self.steps(run_id, stored):
-                if step.event is not None:
-                    state.fold(step.event)
-                if state.start:
-                    break
+            try:
+                for step in self.steps(run_id, stored):
+                    if step.event is not None:
+                        state.fold(step.event)
+                    if state.start:
+                        break
+            except PermissionError as error:
+                self.trouble = _unreadable(error)
         self._observe(state, run_id, stored)
         return state
 
@@ -300,9 +315,8 @@ class Archive:
             also: is given every event that lies beyond the store, so that who wants them does not read them again.
         """
         stored = self.stored(run_id)
-        state = stored.state if stored is not None else RunState()
-        known = KnownRun(run_id=run_id, state=state, stored=stored.seq if stored else 0)
-        known.ingest = dict(stored.ingest) if stored is not None else {}
+        known = _stored_part(run_id, stored)
+        state = known.state
         if stored is None or not stored.final:
             for step in self.steps(run_id, stored):
                 if step.event is not None:
@@ -319,7 +333,15 @@ class Archive:
 
     def view(self, run_id: str, source: str = "journal", also: Callable[[Event], None] | None = None) -> dict[str, Any]:
         """Return the status answer for a run, as `source` (`daemon` or `journal`) gives it; `also` as for `run`."""
-        known = self.run(run_id, also)
+        trouble = None
+        try:
+            known = self.run(run_id, also)
+        except PermissionError as error:
+            if also is not None:
+                raise
+            # How it stands is asked of many at once: of this one the store may know something, and why not more is said.
+            self.trouble = _unreadable(error)
+            known, trouble = _stored_part(run_id, self.stored(run_id)), {"time": clock.wall(), "text": self.trouble}
         return status_view(
             known.state,
             Facts(
@@ -333,6 +355,7 @@ class Archive:
                 in_flight=known.in_flight,
                 torn=known.torn,
                 ingest=known.ingest,
+                trouble=trouble,
             ),
         )
 

@@ -10,6 +10,7 @@ from typing import Final
 _open: Final = os.open
 _close: Final = os.close
 _fstat: Final = os.fstat
+_fchmod: Final = os.fchmod
 _getuid: Final = os.getuid
 
 
@@ -20,10 +21,19 @@ def open_own(path: Path, flags: int) -> int:
         OSError: it cannot be opened, or another user made it, where the directory was left open by mistake.
     """
     fd = _open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    if _fstat(fd).st_uid != _getuid():
+    found = _fstat(fd)
+    if found.st_uid != _getuid():
         _close(fd)
         raise PermissionError(errno.EPERM, "it belongs to another user", str(path))
+    if flags & os.O_CREAT:
+        leave_to_owner(fd, found)
     return fd
+
+
+def leave_to_owner(fd: int, found: os.stat_result) -> None:
+    """Make a file that we have just made one that we can open again: a suite's umask may forbid that to us, too."""
+    if found.st_mode & 0o600 != 0o600:
+        _fchmod(fd, 0o600)
 
 
 def sync_directory(path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from threepio_client.errors import BadLine, ThreepioError
 from threepio_client.events import LINE_LIMIT, Payload
-from threepio_client.files import open_own, sync_directory
+from threepio_client.files import leave_to_owner, open_own, sync_directory
 from threepio_client.line import Event, decode_all, encode, seal
 
 READ_SIZE: Final = 256 * 1024
@@ -83,6 +83,7 @@ class JournalWriter:
             raise JournalError(f"cannot make the journal {path}: {error.strerror}") from error
         try:
             found = _fstat(self._fd)
+            leave_to_owner(self._fd, found)
             sync_directory(path.parent)
         except OSError as error:
             _close(self._fd)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from threepio_client.events import Phase
+from threepio_client.files import leave_to_owner
 from threepio_client.forks import forget_in_children
 from threepio_client.line import plain_text
 
@@ -121,6 +122,7 @@ class NowPage:
         fd = os.open(path, flags, 0o600)
         try:
             if create:
+                leave_to_owner(fd, os.fstat(fd))
                 # Written in full, not a sparse file: a full disk is an error here, not SIGBUS at the first store.
                 page = _HEADER.pack(MAGIC, SLOTS, SLOT_SIZE, End.TO_COME, 0).ljust(size, b"\0")
                 while page:

@@ -126,7 +126,11 @@ def make_private_dir(path: Path, setting: str = "THREEPIO_STATE_DIR") -> None:
     """
     try:
         absent = [place for place in (path, *path.parents) if not os.path.lexists(place)]
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for made in reversed(absent):
+            made.mkdir(mode=0o700, exist_ok=True)
+            if made.lstat().st_mode & 0o700 != 0o700:  # for the umask of a suite
+                made.chmod(0o700)
+        path.mkdir(mode=0o700, exist_ok=True)
         for made in absent:
             with suppress(PermissionError):  # who may write there but not read cannot sync it
                 sync_directory(made.parent)

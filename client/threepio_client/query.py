@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 
 import msgpack
 
-from threepio_client.errors import NoDaemon, NoSuchRun, Refused, RemoteProtocolError, ThreepioError
+from threepio_client.errors import NoDaemon, NoPlace, NoSuchRun, Refused, RemoteProtocolError, ThreepioError
 from threepio_client.link import peer_uid
 from threepio_client.protocol import VERSION, Ask, Connection, Hello, Refuse, Reply, Role, Welcome
 from threepio_client.settings import check_socket_path
@@ -20,7 +20,7 @@ ANSWER_TIMEOUT_S: Final = 10.0
 ANSWER_LIMIT: Final = 64 * 1024 * 1024
 """Bytes of one answer."""
 
-_ERRORS: Final[dict[str, type[ThreepioError]]] = {"no-such-run": NoSuchRun, "busy": NoDaemon}
+_ERRORS: Final[dict[str, type[ThreepioError]]] = {"no-such-run": NoSuchRun, "busy": NoDaemon, "no-place": NoPlace}
 
 
 def unix_socket() -> socket.socket:

@@ -11,6 +11,7 @@ import re
 import time
 import zlib
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -108,10 +109,11 @@ def find_run(state_dir: StateDir, run_ids: list[str], reference: str) -> str:
 
 def started_by(journal: Path) -> float:
     """Return when a run that is not in the store began: by its first line, else by the file's own time."""
-    try:
+    with suppress(OSError):
         first = first_record(journal)
         if first is not None and first.event is not None:
             return first.event.timestamp
+    try:
         return journal.stat().st_mtime
     except OSError:
         return 0.0

@@ -1,0 +1,81 @@
+"""Files that the user may not read, though they are his: a umask, or a chmod, can forbid that to the owner, too."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from tests.place import Place
+
+# Root may read anything; a process without these capabilities may not.
+PLAIN = "setpriv --bounding-set=-dac_override,-dac_read_search " if os.geteuid() == 0 else ""
+
+
+def plain(place: Place, module: str, *words: str) -> subprocess.CompletedProcess[str]:
+    return place.shell(f"{PLAIN}{sys.executable} -m {module} {' '.join(words)}")
+
+
+@pytest.fixture
+def odd(place: Place) -> Place:
+    """A place with two runs, of which nobody may read the later one."""
+    place.suite("def test_one(): assert 0")
+    for run_id in ("good", "odd"):
+        place.pytest("-q", THREEPIO_RUN_ID=run_id)
+    place.state_dir.journal("odd").chmod(0)
+    return place
+
+
+def test_a_umask_that_forbids_all_keeps_nobody_from_what_was_written(place: Place) -> None:
+    place.suite("import os\nos.umask(0o777)", "conftest.py")
+    place.suite("def test_one(): assert 0")
+    suite = f"env THREEPIO_RUN_ID=run {sys.executable} -m pytest -q -p no:cacheprovider"
+
+    place.shell(f"umask 777; {PLAIN}{suite}")
+    said = plain(place, "threepio_client.cli", "failures")
+
+    assert (said.returncode, said.stderr) == (1, "")
+    assert said.stdout.startswith("run run: failed, 1 failure")
+    made = [place.state_dir.journal("run"), place.state_dir.now_page("run"), place.state_dir.path]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in made] == [0o600, 0o600, 0o700]
+
+
+@pytest.mark.parametrize("has_daemon", [False, True])
+def test_a_journal_that_cannot_be_read_hides_no_other_run(odd: Place, has_daemon: bool) -> None:
+    if has_daemon:
+        plain(odd, "threepiod", "start")
+    why = f"the journal {odd.state_dir.journal('odd')} cannot be read: Permission denied"
+
+    status, good, runs, verified = (
+        plain(odd, "threepio_client.cli", *words.split()) for words in ("status", "status good", "runs", "verify --all")
+    )
+
+    assert status.returncode == 1
+    assert status.stdout.startswith("run odd: detached")
+    assert why in status.stdout
+    assert (good.returncode, good.stdout.splitlines()[0]) == (1, "run good: failed - tests failed")
+    assert [line.split()[0] for line in runs.stdout.splitlines()] == ["odd", "good"]
+    assert verified.stdout.startswith("run odd: NOT whole"), verified.stdout
+    assert f"  {why}" in verified.stdout.splitlines()
+    assert f"run good: {'' if has_daemon else 'NOT '}whole" in verified.stdout
+
+
+@pytest.mark.parametrize("has_daemon", [False, True])
+@pytest.mark.parametrize("words", ["failures", "never-ran", "slow", "show test_one", "diff", "rerun"])
+def test_of_what_cannot_be_read_nothing_is_said(odd: Place, words: str, has_daemon: bool) -> None:
+    if has_daemon:
+        plain(odd, "threepiod", "start")
+
+    done, doctor = plain(odd, "threepio_client.cli", words), plain(odd, "threepio_client.cli", "doctor")
+
+    path = odd.state_dir.journal("odd")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"threepio: {path}: Permission denied. What is wrong with files and directories says: threepio doctor" in (
+        done.stderr.splitlines()
+    )
+    assert doctor.returncode == 1
+    told = f"{path} of the state directory cannot be read. Do: chmod -R u+rwX {odd.state_dir.path}"
+    assert told in doctor.stdout
