@@ -63,7 +63,7 @@ def status_of(report: Any, category: str | None) -> Status | None:
         if known is not None and (known is not Status.RERUN or report.outcome not in _OUTCOMES):
             return known
     if report.outcome not in _OUTCOMES:  # a plugin's own word for an attempt that another one follows: it has no result
-        return Status.RERUN
+        return None if category == "" else Status.RERUN  # of its three reports the terminal counts one
     if report.failed:
         return Status.ERROR if report.when in {"setup", "teardown"} else Status.FAIL
     if report.skipped:

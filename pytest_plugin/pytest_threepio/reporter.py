@@ -36,6 +36,7 @@ SLOW_TEARDOWN_S: Final = 0.1
 """A teardown that took this long gets an event of its own, so that slow fixtures can be found."""
 
 PHASES: Final = frozenset({Phase.SETUP, Phase.CALL, Phase.TEARDOWN})
+_getcwd: Final = os.getcwd  # a test may replace what `os` holds while we run
 _TEST_CASE: Final = str(EventType.TEST_CASE)
 _TestReport: Final = pytest.TestReport
 _PARENTS_KEPT: Final = 1_000
@@ -238,8 +239,9 @@ class Reporter:
             kind = "collection" if text.endswith("during collection") else "stop"
         elif isinstance(error, pytest.exit.Exception):
             kind, text = "exit", f"pytest.exit: {text}"
-        elif text.startswith("stopping after "):  # xdist's own words and exception for -x and --maxfail
-            kind = "maxfail"
+        elif type(error).__module__ == "xdist.dsession":  # its own Interrupted: what a worker or itself was stopped for
+            is_user = text.endswith("received keyboard-interrupt")
+            kind = "user" if is_user else "maxfail" if text.startswith("stopping after ") else "stop"
         else:
             kind, text = (
                 "user",
@@ -486,7 +488,7 @@ class Reporter:
     def _working_directory(self) -> str:
         """Return what paths in pytest's texts are relative to."""
         try:
-            return os.getcwd()
+            return _getcwd()
         except OSError:  # removed
             return str(self._config.invocation_params.dir)
 

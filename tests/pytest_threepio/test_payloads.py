@@ -48,6 +48,7 @@ def report(outcome: str, when: str = "call", **more: Any) -> SimpleNamespace:
         (report("again"), "again", Status.RERUN),
         (report("failed"), "retried", Status.FAIL),
         (report("again"), None, Status.RERUN),
+        (report("rerun", "setup"), "", None),  # pytest-rerunclassfailures says so in each phase
         (report("passed", "setup"), None, None),
         (report("passed", "teardown"), None, None),
     ],

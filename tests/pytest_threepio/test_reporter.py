@@ -52,6 +52,34 @@ def test_what_is_said_of_each_outcome(compare: Checker) -> None:
         assert payload["started"] > 1_700_000_000
 
 
+@pytest.mark.parametrize(
+    ("stop", "kind", "text"),
+    [
+        ("session.shouldstop = 'the quota is used up'", "stop", "the quota is used up"),
+        ("session.shouldfail = 'stopping after 1 failures'", "maxfail", "stopping after 1 failures"),
+        ("raise KeyboardInterrupt", "user", "<WorkerController gw0> received keyboard-interrupt"),
+    ],
+)
+def test_why_a_worker_stopped_the_session(place: Place, stop: str, kind: str, text: str) -> None:
+    place.suite(f"def test_one(request):\n    session = request.session\n    {stop}\ndef test_two(): pass")
+
+    place.pytest("-q", "-n", "1", THREEPIO_RUN_ID="run")
+
+    assert place.journal_events("run")[-1]["payload"]["stopped"].items() >= {"kind": kind, "text": text}.items()
+
+
+def test_a_test_that_takes_the_working_directory_away_has_its_outcome(place: Place) -> None:
+    place.suite(
+        "import os, pytest\n"
+        "def test_skips(monkeypatch):\n    monkeypatch.setattr(os, 'getcwd', lambda: 1 / 0)\n    pytest.skip('x')"
+    )
+
+    place.pytest("-q", THREEPIO_RUN_ID="run")
+
+    found = place.status("run")
+    assert (found["state"], found["counts"]["skipped"]) == ("passed", 1)
+
+
 BREAKS_IN_A_FUNCTION = """
 class Boom(Exception): pass
 def helper(): raise Boom("it broke")
