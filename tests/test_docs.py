@@ -148,6 +148,7 @@ def told() -> Iterator[Place]:
     found = Place(Path(tempfile.mkdtemp(prefix="3p-")))
     write_two_runs(found)
     write_run(found, "cut-off", -2, [(GONE, "PASS", {})], collected=[GONE, SLOW, NEVER])
+    write_run(found, "skips", -3, [(GONE, "SKIP", {})])
     write_run(found, "elsewhere", -1, [("u.py::test_x", "PASS", {})], argv=["u.py"])
     yield found
     shutil.rmtree(found.path, ignore_errors=True)
@@ -232,7 +233,14 @@ IN_PLACE: Final[dict[str, list[tuple[str, ...]]]] = {
 }
 """What is asked in the place where everything has happened; the further arguments of each question."""
 TOLD: Final[dict[str, list[tuple[str, ...]]]] = {
-    "threepio diff": [(), ("two", "one"), ("one", "cut-off"), ("cut-off", "one"), ("one", "elsewhere")],
+    "threepio diff": [
+        (),
+        ("two", "one"),
+        ("one", "cut-off"),
+        ("cut-off", "one"),
+        ("one", "elsewhere"),
+        ("cut-off", "skips"),
+    ],
     "threepio slow": [()],
     "threepio flaky": [()],
     "threepio history": [(FIXED,), (NEVER,)],
@@ -522,7 +530,7 @@ def test_what_durability_names_is_there() -> None:
         assert (ROOT / path).exists(), path
 
 
-SHAPES: Final = {3: "4bf0eeae783a9073", 4: "a9a4119ca45b9887"}
+SHAPES: Final = {3: "4bf0eeae783a9073", 4: "a9a4119ca45b9887", 5: "9a0edfc96c5a7909"}
 """What the answers of a version hold. Who adds a field raises VIEW_VERSION, by which a command knows an older daemon."""
 
 

@@ -350,6 +350,7 @@ class Diff(TypedDict):
     ]
     new_failing: Annotated[list[str], "bad now, and not there before"]
     fixed: Annotated[list[str], "fine now, and bad before"]
+    excused: Annotated[list[str], "skipped or failing as expected now, and neither before: nobody saw them pass"]
     other_reason: Annotated[list[str], "bad in both, with another type or message of the error"]
     still_failing: Annotated[list[str], "bad in both for the same reason"]
     new: Annotated[list[str], "fine now, and not there before"]

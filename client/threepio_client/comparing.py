@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from threepio_client.archive import Archive
 from threepio_client.causes import reason
-from threepio_client.events import BAD
+from threepio_client.events import BAD, Status
 from threepio_client.results import (
     Details,
     Outcome,
@@ -37,6 +37,7 @@ _CHOOSING_NONE: Final = re.compile(
     r"-[xqvsl]+|-n(?:\d+|auto|logical)|-[rW].+|--(?:exitfirst|quiet|verbose|showlocals|full-trace|no-header|no-summary)"
 )
 """Arguments with which the same tests are asked for as without: how many may fail, on how many workers, what is printed."""
+_EXCUSED: Final = frozenset({Status.SKIP, Status.XFAIL})
 SLOWER_FACTOR: Final = 2.0
 SLOWER_MS: Final = 100.0
 """A test is much slower if it takes twice as long and at least that much more: what is shorter is noise."""
@@ -49,6 +50,7 @@ class Difference(NamedTuple):
         newly_failing: bad now, and fine or without an outcome before.
         new_failing: bad now, and not there before.
         fixed: fine now, and bad before.
+        excused: skipped or failing as expected now, and neither before: nobody saw them pass.
         other_reason: bad in both, with another type or message of the error.
         still_failing: bad in both for the same reason.
         new: fine now, and not there before.
@@ -64,6 +66,7 @@ class Difference(NamedTuple):
     newly_failing: list[str]
     new_failing: list[str]
     fixed: list[str]
+    excused: list[str]
     other_reason: list[str]
     still_failing: list[str]
     new: list[str]
@@ -81,7 +84,7 @@ def compare(archive: Archive, before: str, after: str) -> Difference:
     # Which tests have no outcome is known by all that have one.
     tests = None if earlier.never_ran or later.never_ran else _to_be_read(archive, before, after)
     (old, was), (new, now) = (_read(archive, run_id, tests) for run_id in (before, after))
-    found = Difference([], [], [], [], [], [], [], [], [], [], [], later.verdict().state)
+    found = Difference([], [], [], [], [], [], [], [], [], [], [], [], later.verdict().state)
     unfinished = _unfinished(archive, before, old) if earlier.never_ran or earlier.start.get("collectOnly") else {}
     places = _places_of((*old, *unfinished))
     for nodeid, outcome in new.items():
@@ -95,6 +98,8 @@ def compare(archive: Archive, before: str, after: str) -> Difference:
         elif nodeid in now:
             kind = found.newly_failing if nodeid not in was else found.still_failing
             (found.other_reason if nodeid in was and was[nodeid] != now[nodeid] else kind).append(nodeid)
+        elif outcome.status in _EXCUSED and (nodeid in was or previous.status not in _EXCUSED):
+            found.excused.append(nodeid)
         elif nodeid in was:
             found.fixed.append(nodeid)
         elif _is_slower(previous, outcome):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from threepio_client import answers  # for a checker of types; making them takes longer than a status needs
     from threepio_client.nowpage import InFlight
 
-VIEW_VERSION: Final = 4
+VIEW_VERSION: Final = 5
 """`schema_version` of everything printed with --json, and of the daemon's answers: it grows with every field that is added,
 so that a command does not look for it in what an older daemon says."""
 

@@ -315,12 +315,13 @@ def test_what_differs_between_two_runs(told: Place, call: Call) -> None:
 
     assert result.exit_code == 1
     assert answer == {
-        "schema_version": 4,
+        "schema_version": 5,
         "before": "one",
         "after": "two",
         "newly_failing": [BREAKS],
         "new_failing": [NEW_BAD],
         "fixed": [FIXED],
+        "excused": [],
         "other_reason": [OTHER],
         "still_failing": [STILL],
         "new": [NEW],
@@ -591,6 +592,22 @@ def test_what_fails_after_a_collection_fails_newly(place: Place, call: Call) -> 
     said = call(place, "diff", "listed", "all").stdout
     told = "run all against run listed: 1 newly failing, 1 new and failing, 1 that had not run before"
     assert said.splitlines()[0] == told
+
+
+def test_what_is_skipped_or_xfailed_now_was_not_fixed(place: Place, call: Call) -> None:
+    names = [f"a.py::test_{number}" for number in range(6)]
+    was = ["FAIL", "FAIL", "PASS", "SKIP", "XFAIL", "FAIL"]
+    now = ["SKIP", "XFAIL", "SKIP", "XFAIL", "SKIP", "XPASS"]
+    for number, (run_id, found) in enumerate((("one", was), ("two", now))):
+        write_run(place, run_id, number, [(name, status, {}) for name, status in zip(names, found, strict=True)])
+
+    done = call(place, "diff", "--json")
+
+    answer = json.loads(done.stdout)
+    assert (answer["fixed"], answer["excused"], done.exit_code) == (names[5:], names[:3], 0)
+    assert call(place, "diff").stdout.startswith(
+        "run two against run one: 1 fixed, 3 skipped or xfailed, and not before\n"
+    )
 
 
 def test_what_only_collected_asks_its_rerun_for_nothing(place: Place, call: Call) -> None:

@@ -254,7 +254,7 @@ def test_daemon_and_journal_name_the_same_failures(shared: Place, call: Call) ->
     from_journal = json.loads(call(shared, "failures", "--json", THREEPIO_SOCKET=str(shared.path / "none")).stdout)
 
     assert from_daemon == from_journal
-    assert from_daemon["schema_version"] == 4
+    assert from_daemon["schema_version"] == 5
     assert (from_daemon["run_id"], from_daemon["state"]) == ("run", "failed")
     failure = from_daemon["failures"][0]
     assert failure["nodeid"] == "test_it.py::test_0"

@@ -355,6 +355,25 @@ def test_a_test_that_is_not_there_any_more_is_said_and_not_green(place: Place) -
     assert "any more" not in narrowed.stdout
 
 
+def test_what_failed_and_is_skipped_when_it_is_run_again_is_not_green(place: Place) -> None:
+    place.suite(
+        "import pytest\n"
+        "def test_first(pytestconfig): pytestconfig.first = True\n"
+        "def test_second(pytestconfig):\n"
+        "    if not hasattr(pytestconfig, 'first'): pytest.skip('needs test_first')\n"
+        "    assert 0\n"
+    )
+    place.pytest("-q")
+
+    done = place.threepio("rerun")
+
+    said = "1 test of those to be run again is skipped this time:\n  test_it.py::test_second\n"
+    assert done.stdout.endswith(said)
+    assert done.returncode == 1
+    compared = place.threepio("diff").stdout.splitlines()
+    assert compared[-2:] == ["skipped or xfailed, and not before:", "  test_it.py::test_second"]
+
+
 def test_what_an_editor_and_a_debugger_need_is_left_out(place: Place) -> None:
     place.suite("def test_bad(): assert 0")
     place.suite("import pytest, sys\nsys.path.insert(0, 'editor')\npytest.main(sys.argv[1:])", "editor.py")

@@ -277,7 +277,7 @@ def test_runs_lists_the_latest_and_no_more_than_asked_for(place: Place, call: Ca
     assert as_text.exit_code == 0
     assert [line.split()[0] for line in as_text.stdout.splitlines()] == ["run-4", "run-3", "run-2"]
     assert "4 passed" in as_text.stdout
-    assert as_json["schema_version"] == 4
+    assert as_json["schema_version"] == 5
     assert as_text.stderr == "there are more runs than these 3: --limit shows them\n"
     assert call(place, "runs", "-n", "5").stderr == ""
     assert len(as_json["runs"]) == 5

@@ -20,6 +20,7 @@ _KINDS: Final = (
     "newly_failing",
     "new_failing",
     "fixed",
+    "excused",
     "other_reason",
     "still_failing",
     "new",

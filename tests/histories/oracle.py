@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 BAD: Final = frozenset({"FAIL", "ERROR"})
+EXCUSED: Final = frozenset({"SKIP", "XFAIL"})
 
 
 @dataclass(kw_only=True)
@@ -160,6 +161,11 @@ class Run:
             return "bad" if self.collectors[nodeid] == "failed" else "fine"
         return ("bad" if self.known[nodeid].bad else "fine") if nodeid in self.known else ""
 
+    def is_excused(self, nodeid: str) -> bool:
+        """Return whether it was skipped, or failed as expected."""
+        outcome = self.known.get(nodeid)
+        return self.collectors.get(nodeid) == "skipped" or (outcome is not None and outcome.status in EXCUSED)
+
     def is_below_uncollected(self, nodeid: str) -> bool:
         return any(is_below(nodeid, collector) for collector in self.uncollected)
 
@@ -214,6 +220,8 @@ def kinds_of(nodeid: str, before: Run, after: Run) -> set[str]:
         return {"never_ran"}
     if not now:
         return _kinds_of_lost(nodeid, before, after)
+    if was and after.is_excused(nodeid):
+        return {"excused"} if was == "bad" or not before.is_excused(nodeid) else {""}
     if was:
         return {"fixed"} if was == "bad" else {""}
     return {"ran_now" if was_there else "new"}

@@ -359,7 +359,7 @@ def test_the_answer_as_json(stored: Place) -> None:
         answer
     ) | {"seconds", "events"}
     assert answer == {
-        "schema_version": 4,
+        "schema_version": 5,
         "runs": RUNS,
         "old_runs": 0,
         "old_events": 0,

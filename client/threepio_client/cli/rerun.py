@@ -14,8 +14,9 @@ from threepio_client.cli.run import run_and_report
 from threepio_client.cli.source import open_source
 from threepio_client.comparing import BY_WHAT_WAS, ONLY_FAILED
 from threepio_client.errors import ThreepioError
+from threepio_client.events import Status
 from threepio_client.printable import number_of, one_line
-from threepio_client.results import collected, not_collected
+from threepio_client.results import collected, not_collected, outcomes, results
 from threepio_client.selection import Selection
 from threepio_client.views import is_good
 
@@ -41,7 +42,8 @@ def rerun(
     """Run again what failed in a run and what never ran there; what presumably killed it comes last.
 
     Uses the command, the arguments and the directory of that run, and says at the end what `threepio run` says. With
-    nothing to run again the exit code is 0 if that run passed, else 1; it is 1, too, where a test is not there any more.
+    nothing to run again the exit code is 0 if that run passed, else 1; it is 1, too, where a test is not there any more, or
+    is skipped.
     """
     if run.startswith("-"):  # `threepio rerun -- -x`: no run, and an option of pytest
         run, more = "latest", [run, *(more or [])]
@@ -67,10 +69,10 @@ def rerun(
     run_ids, code = run_and_report(again, cwd)
     if more:
         raise typer.Exit(code)  # further options may leave tests out
-    gone = _gone(found, run_ids)
-    for line in _gone_lines(gone):
+    gone, skipped = _gone(found, run_ids), _skipped(found, run_ids)
+    for line in (*_lines(gone, "not there any more"), *_lines(skipped, "skipped this time")):
         say(one_line(line))
-    raise typer.Exit(code or (1 if gone else 0))
+    raise typer.Exit(code or (1 if gone or skipped else 0))
 
 
 def _command_again(found: Selection, run_id: str, more: list[str]) -> tuple[list[str], str]:
@@ -112,15 +114,24 @@ def _gone(found: Selection, run_ids: list[str]) -> list[str]:
     return [one for one in wanted if one not in there and one.partition("::")[0] not in bad]
 
 
-def _gone_lines(gone: list[str]) -> list[str]:
-    """Return what to say of tests that are not there any more."""
-    if not gone:
+def _skipped(found: Selection, run_ids: list[str]) -> list[str]:
+    """Return the tests that failed and were skipped in these runs: what they depend on may not have been run."""
+    with open_source() as source:
+        now = {}
+        for run_id in run_ids:
+            now.update(outcomes(results(source.archive, run_id)))
+    return [nodeid for nodeid in found.failed if nodeid in now and now[nodeid].status == Status.SKIP]
+
+
+def _lines(nodeids: list[str], what: str) -> list[str]:
+    """Return what to say of tests that were not run again, if there are any."""
+    if not nodeids:
         return []
     lines = [
-        f"{number_of(len(gone), 'test')} of those to be run again {'is' if len(gone) == 1 else 'are'} not there any more:"
+        f"{number_of(len(nodeids), 'test')} of those to be run again {'is' if len(nodeids) == 1 else 'are'} {what}:"
     ]
-    lines += [f"  {nodeid}" for nodeid in gone[:SHOWN]]
-    return lines + ([f"  and {len(gone) - SHOWN} more"] if len(gone) > SHOWN else [])
+    lines += [f"  {nodeid}" for nodeid in nodeids[:SHOWN]]
+    return lines + ([f"  and {len(nodeids) - SHOWN} more"] if len(nodeids) > SHOWN else [])
 
 
 def _without_editor(arguments: list[str]) -> list[str]:
