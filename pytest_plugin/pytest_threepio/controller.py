@@ -23,6 +23,7 @@ class Controller(Reporter):
         super().__init__(session, settings, parent, rerun_of)
         self._session_at = clock.monotonic()
         self._ids: list[str] | None = None
+        self._seen: set[str] = set()  # where all run everything, what any of them collected
         self._workers = Workers(self._adapter)
         self._nodeid = nodeid_of(session.config)
         self._all_run_everything = session.config.getoption("dist") == "each"
@@ -51,6 +52,10 @@ class Controller(Reporter):
         if self._ids is None:  # every worker collects the same
             self._ids = ids
             self.emit_collected(map(self._nodeid, ids))
+        elif self._all_run_everything and (new := [nodeid for nodeid in ids if nodeid not in self._seen]):
+            self.emit_collected(map(self._nodeid, new))
+        if self._all_run_everything:  # of what it collected itself, which may be more than others did
+            self._seen.update(ids)
 
     # After the terminal has counted the report: `trylast`. Guarded in itself: a wrapper is one more call for every test.
     @pytest.hookimpl(trylast=True)

@@ -80,6 +80,27 @@ def test_a_test_that_takes_the_working_directory_away_has_its_outcome(place: Pla
     assert (found["state"], found["counts"]["skipped"]) == ("passed", 1)
 
 
+OF_ITS_OWN = """
+import os
+def test_both(): pass
+if os.environ.get("PYTEST_XDIST_WORKER") == "gw0":
+    def test_first(): pass
+else:
+    def test_second(): os._exit(3)
+    def test_third(): pass
+"""
+
+
+def test_where_all_run_everything_all_that_any_of_them_collected_is_to_run(place: Place) -> None:
+    place.suite(OF_ITS_OWN)
+
+    place.pytest("-q", "-n", "2", "--dist=each", "--max-worker-restart=0", THREEPIO_RUN_ID="run")
+
+    found = place.status("run")
+    assert (found["collected"], found["finished"], found["state"]) == (4, 3, "incomplete")
+    assert place.threepio("never-ran", "run").stdout == "run run: 1 test never ran\n  test_it.py::test_third\n"
+
+
 BREAKS_IN_A_FUNCTION = """
 class Boom(Exception): pass
 def helper(): raise Boom("it broke")
