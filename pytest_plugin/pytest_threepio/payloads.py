@@ -47,7 +47,14 @@ _OF_DOCTEST: Final = r"(.+):(\d+|None): (DocTestFailure|UnexpectedException)"
 """The last line of what pytest says of an example in a docstring."""
 _UNEXPECTED: Final = "UNEXPECTED EXCEPTION: "
 _SAID: Final = "E   "
-_UNITTEST: Final = os.path.join(os.path.dirname(os.__file__), "unittest", "")
+_CHECK: Final = r"(?m)^FAILURE: (.+)(?:\n(.+?):(\d+) in )?"
+"""How pytest-check tells of a check that failed; the last line only counts them."""
+_COLOUR: Final = r"\x1b\[[\d;]*m"
+_UNITTEST: Final = (
+    os.path.join(os.path.dirname(os.__file__), "unittest", ""),
+    os.path.join("twisted", "trial", "_synctest."),
+)
+"""Where the code of assertions is that are methods of a test: the standard library's, and trial's."""
 
 
 def status_of(report: Any, category: str | None) -> Status | None:
@@ -117,7 +124,7 @@ def _error_of_test(report: Any, clip: Clip, folder: str, rootdir: str) -> Payloa
     """Return what `error_of` says; where that only knows of unittest's own code, the place is where the test begins."""
     error = error_of(report.longrepr, clip, folder)
     location = getattr(report, "location", None)
-    if error.get("location", "").startswith(_UNITTEST) and location is not None and location[1] is not None:
+    if _is_of_unittest(error.get("location", "")) and location is not None and location[1] is not None:
         error["location"] = f"{os.path.normpath(os.path.join(rootdir, location[0]))}:{location[1] + 1}"
     return error
 
@@ -132,10 +139,10 @@ def error_of(longrepr: Any, clip: Clip = clip, folder: str = "") -> Payload:
     """
     text = "" if longrepr is None else clip(_indentation_of(longrepr) + str(longrepr))
     crash = getattr(longrepr, "reprcrash", None)
-    if crash is None:
+    if crash is None or not crash.lineno:  # no line has this number: its place is none
         # pytest marks what went wrong with an E; behind it there may be advice and a place (a fixture that is missing).
-        lines = [line for line in text.splitlines() if line.strip()]
-        if found := _doctest_error_in(lines):
+        lines = [line for line in re.sub(_COLOUR, "", text).splitlines() if line.strip()]
+        if found := _doctest_error_in(lines) or _check_in(text, folder):
             return {**found, "message": clip(found["message"], 4096), "stack": text}
         said = [line for line in lines if _MARKED.match(line)] or lines
         if len(said) > 1 and said[-1].startswith("HINT: "):  # two test files of one name: what is wrong is above it
@@ -144,7 +151,7 @@ def error_of(longrepr: Any, clip: Clip = clip, folder: str = "") -> Payload:
     entries = getattr(getattr(longrepr, "reprtraceback", None), "reprentries", None) or [None]
     place = getattr(entries[-1], "reprfileloc", None)
     at = f"{crash.path}:{crash.lineno}"
-    if at.startswith(_UNITTEST):  # where `self.assertEqual` raised it
+    if _is_of_unittest(at):  # where `self.assertEqual` raised it
         at = _last_outside_unittest(entries, text, folder) or at
     error: Payload = {"message": clip(str(crash.message)), "stack": text, "location": at}
     # The long style has the type there, the short one `in <function>`; the others have no place.
@@ -160,7 +167,20 @@ def _last_outside_unittest(entries: list[Any], text: str, folder: str) -> str:
     shown = [found for entry in entries if (found := getattr(entry, "reprfileloc", None)) is not None]
     frames = [(found.path, found.lineno) for found in shown] or re.findall(_NATIVE_FRAME, text)
     places = [f"{os.path.normpath(os.path.join(folder, path))}:{line}" for path, line in frames]
-    return next((place for place in reversed(places) if not place.startswith(_UNITTEST)), "")
+    return next((place for place in reversed(places) if not _is_of_unittest(place)), "")
+
+
+def _is_of_unittest(place: str) -> bool:
+    return any(code in place for code in _UNITTEST)
+
+
+def _check_in(text: str, folder: str) -> Payload:
+    """Return message and location of the first check of pytest-check that failed; empty if this text is of none."""
+    found = re.search(_CHECK, text)
+    if found is None:
+        return {}
+    place = {"location": f"{os.path.normpath(os.path.join(folder, found[2]))}:{found[3]}"} if found[2] else {}
+    return {"message": found[1], **place}
 
 
 def _doctest_error_in(lines: list[str]) -> Payload:

@@ -134,6 +134,50 @@ def test_of_an_assertion_of_unittest_the_place_is_that_of_the_test() -> None:
     assert payloads.error_of(found, folder="/here/tests")["location"] == f"{found.reprcrash.path}:7"
 
 
+def test_of_an_assertion_of_trial_likewise() -> None:
+    found = longrepr("twisted.trial.unittest.FailTest: 1 != 2", "FailTest")
+    found.reprcrash.path = "/env/lib/python3.11/site-packages/twisted/trial/_synctest.py"
+    place = found.reprtraceback.reprentries[0].reprfileloc
+    place.path, place.lineno = "test_a.py", 12
+
+    assert payloads.error_of(found, folder="/here")["location"] == "/here/test_a.py:12"
+
+
+CHECKS = """FAILURE: check 1 == 2: price
+test_a.py:2 in test_price() -> check.equal(1, 2, "price")
+
+FAILURE: check bool(False)
+
+------------------------------------------------------------
+Failed Checks: 2"""
+
+
+class Checked(str):
+    """What pytest-check makes of checks that failed, where no worker does it: the place is none."""
+
+    reprcrash = SimpleNamespace(path="test_a.py::test_price", lineno=0, message="check 1 == 2: price\nmore of it")
+
+
+@pytest.mark.parametrize("text", [CHECKS, Checked(CHECKS)], ids=["worker", "one process"])
+def test_of_checks_that_failed_the_first_one_is_told(text: str) -> None:
+    assert payloads.error_of(text, folder="/here") == {
+        "message": "check 1 == 2: price",
+        "location": "/here/test_a.py:2",
+        "stack": CHECKS,
+    }
+
+
+def test_a_check_without_a_place_has_none() -> None:
+    assert payloads.error_of("FAILURE: no\n\nFailed Checks: 1")["message"] == "no"
+    assert "location" not in payloads.error_of("FAILURE: no\n\nFailed Checks: 1")
+
+
+def test_colours_are_no_part_of_a_message() -> None:
+    text = "\x1b[91mNotebook cell execution failed\x1b[0m\n\x1b[31mValueError\x1b[39m: no\n\x1b[0m"
+
+    assert payloads.error_of(text) == {"message": "ValueError: no", "stack": text}
+
+
 class Boom(Exception):
     pass
 
