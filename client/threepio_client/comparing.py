@@ -11,8 +11,9 @@ from typing import Final, NamedTuple
 
 from threepio_client.archive import Archive
 from threepio_client.causes import reason
-from threepio_client.events import BAD, Status
+from threepio_client.events import BAD
 from threepio_client.results import (
+    EXCUSED,
     Details,
     Outcome,
     Result,
@@ -37,7 +38,6 @@ _CHOOSING_NONE: Final = re.compile(
     r"-[xqvsl]+|-n(?:\d+|auto|logical)|-[rW].+|--(?:exitfirst|quiet|verbose|showlocals|full-trace|no-header|no-summary)"
 )
 """Arguments with which the same tests are asked for as without: how many may fail, on how many workers, what is printed."""
-_EXCUSED: Final = frozenset({Status.SKIP, Status.XFAIL})
 SLOWER_FACTOR: Final = 2.0
 SLOWER_MS: Final = 100.0
 """A test is much slower if it takes twice as long and at least that much more: what is shorter is noise."""
@@ -98,7 +98,7 @@ def compare(archive: Archive, before: str, after: str) -> Difference:
         elif nodeid in now:
             kind = found.newly_failing if nodeid not in was else found.still_failing
             (found.other_reason if nodeid in was and was[nodeid] != now[nodeid] else kind).append(nodeid)
-        elif outcome.status in _EXCUSED and (nodeid in was or previous.status not in _EXCUSED):
+        elif outcome.status in EXCUSED and (nodeid in was or previous.status not in EXCUSED):
             found.excused.append(nodeid)
         elif nodeid in was:
             found.fixed.append(nodeid)
@@ -224,6 +224,8 @@ def _to_be_read(archive: Archive, before: str, after: str) -> set[int] | None:
             (after, before, SLOWER_MS, SLOWER_FACTOR),
         ).fetchall()
     found = old.odd | new.odd | {test for (test,) in slower}
+    if old.excused != new.excused:
+        found |= numbers_in(new.excused) - numbers_in(old.excused)
     return found if old.all == new.all else found | (numbers_in(old.all) ^ numbers_in(new.all))
 
 

@@ -17,6 +17,8 @@ from threepio_client.line import Event, Passed
 from threepio_client.runstate import count_of
 
 _DECIDING: Final = DECIDING | {Phase.COLLECT}
+EXCUSED: Final = (str(Status.SKIP), str(Status.XFAIL))
+"""Statuses of a test that neither passed nor is bad."""
 COLUMNS: Final = "t.nodeid, r.seq, r.status, r.phase, r.started, r.duration, r.worker"
 
 
@@ -284,10 +286,12 @@ class TestNumbers(NamedTuple):
         all: of every result, as a text: those of two runs are compared more quickly than sets of them are made.
         odd: of those that failed, broke, were repeated or have subtests. All others have the status and the duration of
             their last result.
+        excused: of those that were skipped or failed as expected, as a text.
     """
 
     all: str
     odd: set[int]
+    excused: str
 
 
 def odd_tests(archive: Archive, run_ids: Collection[str]) -> set[int] | None:
@@ -315,11 +319,12 @@ def numbers_of(archive: Archive, run_id: str) -> TestNumbers | None:
             "SELECT group_concat(test), group_concat(CASE WHEN (status <> 'PASS' OR phase IS NOT 'call') "
             "AND NOT (status NOT IN ('FAIL', 'ERROR', 'RERUN') "
             "AND ifnull(phase = 'call' OR phase = 'setup' OR phase = 'collect', 0)) "
-            f"OR (details IS NOT NULL AND {OF_SUBTEST}) THEN test END) "
+            f"OR (details IS NOT NULL AND {OF_SUBTEST}) THEN test END), "
+            f"group_concat(CASE WHEN status IN {EXCUSED} THEN test END) "
             "FROM results WHERE run = ?"
         )
-        every, odd = store.execute(query, (stored.key,)).fetchone()
-        return TestNumbers(every or "", numbers_in(odd))
+        every, odd, excused = store.execute(query, (stored.key,)).fetchone()
+        return TestNumbers(every or "", numbers_in(odd), excused or "")
 
 
 def numbers_in(text: str | None) -> set[int]:

@@ -602,7 +602,10 @@ def test_what_is_skipped_or_xfailed_now_was_not_fixed(place: Place, call: Call) 
         write_run(place, run_id, number, [(name, status, {}) for name, status in zip(names, found, strict=True)])
 
     done = call(place, "diff", "--json")
+    rebuild(place.state_dir)
+    from_store = call(place, "diff", "--json")
 
+    assert done.stdout == from_store.stdout
     answer = json.loads(done.stdout)
     assert (answer["fixed"], answer["excused"], done.exit_code) == (names[5:], names[:3], 0)
     assert call(place, "diff").stdout.startswith(
