@@ -151,7 +151,9 @@ class Run:
         is_cut = bool(self.unfinished) or self.collected is None
         if self.exit_code == 1 and is_cut:  # a worker of pytest-xdist breaks by itself of some exceptions
             return {"interrupted", "failed"} if self.with_workers else {"interrupted"}
-        if self.exit_code == 2 and self.uncollected:
+        if (
+            self.exit_code == 2 and self.uncollected and not self.outcomes
+        ):  # else --continue-on-collection-errors, and Ctrl-C
             return {"failed", "interrupted"} if self.with_workers else {"failed"}
         return {"interrupted"} if self.exit_code == 2 else {"failed"}
 
