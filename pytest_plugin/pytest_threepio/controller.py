@@ -53,7 +53,7 @@ class Controller(Reporter):
             self._ids = ids
             self.emit_collected(map(self._nodeid, ids))
         elif self._all_run_everything and (new := [nodeid for nodeid in ids if nodeid not in self._seen]):
-            self.emit_collected(map(self._nodeid, new))
+            self.emit_collected(map(self._nodeid, new), len(self._seen))
         if self._all_run_everything:  # of what it collected itself, which may be more than others did
             self._seen.update(ids)
 

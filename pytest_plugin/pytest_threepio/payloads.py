@@ -47,8 +47,9 @@ _OF_DOCTEST: Final = r"(.+):(\d+|None): (DocTestFailure|UnexpectedException)"
 """The last line of what pytest says of an example in a docstring."""
 _UNEXPECTED: Final = "UNEXPECTED EXCEPTION: "
 _SAID: Final = "E   "
-_CHECK: Final = r"(?m)^FAILURE: (.+)(?:\n(.+?):(\d+) in )?"
+_CHECK: Final = r"(?m)^FAILURE: (.+)"
 """How pytest-check tells of a check that failed; the last line only counts them."""
+_CHECKED_AT: Final = r"(?m)^(\S.*?):(\d+) in "
 _COLOUR: Final = r"\x1b\[[\d;]*m"
 _UNITTEST: Final = (
     os.path.join(os.path.dirname(os.__file__), "unittest", ""),
@@ -139,11 +140,13 @@ def error_of(longrepr: Any, clip: Clip = clip, folder: str = "") -> Payload:
     """
     text = "" if longrepr is None else clip(_indentation_of(longrepr) + str(longrepr))
     crash = getattr(longrepr, "reprcrash", None)
-    if crash is None or not crash.lineno:  # no line has this number: its place is none
-        # pytest marks what went wrong with an E; behind it there may be advice and a place (a fixture that is missing).
-        lines = [line for line in re.sub(_COLOUR, "", text).splitlines() if line.strip()]
-        if found := _doctest_error_in(lines) or _check_in(text, folder):
+    if crash is None or not crash.lineno:  # with this number pytest-check gives a place that is none
+        plain = re.sub(_COLOUR, "", text)
+        lines = [line for line in plain.splitlines() if line.strip()]
+        if found := _doctest_error_in(lines) or _check_in(plain, folder):
             return {**found, "message": clip(found["message"], 4096), "stack": text}
+    if crash is None:
+        # pytest marks what went wrong with an E; behind it there may be advice and a place (a fixture that is missing).
         said = [line for line in lines if _MARKED.match(line)] or lines
         if len(said) > 1 and said[-1].startswith("HINT: "):  # two test files of one name: what is wrong is above it
             said = [" ".join(line.strip() for line in said[:-1])]
@@ -179,7 +182,8 @@ def _check_in(text: str, folder: str) -> Payload:
     found = re.search(_CHECK, text)
     if found is None:
         return {}
-    place = {"location": f"{os.path.normpath(os.path.join(folder, found[2]))}:{found[3]}"} if found[2] else {}
+    at = re.search(_CHECKED_AT, text[found.end() :].partition("\nFAILURE: ")[0])
+    place = {"location": f"{os.path.normpath(os.path.join(folder, at[1]))}:{at[2]}"} if at else {}
     return {"message": found[1], **place}
 
 

@@ -114,7 +114,7 @@ class Reporter:
         self._odd_names: dict[str, tuple[list[str], str]] = {}  # of tests whose node id does not tell them
         self._counted_passed: list[object] = []  # by the terminal, as its list was when it was looked for
         self._told: dict[str, object] = {}  # of each category of the terminal, the last report that was told
-        self._to_run = self._deselected = 0
+        self._deselected = 0
         self._stopped: Payload | None = None
         self._outer_error = sys.exc_info()[1]  # whoever calls pytest may be handling one
         self._hook_errors = 0
@@ -442,8 +442,8 @@ class Reporter:
             payload["ci"] = ci
         return payload
 
-    def emit_collected(self, nodeids: Iterable[str]) -> None:
-        """Emit the node ids in chunks, the files as groups, and the totals, those of an earlier call included."""
+    def emit_collected(self, nodeids: Iterable[str], earlier: int = 0) -> None:
+        """Emit the node ids in chunks, the files as groups, and the totals, with so many tests that were told `earlier`."""
         chunk: list[str] = []
         size = count = 0
         several: set[str] | None = set() if self._may_repeat() else None
@@ -459,11 +459,10 @@ class Reporter:
                 chunk += together
                 size += more
         self._emit_nodeids(chunk)
-        self._to_run += count
         if several is not None and len(several) == count:  # else there are tests that are to run twice
             self._attempts.outcomes = self._attempts.outcomes or set()
             self.look_again()
-        totals = {"collected": self._to_run, "deselected": self._deselected}
+        totals = {"collected": earlier + count, "deselected": self._deselected}
         self._adapter.emit(EventType.COLLECTION_FINISH, totals)
 
     def is_cut_short(self) -> bool:

@@ -144,6 +144,7 @@ def test_of_an_assertion_of_trial_likewise() -> None:
 
 
 CHECKS = """FAILURE: check 1 == 2: price
+more of it
 test_a.py:2 in test_price() -> check.equal(1, 2, "price")
 
 FAILURE: check bool(False)
@@ -158,18 +159,31 @@ class Checked(str):
     reprcrash = SimpleNamespace(path="test_a.py::test_price", lineno=0, message="check 1 == 2: price\nmore of it")
 
 
-@pytest.mark.parametrize("text", [CHECKS, Checked(CHECKS)], ids=["worker", "one process"])
+RED = CHECKS.replace("FAILURE: ", "\x1b[31mFAILURE: \x1b[0m")
+
+
+@pytest.mark.parametrize("text", [CHECKS, Checked(CHECKS), RED], ids=["worker", "one process", "in colour"])
 def test_of_checks_that_failed_the_first_one_is_told(text: str) -> None:
     assert payloads.error_of(text, folder="/here") == {
         "message": "check 1 == 2: price",
         "location": "/here/test_a.py:2",
-        "stack": CHECKS,
+        "stack": text,
     }
 
 
 def test_a_check_without_a_place_has_none() -> None:
     assert payloads.error_of("FAILURE: no\n\nFailed Checks: 1")["message"] == "no"
-    assert "location" not in payloads.error_of("FAILURE: no\n\nFailed Checks: 1")
+    assert "location" not in payloads.error_of("FAILURE: no\n\nFAILURE: other\na.py:2 in test_x()\nFailed Checks: 2")
+
+
+def test_code_without_line_numbers_has_its_error_all_the_same() -> None:
+    found = longrepr("ValueError: first line\nsecond line", "ValueError")
+    found.reprcrash.lineno = 0
+
+    error = payloads.error_of(found)
+
+    assert error["message"] == "ValueError: first line\nsecond line"
+    assert error["errorType"] == "ValueError"
 
 
 def test_colours_are_no_part_of_a_message() -> None:

@@ -101,6 +101,16 @@ def test_where_all_run_everything_all_that_any_of_them_collected_is_to_run(place
     assert place.threepio("never-ran", "run").stdout == "run run: 1 test never ran\n  test_it.py::test_third\n"
 
 
+def test_a_session_that_collects_twice_has_each_test_once(place: Place) -> None:
+    place.suite("def pytest_collection(session): session.perform_collect()", "conftest.py")
+    place.suite("def test_one(): pass\ndef test_two(): pass")
+
+    place.pytest("-q", THREEPIO_RUN_ID="run")
+
+    found = place.status("run")
+    assert (found["state"], found["collected"], found["finished"]) == ("passed", 2, 2)
+
+
 BREAKS_IN_A_FUNCTION = """
 class Boom(Exception): pass
 def helper(): raise Boom("it broke")
