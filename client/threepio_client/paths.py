@@ -127,9 +127,7 @@ def make_private_dir(path: Path, setting: str = "THREEPIO_STATE_DIR") -> None:
     try:
         absent = [place for place in (path, *path.parents) if not os.path.lexists(place)]
         for made in reversed(absent):
-            made.mkdir(mode=0o700, exist_ok=True)
-            if made.lstat().st_mode & 0o700 != 0o700:  # for the umask of a suite
-                made.chmod(0o700)
+            _make_dir(made, 0o700 if made == path else 0o777)
         path.mkdir(mode=0o700, exist_ok=True)
         for made in absent:
             with suppress(PermissionError):  # who may write there but not read cannot sync it
@@ -142,6 +140,17 @@ def make_private_dir(path: Path, setting: str = "THREEPIO_STATE_DIR") -> None:
             f"cannot make the directory {path}: {error.strerror}. Set {setting} to a place that can be written"
         ) from error
     check_private_dir(path, found, setting)
+
+
+def _make_dir(path: Path, mode: int) -> None:
+    """Make a directory that we can use whatever a suite's umask is, unless somebody else has just made it."""
+    try:
+        path.mkdir(mode)
+    except FileExistsError:
+        return
+    found = stat.S_IMODE(path.lstat().st_mode)
+    if found & 0o700 != 0o700:
+        path.chmod(found | 0o700)
 
 
 def check_private_dir(path: Path, found: os.stat_result, setting: str = "THREEPIO_STATE_DIR") -> None:

@@ -46,6 +46,17 @@ def test_a_directory_that_others_may_write_to_is_refused(tmp_path: Path, mode: i
         make_private_dir(path)
 
 
+@pytest.mark.parametrize(("umask", "parent"), [(0o022, 0o755), (0o777, 0o700)])
+def test_parents_are_as_the_umask_says_but_usable(tmp_path: Path, umask: int, parent: int) -> None:
+    old = os.umask(umask)
+    try:
+        make_private_dir(tmp_path / "a" / "b")
+    finally:
+        os.umask(old)
+
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "a", tmp_path / "a" / "b")] == [parent, 0o700]
+
+
 def test_a_directory_that_others_may_read_is_used(tmp_path: Path) -> None:
     path = tmp_path / "open"
     path.mkdir(mode=0o755)
