@@ -141,7 +141,8 @@ def _stored_part(run_id: str, stored: StoredRun | None) -> KnownRun:
     return KnownRun(run_id=run_id, state=stored.state, stored=stored.seq, ingest=dict(stored.ingest))
 
 
-def _unreadable(error: OSError) -> str:
+def unreadable(error: OSError) -> str:
+    """Return what to say of a journal that we may not read."""
     return f"the journal {error.filename} cannot be read: {error.strerror}"
 
 
@@ -291,7 +292,7 @@ class Archive:
                     if state.start:
                         break
             except PermissionError as error:
-                self.trouble = _unreadable(error)
+                self.trouble = unreadable(error)
         self._observe(state, run_id, stored)
         return state
 
@@ -333,15 +334,15 @@ class Archive:
 
     def view(self, run_id: str, source: str = "journal", also: Callable[[Event], None] | None = None) -> dict[str, Any]:
         """Return the status answer for a run, as `source` (`daemon` or `journal`) gives it; `also` as for `run`."""
-        trouble = None
+        why = ""
         try:
             known = self.run(run_id, also)
         except PermissionError as error:
             if also is not None:
                 raise
             # How it stands is asked of many at once: of this one the store may know something, and why not more is said.
-            self.trouble = _unreadable(error)
-            known, trouble = _stored_part(run_id, self.stored(run_id)), {"time": clock.wall(), "text": self.trouble}
+            self.trouble = why = unreadable(error)
+            known = _stored_part(run_id, self.stored(run_id))
         return status_view(
             known.state,
             Facts(
@@ -355,7 +356,7 @@ class Archive:
                 in_flight=known.in_flight,
                 torn=known.torn,
                 ingest=known.ingest,
-                trouble=trouble,
+                unreadable=why,
             ),
         )
 

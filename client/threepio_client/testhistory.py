@@ -6,7 +6,7 @@ import json
 from itertools import islice
 from typing import NamedTuple
 
-from threepio_client.archive import Archive
+from threepio_client.archive import Archive, unreadable
 from threepio_client.results import Details, Outcome, Result, of_row, outcomes, results
 
 
@@ -79,9 +79,12 @@ def _entries_of_runs_over(archive: Archive, nodeid: str, run_ids: list[str]) -> 
 
 def _entry(archive: Archive, nodeid: str, run_id: str) -> Entry | None:
     """Return what store and journal tell of a test in one run, None if it has no outcome of it."""
-    listed = [
-        one for one in results(archive, run_id, nodeid, with_collection="::" not in nodeid) if one.nodeid == nodeid
-    ]
+    try:
+        found = list(results(archive, run_id, nodeid, with_collection="::" not in nodeid))
+    except PermissionError as error:  # of other runs there is something to tell
+        archive.trouble = unreadable(error)
+        return None
+    listed = [one for one in found if one.nodeid == nodeid]
     if not listed:
         return None
     state = archive.beginning(run_id)

@@ -53,7 +53,8 @@ def verify_run(archive: Archive, run_id: str) -> dict[str, Any]:
     live = state.complete is None and archive.is_alive(run_id)
     pending = sum(1 for seq in absent if seq > stored_seq) if live else 0
     different = sum(1 for seq, crc in by_seq.items() if stored_by_seq.get(seq, crc) != crc)
-    invented = 0 if journal.corrupt or journal.gaps else sum(1 for seq in stored_by_seq if seq not in by_seq)
+    is_incomplete = journal.corrupt or journal.gaps or journal.is_unreadable
+    invented = 0 if is_incomplete else sum(1 for seq in stored_by_seq if seq not in by_seq)
     not_counted = _compare_totals(state, problems)
     if len(absent) - pending:
         problems.append(f"{len(absent) - pending} events of the journal are not stored" + _advice(stored_seq))
@@ -63,7 +64,7 @@ def verify_run(archive: Archive, run_id: str) -> dict[str, Any]:
         problems.append(f"{invented} events are stored that the journal does not have")
     if state.events_lost:
         problems.append(f"{state.events_lost} events lost, because nothing could be written")
-    if state.complete is None and not live:
+    if state.complete is None and not live and not journal.is_unreadable:
         problems.append("note: the run was cut short, so there are no totals of the runner to compare with")
     torn = 0 if live else archive.torn(run_id)
     if torn:
@@ -73,8 +74,9 @@ def verify_run(archive: Archive, run_id: str) -> dict[str, Any]:
     answer: Verification = {
         "schema_version": VIEW_VERSION,
         "run_id": run_id,
-        "whole": journal.is_read
-        and not (missing or duplicates or journal.corrupt or journal.conflicts or state.events_lost),
+        "whole": journal.is_there
+        and not (journal.is_unreadable or missing or duplicates or journal.corrupt or journal.conflicts)
+        and not state.events_lost,
         "journal_events": len(by_seq),
         "stored_events": len(stored),
         "missing": missing,
@@ -95,7 +97,8 @@ class _Journal:
     """What a run's journal has, line by line.
 
     Attributes:
-        is_read: whether there is a file of it, and all of them could be read.
+        is_there: whether there is a file of it.
+        is_unreadable: whether one of them could not be read.
         by_seq: the checksum of each event, by its number.
         types: how many events there are of each type.
         state: what the events tell of the run.
@@ -106,7 +109,8 @@ class _Journal:
         problems: all that in words, in the order of the lines.
     """
 
-    is_read: bool
+    is_there: bool
+    is_unreadable: bool = False
     by_seq: dict[int, int] = field(default_factory=dict)
     types: Counter[str] = field(default_factory=Counter)
     state: RunState = field(default_factory=RunState)
@@ -119,7 +123,7 @@ class _Journal:
 
 def _read(state_dir: StateDir, run_id: str) -> _Journal:
     files = journal_files(state_dir, run_id)
-    found = _Journal(is_read=bool(files))
+    found = _Journal(is_there=bool(files))
     numbers: Counter[int] = Counter()
     for step in _steps(state_dir, run_id, found):
         event = step.event
@@ -156,8 +160,9 @@ def _steps(state_dir: StateDir, run_id: str, found: _Journal) -> Iterator[Step]:
                 found.problems.append(f"the journal {place} is not there: what is stored cannot be proved")
             yield from journal.steps(0, final=True)
         except OSError as error:
-            found.is_read = False
-            found.problems.append(f"the journal {state_dir.journal(run_id)} cannot be read: {error.strerror}")
+            found.is_unreadable = True
+            which = error.filename or state_dir.journal(run_id)
+            found.problems.append(f"the journal {which} cannot be read: {error.strerror}")
 
 
 def _by_type(journal: Counter[str], stored: Counter[str]) -> dict[str, TypeCount]:

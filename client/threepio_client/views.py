@@ -31,6 +31,7 @@ class Facts:
         torn: bytes of a line that was begun and not finished.
         ingest: how the run's lines came to the daemon.
         trouble: why the daemon cannot store the run's events now, with its time; None if it can.
+        unreadable: why the run's journal cannot be read; empty if it can, or need not be.
     """
 
     run_id: str
@@ -45,11 +46,14 @@ class Facts:
     torn: int = 0
     ingest: dict[str, int] = field(default_factory=dict)
     trouble: dict[str, Any] | None = None
+    unreadable: str = ""
 
 
 def status_view(state: RunState, facts: Facts) -> dict[str, Any]:
     """Return the answer of `threepio status RUN --json`."""
     verdict = state.verdict()
+    if facts.unreadable:
+        verdict = Verdict(state=State.INCOMPLETE, kind="unreadable", text=facts.unreadable)
     if verdict.state is State.RUNNING and facts.detached:
         which = f"process {state.pid}" if state.pid else "its process"  # not known before the first line
         text = f"{which} is not connected; what it does is read from its journal"

@@ -374,6 +374,21 @@ def test_what_failed_and_is_skipped_when_it_is_run_again_is_not_green(place: Pla
     assert compared[-2:] == ["skipped or xfailed, and not before:", "  test_it.py::test_second"]
 
 
+def test_what_a_worker_died_in_and_is_skipped_now_is_not_green(place: Place) -> None:
+    place.suite(
+        "import os, pytest\n"
+        "def test_dies():\n    if os.path.exists('again'): pytest.skip('no')\n    os._exit(3)\n"
+        "def test_fine(): pass\n"
+    )
+    place.pytest("-q", "-n", "1")
+    (place.path / "again").touch()
+
+    done = place.threepio("rerun")
+
+    assert done.stdout.endswith("1 test of those to be run again is skipped this time:\n  test_it.py::test_dies\n")
+    assert done.returncode == 1
+
+
 def test_what_an_editor_and_a_debugger_need_is_left_out(place: Place) -> None:
     place.suite("def test_bad(): assert 0")
     place.suite("import pytest, sys\nsys.path.insert(0, 'editor')\npytest.main(sys.argv[1:])", "editor.py")

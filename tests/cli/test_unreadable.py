@@ -54,12 +54,15 @@ def test_a_journal_that_cannot_be_read_hides_no_other_run(odd: Place, has_daemon
     )
 
     assert status.returncode == 1
-    assert status.stdout.startswith("run odd: detached")
-    assert why in status.stdout
+    assert status.stdout.startswith(f"run odd: incomplete - {why}")
+    waited = plain(odd, "threepio_client.cli", "wait", "odd")
+    assert (waited.returncode, waited.stdout) == (1, status.stdout)
     assert (good.returncode, good.stdout.splitlines()[0]) == (1, "run good: failed - tests failed")
     assert [line.split()[0] for line in runs.stdout.splitlines()] == ["odd", "good"]
-    assert verified.stdout.startswith("run odd: NOT whole"), verified.stdout
-    assert f"  {why}" in verified.stdout.splitlines()
+    assert verified.stdout.splitlines()[:2] == [
+        "run odd: NOT whole - 0 events in the journal, 0 stored, 0 missing, 0 duplicates, 0 corrupt",
+        f"  {why}",
+    ]
     assert f"run good: {'' if has_daemon else 'NOT '}whole" in verified.stdout
 
 
@@ -73,9 +76,24 @@ def test_of_what_cannot_be_read_nothing_is_said(odd: Place, words: str, has_daem
 
     path = odd.state_dir.journal("odd")
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"threepio: {path}: Permission denied. What is wrong with files and directories says: threepio doctor" in (
-        done.stderr.splitlines()
-    )
+    assert done.stderr.splitlines() == [
+        f"threepio: the journal {path} cannot be read: Permission denied",
+        f"threepio: {path}: Permission denied. What is wrong with files and directories says: threepio doctor",
+    ]
     assert doctor.returncode == 1
     told = f"{path} of the state directory cannot be read. Do: chmod -R u+rwX {odd.state_dir.path}"
     assert told in doctor.stdout
+
+
+def test_an_earlier_run_that_cannot_be_read_is_passed_over(odd: Place) -> None:
+    odd.pytest("-q", THREEPIO_RUN_ID="later")
+    why = f"threepio: the journal {odd.state_dir.journal('odd')} cannot be read: Permission denied\n"
+
+    history, compared, flaky = (
+        plain(odd, "threepio_client.cli", words) for words in ("history test_one", "diff", "flaky")
+    )
+
+    assert history.stdout.startswith("test_it.py::test_one: bad in 2 of 2 runs"), history.stderr
+    assert (compared.returncode, compared.stdout) == (0, "run later against run good: 1 still failing\n")
+    assert flaky.stdout == "no flaky test in 2 runs\n"
+    assert {history.stderr, compared.stderr, flaky.stderr} == {why}

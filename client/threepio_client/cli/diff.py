@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from threepio_client import answers
-from threepio_client.archive import Archive
+from threepio_client.archive import Archive, unreadable
 from threepio_client.cli.completion import run_references
 from threepio_client.cli.options import AsJson, ShowAll
 from threepio_client.cli.output import say, say_json
@@ -117,7 +117,11 @@ def _before(archive: Archive, run_id: str) -> str:
         start = state.start
         if start.get("rerunOf") and not later.start.get("rerunOf"):
             continue
-        ran = archive.run(earlier).state.finished
+        try:
+            ran = archive.run(earlier).state.finished
+        except PermissionError as error:  # then another one is compared with
+            archive.trouble = unreadable(error)
+            continue
         is_alike = all(start.get(key) == later.start.get(key) for key in ("argv", "cwd"))
         if ran and (is_alike or ran * 2 >= max(later.collected or 0, later.finished)):
             return earlier

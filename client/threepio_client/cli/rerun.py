@@ -43,7 +43,7 @@ def rerun(
 
     Uses the command, the arguments and the directory of that run, and says at the end what `threepio run` says. With
     nothing to run again the exit code is 0 if that run passed, else 1; it is 1, too, where a test is not there any more, or
-    is skipped.
+    one that failed is skipped.
     """
     if run.startswith("-"):  # `threepio rerun -- -x`: no run, and an option of pytest
         run, more = "latest", [run, *(more or [])]
@@ -115,12 +115,14 @@ def _gone(found: Selection, run_ids: list[str]) -> list[str]:
 
 
 def _skipped(found: Selection, run_ids: list[str]) -> list[str]:
-    """Return the tests that failed and were skipped in these runs: what they depend on may not have been run."""
+    """Return the tests that failed and were only skipped in these runs: what they depend on may not have been run."""
+    failed = [*found.failed, *(nodeid for nodeid in found.suspects if nodeid in found.suspects_failed)]
+    said: dict[str, set[str]] = {}
     with open_source() as source:
-        now = {}
-        for run_id in run_ids:
-            now.update(outcomes(results(source.archive, run_id)))
-    return [nodeid for nodeid in found.failed if nodeid in now and now[nodeid].status == Status.SKIP]
+        for run_id in run_ids if failed else ():
+            for nodeid, outcome in outcomes(results(source.archive, run_id)).items():
+                said.setdefault(nodeid, set()).add(outcome.status)
+    return [nodeid for nodeid in failed if said.get(nodeid) == {Status.SKIP}]
 
 
 def _lines(nodeids: list[str], what: str) -> list[str]:

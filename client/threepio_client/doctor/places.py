@@ -46,7 +46,7 @@ def check_state_dir(path: Path) -> Iterator[Finding]:
             "state", text, f"as root: chown -R {os.getuid()} {path}. Was a suite or the daemon started by sudo?"
         )
         return
-    unreadable = [name for name in _files(state_dir) if not os.access(name, os.R_OK)]
+    unreadable = [name for name in _files(state_dir) if os.path.exists(name) and not os.access(name, os.R_OK)]
     if unreadable:
         more = f" and {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
         yield problem("state", f"{unreadable[0]}{more} of the state directory cannot be read", f"chmod -R u+rwX {path}")
