@@ -125,6 +125,21 @@ def test_with_a_budget_what_is_bad_is_told_before_what_is_not(place: Place, call
     assert text.count("PASS in call") + int(told[1]) == 999
 
 
+def test_a_subtest_that_passed_and_printed_is_told(place: Place, call: Call) -> None:
+    cases = [
+        case(number + 3, TALKS, "PASS", subtest={"message": f"case {number}", "parameters": {}}) for number in range(20)
+    ]
+    printed = {"output": [["Captured stdout call", "of this one"]]}
+    cases.append(case(23, TALKS, "PASS", subtest={"message": "talks", "parameters": {}}, **printed))
+    write_journal(place.state_dir, "run", [*run_lines("run", 0)[:2], *cases])
+
+    said = call(place, "show", TALKS).stdout.splitlines()
+
+    assert said[1].endswith("subtest talks")
+    assert said[3] == "    of this one"
+    assert said[4] == "  [... and 20 subtests that passed, see each with --json ...]"
+
+
 @pytest.mark.parametrize("parameters", [["x"], "x", None, 5])
 def test_a_subtest_is_shown_whatever_a_foreign_writer_takes_for_its_parameters(
     place: Place, call: Call, parameters: object

@@ -32,15 +32,19 @@ def odd(place: Place) -> Place:
 def test_a_umask_that_forbids_all_keeps_nobody_from_what_was_written(place: Place) -> None:
     place.suite("import os\nos.umask(0o777)", "conftest.py")
     place.suite("def test_one(): assert 0")
-    suite = f"env THREEPIO_RUN_ID=run {sys.executable} -m pytest -q -p no:cacheprovider"
+    suite = f"{sys.executable} -m pytest -q -p no:cacheprovider"
 
-    place.shell(f"umask 777; {PLAIN}{suite}")
+    place.shell(f"umask 777; {PLAIN}env THREEPIO_RUN_ID=run {sys.executable} -m threepio_client.cli run -- {suite}")
     said = plain(place, "threepio_client.cli", "failures")
 
     assert (said.returncode, said.stderr) == (1, "")
     assert said.stdout.startswith("run run: failed, 1 failure")
-    made = [place.state_dir.journal("run"), place.state_dir.now_page("run"), place.state_dir.path]
-    assert [stat.S_IMODE(path.stat().st_mode) for path in made] == [0o600, 0o600, 0o700]
+    made = {
+        path: stat.S_IMODE(path.stat().st_mode) for path in (place.state_dir.path, *place.state_dir.path.rglob("*"))
+    }
+    assert {path: mode for path, mode in made.items() if mode != (0o700 if path.is_dir() else 0o600)} == {}
+    assert place.state_dir.output("run") in made
+    assert place.state_dir.observed("run") in made
 
 
 @pytest.mark.parametrize("has_daemon", [False, True])
