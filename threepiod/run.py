@@ -42,8 +42,8 @@ BATCH_BYTES: Final = 1024 * 1024
 BATCH_EVENTS: Final = 10_000
 """A batch is the memory of one run: half of the bytes that an adapter may have un-acked (protocol.WINDOW), so that the
 next one gathers while it is stored."""
-GATHER_S: Final = 0.050
-"""How long a commit waits for more events: 20 commits a second for a busy run cost the daemon little, and nobody
+GATHER_S: Final = 0.100
+"""How long a commit waits for more events: ten commits a second for a busy run cost the daemon little, and nobody
 waits for one. Not waited when the batch is half full or the run is ending."""
 SETTLE_POLL_S: Final = 0.005
 RETRY_S: Final = 1.0
