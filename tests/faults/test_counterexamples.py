@@ -46,7 +46,7 @@ RULES: Final = {
             ("emit", 0),
             ("emit", 0),
             ("thaw daemon",),
-            ("wait", 100),  # until it has acked: an adapter that waited in vain waits for a word before it sends again
+            ("wait", 200),  # until it has acked: an adapter that waited in vain waits for a word before it sends again
             ("emit", 0),
             ("end run", 0),
         ],
