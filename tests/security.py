@@ -85,7 +85,7 @@ CHECKS: Final = (
     Check(
         "nor one that another user made",
         "client/threepio_client/files.py",
-        "if _fstat(fd).st_uid != _getuid():",
+        "if found.st_uid != _getuid():",
         "if False:",
         "tests/threepiod/test_planted.py",
     ),
