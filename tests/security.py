@@ -64,8 +64,8 @@ CHECKS: Final = (
     Check(
         "directories are made 0700",
         "client/threepio_client/paths.py",
-        "path.mkdir(mode=0o700,",
-        "path.mkdir(mode=0o755,",
+        "_make_dir(made, 0o700 if made == path else 0o777)",
+        "_make_dir(made, 0o777)",
         "tests/client/test_paths.py::test_a_directory_is_made_private_with_its_parents",
     ),
     Check(
