@@ -333,7 +333,11 @@ class Archive:
         return known
 
     def view(self, run_id: str, source: str = "journal", also: Callable[[Event], None] | None = None) -> dict[str, Any]:
-        """Return the status answer for a run, as `source` (`daemon` or `journal`) gives it; `also` as for `run`."""
+        """Return the status answer for a run, as `source` (`daemon` or `journal`) gives it; `also` as for `run`.
+
+        Raises:
+            OSError: its journal cannot be read. Where we may not, and nobody wants the events, the answer says so instead.
+        """
         why = ""
         try:
             known = self.run(run_id, also)
