@@ -49,10 +49,10 @@ _CODES: Final[dict[type[ThreepioError], str]] = {NoSuchRun: "no-such-run", NoPla
 RECEIVE_SIZE: Final = 64 * 1024
 LARGE_READ: Final = 16 * 1024
 FIRST_PAUSE_S: Final = 0.004
-LONGEST_PAUSE_S: Final = 0.030
 PAUSE_GROWTH: Final = 1.25
-"""Between reads while little comes: waking for every frame cost a prototype five times the CPU. A pause grows from read to
-read, so that a run of few tests does not wait long at its end. After a large read: none."""
+LONGEST_PAUSE_S: Final = 0.100
+LONGEST_NEAR_END_S: Final = 0.030
+FEW_TESTS: Final = 1_000
 SEND_TIMEOUT_S: Final = 30.0
 """A client that does not read for this long is let go; its run goes on in its journal."""
 
@@ -110,6 +110,27 @@ class Incoming:
             raise RemoteProtocolError("regression", f"BYE at {last_seq} after line {self._last}")
 
 
+class Pauses:
+    """How long to wait before an adapter's socket is read again: waking for every frame costs several times the CPU.
+
+    A run waits for a pause at its end. So they grow from read to read, for a run of few tests, and are short where few are
+    left, or nobody knows how many. After a large read there is none.
+    """
+
+    def __init__(self, tests_left: Callable[[], int]) -> None:
+        self._tests_left = tests_left
+        self._next_s = FIRST_PAUSE_S
+
+    def after(self, size: int) -> float:
+        """Return the seconds to wait after a read of so many bytes."""
+        if size >= LARGE_READ:
+            return 0.0
+        longest_s = LONGEST_PAUSE_S if self._tests_left() > FEW_TESTS else LONGEST_NEAR_END_S
+        pause_s = min(self._next_s, longest_s)
+        self._next_s = pause_s * PAUSE_GROWTH
+        return pause_s
+
+
 class ClientConnection:
     """The daemon's side of one connection."""
 
@@ -133,9 +154,8 @@ class ClientConnection:
         self._bye_seq: int | None = None
         self._news = trio.Event()
         self._messages: Iterator[Message] = iter(())
-        self._pause_below = 0
-        self._last_read = RECEIVE_SIZE
-        self._pause_s = FIRST_PAUSE_S
+        self._pauses: Pauses | None = None
+        self._last_read = 0
         self._in_frame = False
         self._is_offering = False
 
@@ -190,7 +210,7 @@ class ClientConnection:
         run = await self._open_run(hello)
         self._acked = self._sent_ack = run.stored
         self._incoming = Incoming(run.stored)
-        self._pause_below = LARGE_READ
+        self._pauses = Pauses(lambda: run.state.never_ran)
         await self._send(Welcome(version=VERSION, cursor=run.stored, window=self._admission.window))
         run.attach(self, ProcessIdentity.from_payload(hello.run.get("process")))
         log.info("run %s: connected, stored up to %d", run.run_id, run.stored)
@@ -273,9 +293,8 @@ class ClientConnection:
         """Return the next message, or None when the stream has ended."""
         while (message := next(self._messages, None)) is None:
             self._is_offering = False
-            if self._last_read < self._pause_below:
-                await trio.sleep(self._pause_s)
-                self._pause_s = min(self._pause_s * PAUSE_GROWTH, LONGEST_PAUSE_S)
+            if self._pauses is not None and (pause_s := self._pauses.after(self._last_read)):
+                await trio.sleep(pause_s)
             data = await self._stream.receive_some(RECEIVE_SIZE)
             if not data:
                 return None

@@ -39,7 +39,15 @@ from threepio_client.protocol import (
 from threepio_client.wire import FRAME_LIMIT, frame
 from threepiod import admission
 from threepiod import connection as connection_module
-from threepiod.connection import Incoming
+from threepiod.connection import (
+    FEW_TESTS,
+    FIRST_PAUSE_S,
+    LARGE_READ,
+    LONGEST_NEAR_END_S,
+    LONGEST_PAUSE_S,
+    Incoming,
+    Pauses,
+)
 
 LINES = run_lines("offender", 3)
 LINES_CODE, REFUSE_CODE = 4, 3
@@ -269,6 +277,25 @@ async def test_a_second_connection_of_a_run_goes_on_where_the_first_one_ended(pl
 
         assert isinstance(welcome, Welcome)
         assert welcome.cursor == 4
+
+
+def test_pauses_between_reads_grow_and_are_long_only_while_many_tests_are_left() -> None:
+    left = FEW_TESTS + 1
+    pauses = Pauses(lambda: left)
+    first = [pauses.after(100) for _ in range(20)]
+    assert first[0] == FIRST_PAUSE_S
+    assert first == sorted(first)
+    assert first[-1] == LONGEST_PAUSE_S
+
+    left = FEW_TESTS  # or 0: their number is not known
+    assert pauses.after(100) == LONGEST_NEAR_END_S
+
+
+def test_after_a_large_read_there_is_no_pause_and_the_next_one_is_as_long_as_it_would_have_been() -> None:
+    pauses = Pauses(lambda: 0)
+    first = pauses.after(LARGE_READ - 1)
+    assert pauses.after(LARGE_READ) == 0
+    assert first < pauses.after(LARGE_READ - 1) < LONGEST_NEAR_END_S
 
 
 @in_trio
