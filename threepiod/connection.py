@@ -51,8 +51,11 @@ LARGE_READ: Final = 16 * 1024
 FIRST_PAUSE_S: Final = 0.004
 PAUSE_GROWTH: Final = 1.25
 LONGEST_PAUSE_S: Final = 0.100
-LONGEST_NEAR_END_S: Final = 0.030
+SHORT_PAUSE_S: Final = 0.030
+"""The longest one where another would cost too much."""
 FEW_TESTS: Final = 1_000
+MUCH: Final = 256 * 1024
+"""Bytes between two pauses that make an adapter a fast one."""
 SEND_TIMEOUT_S: Final = 30.0
 """A client that does not read for this long is let go; its run goes on in its journal."""
 
@@ -113,21 +116,24 @@ class Incoming:
 class Pauses:
     """How long to wait before an adapter's socket is read again: waking for every frame costs several times the CPU.
 
-    A run waits for a pause at its end. So they grow from read to read, for a run of few tests, and are short where few are
-    left, or nobody knows how many. After a large read there is none.
+    A run waits for a pause at its end. So they grow from read to read, for a run of few tests, and stay short where few are
+    left, or nobody knows how many. A fast adapter uses up its credit in a long one. After a large read there is none.
     """
 
     def __init__(self, tests_left: Callable[[], int]) -> None:
         self._tests_left = tests_left
         self._next_s = FIRST_PAUSE_S
+        self._came = 0
 
     def after(self, size: int) -> float:
         """Return the seconds to wait after a read of so many bytes."""
+        self._came += size
         if size >= LARGE_READ:
             return 0.0
-        longest_s = LONGEST_PAUSE_S if self._tests_left() > FEW_TESTS else LONGEST_NEAR_END_S
-        pause_s = min(self._next_s, longest_s)
+        can_be_long = self._tests_left() > FEW_TESTS and self._came < MUCH
+        pause_s = min(self._next_s, LONGEST_PAUSE_S if can_be_long else SHORT_PAUSE_S)
         self._next_s = pause_s * PAUSE_GROWTH
+        self._came = 0
         return pause_s
 
 

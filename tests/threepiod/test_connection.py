@@ -43,8 +43,9 @@ from threepiod.connection import (
     FEW_TESTS,
     FIRST_PAUSE_S,
     LARGE_READ,
-    LONGEST_NEAR_END_S,
     LONGEST_PAUSE_S,
+    MUCH,
+    SHORT_PAUSE_S,
     Incoming,
     Pauses,
 )
@@ -288,14 +289,26 @@ def test_pauses_between_reads_grow_and_are_long_only_while_many_tests_are_left()
     assert first[-1] == LONGEST_PAUSE_S
 
     left = FEW_TESTS  # or 0: their number is not known
-    assert pauses.after(100) == LONGEST_NEAR_END_S
+    assert pauses.after(100) == SHORT_PAUSE_S
+
+
+def test_a_fast_adapter_has_no_long_pauses() -> None:
+    pauses = Pauses(lambda: FEW_TESTS + 1)
+    while pauses.after(100) < LONGEST_PAUSE_S:
+        pass
+
+    for _ in range(MUCH // LARGE_READ):
+        assert pauses.after(LARGE_READ) == 0
+    assert pauses.after(100) == SHORT_PAUSE_S
+
+    assert SHORT_PAUSE_S < pauses.after(100) < LONGEST_PAUSE_S  # little came since
 
 
 def test_after_a_large_read_there_is_no_pause_and_the_next_one_is_as_long_as_it_would_have_been() -> None:
     pauses = Pauses(lambda: 0)
     first = pauses.after(LARGE_READ - 1)
     assert pauses.after(LARGE_READ) == 0
-    assert first < pauses.after(LARGE_READ - 1) < LONGEST_NEAR_END_S
+    assert first < pauses.after(LARGE_READ - 1) < SHORT_PAUSE_S
 
 
 @in_trio
