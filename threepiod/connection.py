@@ -54,7 +54,7 @@ LONGEST_PAUSE_S: Final = 0.100
 SHORT_PAUSE_S: Final = 0.030
 """The longest one where another would cost too much."""
 FEW_TESTS: Final = 1_000
-MUCH: Final = 256 * 1024
+MUCH: Final = 128 * 1024
 """Bytes between two pauses that make an adapter a fast one."""
 SEND_TIMEOUT_S: Final = 30.0
 """A client that does not read for this long is let go; its run goes on in its journal."""
