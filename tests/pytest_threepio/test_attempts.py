@@ -36,8 +36,10 @@ def test_attempts_are_numbered_until_one_decides() -> None:
 def test_an_attempt_that_another_one_follows_ends_no_test() -> None:
     found = attempts()
     found.told(outcome(Status.RERUN))
-
     assert found.ends_one(TEST)
+
+    assert found.matter  # what comes of other workers meanwhile
+    assert found.told(outcome(Status.PASS)) == {"attempt": 2}
     assert not found.ends_one(TEST)
 
 
