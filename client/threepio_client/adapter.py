@@ -7,6 +7,7 @@ counted, said once, and visible in the run's own statistics.
 from __future__ import annotations
 
 import os
+from _thread import RLock
 from contextlib import suppress
 from itertools import islice
 from math import inf
@@ -72,6 +73,8 @@ class Adapter:
         self._settings = settings
         self.mask = settings.make_mask()
         self._owner = _getpid()  # the process whose run it is; 0 when it is over
+        # Tests report from threads of their own, too. A thread may have it twice: statistics are an event within another one.
+        self._lock = RLock()
         self._state_dir = settings.places
         self._process = process.current()
         self._producer_id = os.urandom(8).hex()
@@ -158,26 +161,29 @@ class Adapter:
         """
         if _getpid() != self._owner:
             return
-        self._emitted += 1
-        try:
-            seq, line = self._journal.append(event_type, body, _WALL_AT_ZERO + now)
-        except JournalError as error:
-            found = self._append_elsewhere(error, event_type, body, _WALL_AT_ZERO + now)
-            if found is None:
+        with self._lock:
+            if not self._owner:  # another thread wrote the end meanwhile
                 return
-            seq, line = found
-        self.now.set_seq(seq)
-        link = self._link
-        if (link is None or not link.is_alive) and now >= self._retry_at:
-            link = self._connect(now)
-        if link is not None:
-            link.offer(self._journal.number, self._journal.end, seq, line, now, can_wait=can_wait)
-            if link.trouble and "connection" not in self._said:
-                self._complain_of(link)
-        if now >= self._sync_at:
-            self._sync_if_due(now)
-        if seq >= self._stats_at_seq or now >= self._stats_at:
-            self._emit_stats(event_type, seq, now)
+            self._emitted += 1
+            try:
+                seq, line = self._journal.append(event_type, body, _WALL_AT_ZERO + now)
+            except JournalError as error:
+                found = self._append_elsewhere(error, event_type, body, _WALL_AT_ZERO + now)
+                if found is None:
+                    return
+                seq, line = found
+            self.now.set_seq(seq)
+            link = self._link
+            if (link is None or not link.is_alive) and now >= self._retry_at:
+                link = self._connect(now)
+            if link is not None:
+                link.offer(self._journal.number, self._journal.end, seq, line, now, can_wait=can_wait)
+                if link.trouble and "connection" not in self._said:
+                    self._complain_of(link)
+            if now >= self._sync_at:
+                self._sync_if_due(now)
+            if seq >= self._stats_at_seq or now >= self._stats_at:
+                self._emit_stats(event_type, seq, now)
 
     def stats(self) -> Payload:
         """Return what adapterStats and runComplete carry; times in milliseconds."""
@@ -210,9 +216,10 @@ class Adapter:
         """
         if _getpid() != self._owner:
             return False
-        stats = self.stats()
-        self.emit(EventType.RUN_COMPLETE, {**complete, "stats": stats})
-        self._owner = 0
+        with self._lock:
+            stats = self.stats()
+            self.emit(EventType.RUN_COMPLETE, {**complete, "stats": stats})
+            self._owner = 0
         stored = False
         self._sync()
         if self._link is not None:

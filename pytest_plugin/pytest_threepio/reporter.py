@@ -42,6 +42,8 @@ _TestReport: Final = pytest.TestReport
 _PARENTS_KEPT: Final = 1_000
 """Classes and files whose names are kept ready to be written."""
 
+_RECENT: Final = 100
+"""Reports that the terminal has counted last, among which one of a thread is looked for."""
 _COLLECTED_TOGETHER: Final = 500
 """Node ids that are looked at together."""
 
@@ -494,7 +496,10 @@ class Reporter:
             return str(self._config.invocation_params.dir)
 
     def _category_of(self, report: pytest.TestReport) -> str | None:
-        """Return where pytest's terminal has counted the report: it was the last to come into that list."""
+        """Return where pytest's terminal has counted the report: it was the last to come into that list.
+
+        Where tests report from several threads, others may have come since.
+        """
         if self._terminal is None:
             return None
         stats = self._terminal.stats
@@ -502,9 +507,10 @@ class Reporter:
         self._counted_passed = passed = stats.get("passed", [])
         if passed and passed[-1] is report:
             return "passed"
-        for category, reports in stats.items():
-            if reports and reports[-1] is report:
-                return str(category)
+        for few in (1, _RECENT):
+            for category, reports in list(stats.items()):
+                if any(found is report for found in islice(reversed(reports), few)):
+                    return str(category)
         return None
 
     def _is_counted(self, category: str, report: object) -> bool:

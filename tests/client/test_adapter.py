@@ -130,6 +130,28 @@ def test_a_run_without_a_daemon_is_in_its_journal(start: Start) -> None:
     assert final_stats(made)["eventsLost"] == 0
 
 
+def test_events_of_several_threads_are_all_in_the_journal(start: Start, place: Path) -> None:
+    with FakeDaemon(place / "socket") as daemon:
+        made = start()
+
+        def emit(thread: int) -> None:
+            for n in range(300):
+                made.emit(EventType.TEST_CASE, {**PASS, "n": [thread, n]})
+
+        threads = [threading.Thread(target=emit, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert made.close(DONE)
+
+    lines = events(made)
+    assert [event.seq for event in lines] == list(range(1, len(lines) + 1))
+    told = sorted(event.payload["n"] for event in lines if event.type == EventType.TEST_CASE)
+    assert told == [[thread, n] for thread in range(8) for n in range(300)]
+    assert (daemon.events, daemon.errors, made.complaints) == (lines, [], [])
+
+
 def test_a_daemon_gets_every_line_of_the_journal(start: Start, place: Path) -> None:
     with FakeDaemon(place / "socket") as daemon:
         made = start()

@@ -508,6 +508,22 @@ def test_one():
     assert done.status["exit_code"] == 0
 
 
+@pytest.mark.skipif(pytest.version_tuple < (9,), reason="pytest has no subtests")
+def test_subtests_of_several_threads_are_counted_as_pytest_counts_them(compare: Checker) -> None:
+    suite = """
+from concurrent.futures import ThreadPoolExecutor
+def test_one(subtests):
+    def one(number):
+        with subtests.test(number=number): assert number % 10
+    with ThreadPoolExecutor(8) as pool: list(pool.map(one, range(200)))
+"""
+    files = {SUITE: suite}  # a report log has them in another order
+    done = compare.run(files, plugins=("subtests",), state="failed", exit_code=1, own_output=True, reportlog=False)
+
+    counts = {name: number for name, number in done.status["counts"].items() if number}
+    assert counts == {"failed": 21, "subtests_passed": 180}
+
+
 @pytest.mark.parametrize("what", ["subtests", "reruns"])
 def test_what_was_told_before_a_hook_broke_is_told_once(compare: Checker, what: str) -> None:
     if what == "subtests" and pytest.version_tuple < (9,):
