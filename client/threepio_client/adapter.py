@@ -73,7 +73,7 @@ class Adapter:
         self._settings = settings
         self.mask = settings.make_mask()
         self._owner = _getpid()  # the process whose run it is; 0 when it is over
-        # Tests report from threads of their own, too. A thread may have it twice: statistics are an event within another one.
+        # Tests report from threads of their own, too. A thread may have it twice: statistics are an event within another.
         self._lock = RLock()
         self._state_dir = settings.places
         self._process = process.current()

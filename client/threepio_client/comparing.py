@@ -25,8 +25,8 @@ from threepio_client.results import (
 )
 from threepio_client.runstate import RunState, State
 
-BY_WHAT_WAS: Final = ("--lf", "--last-failed", "--sw", "--stepwise")
-"""Options of pytest with which the same arguments mean other tests the next time."""
+BY_WHAT_WAS: Final = ("--lf", "--last-failed", "--sw", "--stepwise", "--testmon", "--picked")
+"""Options of pytest and of plugins with which the same arguments mean other tests the next time."""
 ONLY_FAILED: Final = "--threepio-rerun-failed"
 """Option of our plugin with which a rerun does not ask for what never ran."""
 _SELECTING: Final = (*BY_WHAT_WAS, "-k", "-m", "--deselect")

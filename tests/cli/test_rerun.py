@@ -256,6 +256,44 @@ def test_a_run_of_another_adapter_says_how_to_do_it_by_hand(place: Place) -> Non
     assert "pytest --threepio-rerun=foreign" in done.stderr
 
 
+def started(place: Place, directory: Path, *command: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=directory,
+        env={**place.environ, **environ},
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_TIMEOUT_S,
+        check=False,
+    )
+
+
+def test_a_run_of_another_directory_is_run_again_only_by_its_name(place: Place, tmp_path: Path) -> None:
+    place.suite("def test_it(): assert 0")
+    place.pytest("-q", THREEPIO_RUN_ID="theirs")
+
+    by_chance, by_name = (started(place, tmp_path, "threepio_client.cli", "rerun", *name) for name in ((), ("theirs",)))
+
+    assert (by_chance.returncode, by_chance.stdout) == (4, "")
+    assert by_chance.stderr.endswith(
+        "threepio: no run of this directory is known; to run again that one: threepio rerun theirs\n"
+    )
+    assert by_name.returncode == 1
+    assert "1 failed" in by_name.stdout
+
+
+def test_a_directory_that_is_gone_is_named(place: Place) -> None:
+    (place.path / "old").mkdir()
+    (place.path / "old/test_it.py").write_text("def test_it(): assert 0")
+    started(place, place.path / "old", "pytest", "-q", THREEPIO_RUN_ID="moved")
+    (place.path / "old").rename(place.path / "new")
+
+    done = place.threepio("rerun", "moved")
+
+    assert done.returncode == 127
+    assert f" in {place.path / 'old'}: there is no such directory (any more)\n" in done.stderr
+
+
 @pytest.mark.parametrize("command", ["rerun", "never-ran", "stacks"])
 def test_a_run_that_is_not_known(place: Place, command: str) -> None:
     done = place.threepio(command, "nothing")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -69,3 +70,41 @@ def test_of_many_runs_some_are_named(place: Place, call: Call) -> None:
 def test_who_waits_for_one_run_of_a_command_waits_for_all(several: Place, call: Call, run_id: str) -> None:
     assert call(several, "wait", run_id).exit_code == 1
     assert call(several, "wait", "build-12").exit_code == 0
+
+
+@pytest.mark.parametrize(("command", "code"), [("failures", 0), ("never-ran", 0), ("rerun", 1)])
+def test_a_good_answer_about_one_run_says_that_another_one_of_its_command_is_bad(
+    several: Place, call: Call, command: str, code: int
+) -> None:
+    found, other = call(several, command, "ci-4"), call(several, command, "build-12")
+
+    assert "threepio: its command has other runs: ci-3 failed, " in found.stderr
+    assert "; see threepio status ci-3" in found.stderr
+    assert found.exit_code == code
+    assert (other.exit_code, other.stderr) == (0, "")
+
+
+def test_runs_of_a_command_are_compared_with_those_of_the_one_before(place: Place, call: Call) -> None:
+    """A script that runs pytest for one directory after the other, twice."""
+    for number, (command, status) in enumerate([("a", "FAIL"), ("b", "PASS")]):
+        for part in (1, 2, 3):
+            results: list[tuple[str, str, dict[str, Any]]] = [
+                (f"p{part}.py::test_it", "FAIL" if part == 1 else status, {})
+            ]
+            write_run(place, f"{command}{part}", 10 * number + part, results, argv=[f"p{part}.py"], command_id=command)
+
+    said = [call(place, "diff", "", f"b{part}") for part in (1, 2, 3)]
+
+    assert [one.stdout for one in said] == [
+        "run b1 against run a1: 1 still failing\n",
+        "run b2 against run a2: 1 fixed\nfixed:\n  p2.py::test_it\n",
+        "run b3 against run a3: 1 fixed\nfixed:\n  p3.py::test_it\n",
+    ]
+
+
+def test_where_none_of_them_was_called_alike_it_is_the_last_one(place: Place, call: Call) -> None:
+    for number, run_id in enumerate(["old", "a1", "a2", "new"]):
+        argv = [run_id] if run_id != "old" else ["new"]
+        write_run(place, run_id, number, [("t.py::test_it", "PASS", {})], argv=argv, command_id=run_id[0])
+
+    assert call(place, "diff", "", "new").stdout.startswith("run new against run a2: ")

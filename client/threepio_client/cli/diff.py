@@ -43,7 +43,8 @@ def diff(
         typer.Argument(
             metavar="[BEFORE]",
             help="The earlier run; by default the one that AFTER ran again, or else the one before it of the same rootdir "
-            "that is no rerun and was called alike or ran at least half as many tests.",
+            "that is no rerun and was called alike or ran at least half as many tests; of a command that begins several "
+            "runs, not another one of them.",
             parser=plain_text,
             autocompletion=run_references,
         ),
@@ -107,15 +108,20 @@ def _before(archive: Archive, run_id: str) -> str:
 
     A measure is what was called alike, or ran at least half as many tests: one test that was run from an editor says
     nothing of the others. Where none is, it is the last that ran any, or the last: its collection may have failed.
+    The other runs of its own command are none; of an earlier command's runs the one that was called alike is meant.
     """
     run_ids = archive.run_ids()
     later = archive.run(run_id).state
     if (again := later.start.get("rerunOf")) in run_ids:
         return str(again)
-    rootdir, nearest, last = later.start.get("rootdir"), "", ""
+    rootdir, command, nearest, last = later.start.get("rootdir"), later.start.get("commandId"), "", ""
+    measure: tuple[str, object] | None = None  # with its command
     for earlier, state in archive.of_rootdir(rootdir, run_ids[run_ids.index(run_id) + 1 :]):
         start = state.start
-        if start.get("rerunOf") and not later.start.get("rerunOf"):
+        of_command = start.get("commandId")
+        if measure is not None and of_command != measure[1]:
+            break
+        if (of_command and of_command == command) or (start.get("rerunOf") and not later.start.get("rerunOf")):
             continue
         try:
             ran = archive.run(earlier).state.finished
@@ -123,10 +129,16 @@ def _before(archive: Archive, run_id: str) -> str:
             archive.trouble = unreadable(error)
             continue
         is_alike = all(start.get(key) == later.start.get(key) for key in ("argv", "cwd"))
-        if ran and (is_alike or ran * 2 >= max(later.collected or 0, later.finished)):
+        if ran and is_alike:
             return earlier
+        if measure is None and ran and ran * 2 >= max(later.collected or 0, later.finished):
+            measure = earlier, of_command
+            if not of_command:
+                break
         nearest = nearest or (earlier if ran else "")
         last = last or ("" if start.get("collectOnly") else earlier)
+    if measure is not None:
+        return measure[0]
     if not nearest and not last:
         raise NoSuchRun(f"no run of {rootdir or 'an unknown rootdir'} is known before {run_id}: name both runs")
     return nearest or last

@@ -13,6 +13,7 @@ from threepio_client.cli.completion import run_references
 from threepio_client.cli.failure_text import cause_lines
 from threepio_client.cli.options import AsJson, Budget, RunReference, check_budget
 from threepio_client.cli.output import say, say_json
+from threepio_client.cli.same_command import say_bad_others
 from threepio_client.cli.source import Source, open_source
 from threepio_client.line import plain_text
 from threepio_client.printable import BYTES_PER_TOKEN, number_of
@@ -50,7 +51,8 @@ def failures(
     with open_source() as source:
         answer = source.failures(run)
         before = _names(source, since) if since else frozenset()
-    view = answer["status"]
+        view = answer["status"]
+        say_bad_others(source, view)
     place = _below(view["rootdir"], file)
     found = [
         failure

@@ -7,6 +7,7 @@ import typer
 from threepio_client import answers
 from threepio_client.cli.options import AsJson, RunReference, ShowAll
 from threepio_client.cli.output import say, say_json
+from threepio_client.cli.same_command import say_bad_others
 from threepio_client.cli.source import open_source
 from threepio_client.printable import number_of, one_line
 from threepio_client.views import VIEW_VERSION
@@ -28,6 +29,8 @@ def never_ran(
     with open_source() as source:
         run_id = source.find(run)
         found = source.archive.selection(run_id)
+        if found.start.get("commandId"):
+            say_bad_others(source, source.archive.view(run_id))
     suspects = [nodeid for nodeid in found.suspects if nodeid not in found.suspects_over]
     nodeids = [*suspects, *found.never_ran]
     if as_json:

@@ -11,10 +11,12 @@ import typer
 from threepio_client.cli.options import RunReference
 from threepio_client.cli.output import say
 from threepio_client.cli.run import run_and_report
+from threepio_client.cli.same_command import say_bad_others
 from threepio_client.cli.source import open_source
 from threepio_client.comparing import BY_WHAT_WAS, ONLY_FAILED
-from threepio_client.errors import ThreepioError
+from threepio_client.errors import NoSuchRun, ThreepioError
 from threepio_client.events import Status
+from threepio_client.here import Here, current
 from threepio_client.printable import number_of, one_line
 from threepio_client.results import collected, not_collected, outcomes, results
 from threepio_client.selection import Selection
@@ -23,7 +25,7 @@ from threepio_client.views import is_good
 EXAMPLE = "Example: threepio rerun latest -- -x"
 SHOWN = 10
 OPTION = "--threepio-rerun"
-_NOT_KEPT = {ONLY_FAILED, *BY_WHAT_WAS, "--sw-skip", "--stepwise-skip", "--picked", "--pdb", "--trace"}
+_NOT_KEPT = {ONLY_FAILED, *BY_WHAT_WAS, "--sw-skip", "--stepwise-skip", "--pdb", "--trace"}
 """Options with which the same arguments mean other tests the next time, and those that wait for somebody who types."""
 _WITH_VALUE = (f"{OPTION}=", "--picked=")
 _OF_AN_EDITOR = "vscode_pytest"
@@ -42,15 +44,18 @@ def rerun(
     """Run again what failed in a run and what never ran there; what presumably killed it comes last.
 
     Uses the command, the arguments and the directory of that run, and says at the end what `threepio run` says. With
-    nothing to run again the exit code is 0 if that run passed, else 1; it is 1, too, where a test is not there any more, or
-    one that failed is skipped.
+    nothing to run again the exit code is 0 if that run passed, and the others of its command, else 1; it is 1, too, where a
+    test is not there any more, or one that failed is skipped. A run of another directory is to be named.
     """
     if run.startswith("-"):  # `threepio rerun -- -x`: no run, and an option of pytest
         run, more = "latest", [run, *(more or [])]
     with open_source() as source:
         run_id = source.find(run)
         found = source.archive.selection(run_id)
+        if run == "latest" and not Here(current()).has(found.start):
+            raise NoSuchRun(f"no run of this directory is known; to run again that one: threepio rerun {run_id}")
         view = source.archive.view(run_id)
+        is_other_bad = say_bad_others(source, view)
     if failed:
         found = found.only_failed()
     elif found.is_alive:
@@ -62,6 +67,8 @@ def rerun(
         say(f"nothing to run again: nothing failed in run {run_id}{rest}")
         if not is_good(view) and not found.is_alive:
             say(one_line(f"but it did not pass: {view['state']} - {view['verdict']['text']}"))
+            raise typer.Exit(1)
+        if is_other_bad:
             raise typer.Exit(1)
         return
     again, cwd = _command_again(found, run_id, [*([ONLY_FAILED] if failed else []), *(more or [])])

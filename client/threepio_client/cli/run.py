@@ -227,6 +227,8 @@ def _run(
         except (OSError, ValueError) as error:  # the latter: a NUL in it, or what is no text of this system
             where = f" in {cwd}" if cwd is not None else ""
             why = error.strerror if isinstance(error, OSError) else error
+            if cwd is not None and not os.path.isdir(cwd):
+                why = "there is no such directory (any more)"
             say(f"threepio: cannot run {command[0]}{where}: {why}", to_stderr=True)
             raise typer.Exit(NOT_FOUND) from error
         with closing(Bystander()) as bystander:

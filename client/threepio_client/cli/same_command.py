@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from threepio_client.cli.output import say
 from threepio_client.printable import one_line
 from threepio_client.views import is_good
 
@@ -29,6 +30,19 @@ def runs_of_command(source: Source, view: dict[str, Any]) -> list[dict[str, Any]
         run_ids.append(view["run_id"])
     found = [view if run_id == view["run_id"] else source.status(run_id) for run_id in reversed(run_ids)]
     return [one for one in found if one is view or one["parent_run_id"] not in run_ids]
+
+
+def say_bad_others(source: Source, view: dict[str, Any]) -> bool:
+    """Say on stderr if another run of the command is bad: the answer about this one must not be taken for all of it.
+
+    Returns:
+        Whether one is.
+    """
+    runs = runs_of_command(source, view)
+    is_one_bad = any(not is_good(run) for run in runs if run["run_id"] != view["run_id"])
+    if is_one_bad:
+        say(f"threepio: {others_line(view, runs)}", to_stderr=True)
+    return is_one_bad
 
 
 def others_line(view: dict[str, Any], runs: list[dict[str, Any]]) -> str:
