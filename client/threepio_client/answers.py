@@ -228,7 +228,7 @@ class Error(TypedDict, total=False):
     message: Annotated[str, "the exception's own text, or the last line of what a plugin reported"]
     stack: Annotated[str, "as pytest shows it"]
     errorType: Annotated[str, "the exception's type; absent where it is not known"]
-    location: Annotated[str, "`path:line`; absent where it is not known"]
+    location: Annotated[str, "`path:line`, outside of the standard library if a frame is; absent where it is not known"]
 
 
 class BadResult(TypedDict):

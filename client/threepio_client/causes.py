@@ -18,6 +18,7 @@ SHAPE_LIMIT: Final = 200
 Patterns = tuple[tuple[re.Pattern[str], str], ...]
 _NORMAL: Final[Patterns] = (
     (re.compile(r"^worker '.*' crashed while running '.*'"), "a worker crashed while running a test"),  # xdist's words
+    (re.compile(r"^'[\w.]+' object has no attribute "), "an object has no attribute "),  # one line, several classes
     (re.compile(r"\b0x[0-9a-fA-F]+\b"), "<address>"),
     (re.compile(r"\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"), "<id>"),
     (re.compile(r"\b(?=[0-9a-f]*[0-9])(?=[0-9a-f]*[a-f])[0-9a-f]{12,}\b"), "<id>"),
@@ -44,7 +45,7 @@ class Cause:
     Attributes:
         fingerprint: eight hexadecimal digits.
         error_type: type of the error, empty where it is not known.
-        place: `path:line` where it was raised, as the first of them tells it; empty where that is not known.
+        place: `path:line` of its error, as the first of them tells it; empty where that is not known.
         failures: the failures, in their order.
     """
 

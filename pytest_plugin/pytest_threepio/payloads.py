@@ -47,15 +47,19 @@ _OF_DOCTEST: Final = r"(.+):(\d+|None): (DocTestFailure|UnexpectedException)"
 """The last line of what pytest says of an example in a docstring."""
 _UNEXPECTED: Final = "UNEXPECTED EXCEPTION: "
 _SAID: Final = "E   "
+_STRICT: Final = "[XPASS(strict)]"
+"""How pytest begins what it says of a test that passed against its mark."""
+_OTHER_COLLECTION: Final = "Different tests were collected"
+"""How xdist begins what it says of a worker that did not collect what the others did; advice follows."""
 _CHECK: Final = r"(?m)^FAILURE: (.+)"
 """How pytest-check tells of a check that failed; the last line only counts them."""
 _CHECKED_AT: Final = r"(?m)^(\S.*?):(\d+) in "
 _COLOUR: Final = r"\x1b\[[\d;]*m"
-_UNITTEST: Final = (
-    os.path.join(os.path.dirname(os.__file__), "unittest", ""),
-    os.path.join("twisted", "trial", "_synctest."),
-)
-"""Where the code of assertions is that are methods of a test: the standard library's, and trial's."""
+_STANDARD_LIBRARY: Final = os.path.join(os.path.dirname(os.__file__), "")
+_INSTALLED: Final = ("site-packages", "dist-packages")
+"""Directories within that of the standard library whose code is not part of it."""
+_OF_TRIAL: Final = os.path.join("twisted", "trial", "_synctest.")
+"""Where the code of trial's assertions is, which are methods of a test."""
 
 
 def status_of(report: Any, category: str | None) -> Status | None:
@@ -122,10 +126,14 @@ def details_of(
 
 
 def _error_of_test(report: Any, clip: Clip, folder: str, rootdir: str) -> Payload:
-    """Return what `error_of` says; where that only knows of unittest's own code, the place is where the test begins."""
+    """Return what `error_of` says; where that has no place outside of Python's own code, it is where the test begins.
+
+    So it is of a test that passed against its mark (`xfail(strict=True)`), too: of others the text tells as much.
+    """
     error = error_of(report.longrepr, clip, folder)
     location = getattr(report, "location", None)
-    if _is_of_unittest(error.get("location", "")) and location is not None and location[1] is not None:
+    is_placeless = _is_of_python(error.get("location", "")) or error["message"].startswith(_STRICT)
+    if is_placeless and location is not None and location[1] is not None:
         error["location"] = f"{os.path.normpath(os.path.join(rootdir, location[0]))}:{location[1] + 1}"
     return error
 
@@ -140,7 +148,8 @@ def error_of(longrepr: Any, clip: Clip = clip, folder: str = "") -> Payload:
     """
     text = "" if longrepr is None else clip(_indentation_of(longrepr) + str(longrepr))
     crash = getattr(longrepr, "reprcrash", None)
-    if crash is None or not crash.lineno:  # with this number pytest-check gives a place that is none
+    has_place = bool(crash is not None and crash.path and (crash.lineno or 0) > 0)  # plugins give places that are none
+    if not has_place:
         plain = re.sub(_COLOUR, "", text)
         lines = [line for line in plain.splitlines() if line.strip()]
         if found := _doctest_error_in(lines) or _check_in(plain, folder):
@@ -150,13 +159,15 @@ def error_of(longrepr: Any, clip: Clip = clip, folder: str = "") -> Payload:
         said = [line for line in lines if _MARKED.match(line)] or lines
         if len(said) > 1 and said[-1].startswith("HINT: "):  # two test files of one name: what is wrong is above it
             said = [" ".join(line.strip() for line in said[:-1])]
+        if said and said[0].startswith(_OTHER_COLLECTION):
+            said = said[:1]
         return {"message": clip(_MARKED.sub("", said[-1]).strip() if said else "", 4096), "stack": text}
     entries = getattr(getattr(longrepr, "reprtraceback", None), "reprentries", None) or [None]
     place = getattr(entries[-1], "reprfileloc", None)
     at = f"{crash.path}:{crash.lineno}"
-    if _is_of_unittest(at):  # where `self.assertEqual` raised it
-        at = _last_outside_unittest(entries, text, folder) or at
-    error: Payload = {"message": clip(str(crash.message)), "stack": text, "location": at}
+    if _is_of_python(at):  # `json.loads`, `self.assertEqual`: who called it is to be mended
+        at = _last_outside_python(entries, text, folder) or at
+    error: Payload = {"message": clip(str(crash.message)), "stack": text, **({"location": at} if has_place else {})}
     # The long style has the type there, the short one `in <function>`; the others have no place.
     if place is not None and place.message and getattr(entries[-1], "style", "") != "short":
         error["errorType"] = str(place.message).partition(":")[0]
@@ -165,16 +176,18 @@ def error_of(longrepr: Any, clip: Clip = clip, folder: str = "") -> Payload:
     return error
 
 
-def _last_outside_unittest(entries: list[Any], text: str, folder: str) -> str:
-    """Return the place of a traceback's last frame that is not in unittest; empty if none is shown."""
+def _last_outside_python(entries: list[Any], text: str, folder: str) -> str:
+    """Return the place of a traceback's last frame that is in no code of Python's own; empty if none is shown."""
     shown = [found for entry in entries if (found := getattr(entry, "reprfileloc", None)) is not None]
     frames = [(found.path, found.lineno) for found in shown] or re.findall(_NATIVE_FRAME, text)
     places = [f"{os.path.normpath(os.path.join(folder, path))}:{line}" for path, line in frames]
-    return next((place for place in reversed(places) if not _is_of_unittest(place)), "")
+    return next((place for place in reversed(places) if not _is_of_python(place)), "")
 
 
-def _is_of_unittest(place: str) -> bool:
-    return any(code in place for code in _UNITTEST)
+def _is_of_python(place: str) -> bool:
+    """Return whether a place is in the standard library, or in an assertion of trial's."""
+    is_installed = any(directory in place for directory in _INSTALLED)
+    return (place.startswith(_STANDARD_LIBRARY) and not is_installed) or _OF_TRIAL in place
 
 
 def _check_in(text: str, folder: str) -> Payload:

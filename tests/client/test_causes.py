@@ -61,6 +61,7 @@ def test_names_are_kept() -> None:
     assert shape("no column ['a'] in {'b'}") == "no column ['a'] in {'b'}"
     assert shape("assert 'red' == 'blue'") == "assert 'red' == 'blue'"
     assert shape("at 0x7f2a") == "at <address>"
+    assert shape("'shop.Order' object has no attribute 'id'") == "an object has no attribute 'id'"
 
 
 def test_digits_in_a_key_are_no_part_of_a_name() -> None:

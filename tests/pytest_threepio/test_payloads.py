@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import json.decoder
 import math
+import os
 import unittest
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -132,6 +136,53 @@ def test_of_an_assertion_of_unittest_the_place_is_that_of_the_test() -> None:
     assert payloads.error_of(found, folder="/here/tests")["location"] == "/here/test_a.py:12"
     found.reprtraceback.reprentries[0].reprfileloc = None
     assert payloads.error_of(found, folder="/here/tests")["location"] == f"{found.reprcrash.path}:7"
+
+
+def test_of_an_error_within_the_standard_library_the_place_is_where_that_was_called() -> None:
+    found = longrepr("json.decoder.JSONDecodeError: Expecting value", "JSONDecodeError")
+    found.reprcrash.path = json.decoder.__file__
+    entry = found.reprtraceback.reprentries[0]
+    entry.reprfileloc.path, entry.reprfileloc.lineno = json.decoder.__file__, 355
+    places = [("test_a.py", 12), ("prod.py", 3), (json.__file__, 346)]
+    callers = [SimpleNamespace(reprfileloc=SimpleNamespace(path=path, lineno=line)) for path, line in places]
+    found.reprtraceback.reprentries = [*callers, entry]
+
+    assert payloads.error_of(found, folder="/here")["location"] == "/here/prod.py:3"
+
+
+def test_what_is_installed_beside_the_standard_library_is_no_part_of_it() -> None:
+    found = longrepr("ValueError: no", "ValueError")
+    found.reprcrash.path = f"{Path(os.__file__).parent}/site-packages/shop.py"
+
+    assert payloads.error_of(found)["location"] == f"{found.reprcrash.path}:7"
+
+
+@pytest.mark.parametrize(("path", "line"), [("", 5), ("a.robot", -1), ("a.robot", None)])
+def test_a_place_that_is_none_is_not_told(path: str, line: int | None) -> None:
+    found = longrepr("a != b", "AssertionError")
+    found.reprcrash.path, found.reprcrash.lineno = path, line
+
+    error = payloads.error_of(found)
+
+    assert "location" not in error
+    assert error["message"] == "a != b"
+
+
+def test_of_a_test_that_passed_against_its_mark_the_place_is_the_test() -> None:
+    found = report("failed", longrepr="[XPASS(strict)] to be mended", location=("test_a.py", 4, "test_one"))
+
+    error = payloads.details_of(found, Status.FAIL, "failed", rootdir="/here")["error"]
+
+    assert (error["message"], error["location"]) == ("[XPASS(strict)] to be mended", "/here/test_a.py:5")
+
+
+def test_of_workers_that_did_not_collect_the_same_that_is_the_message() -> None:
+    text = (
+        "Different tests were collected between gw0 and gw1. The difference is:\n--- gw0\n+++ gw1\n-a\nTo see why: docs"
+    )
+
+    said = "Different tests were collected between gw0 and gw1. The difference is:"
+    assert payloads.error_of(text)["message"] == said
 
 
 def test_of_an_assertion_of_trial_likewise() -> None:
