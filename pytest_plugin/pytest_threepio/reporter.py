@@ -281,6 +281,8 @@ class Reporter:
                 "kind": "internal-error",
                 "text": "a hook of the session's end did not return, see pytest's own output",
             }
+        if code == pytest.ExitCode.INTERNAL_ERROR and self._stopped is None:
+            self._take_untold()  # another hook kept pytest from telling of it: one that may write nothing any more
         self._told_code = code
         self._groups.close()
         stopped = self._stopped

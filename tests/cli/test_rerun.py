@@ -256,6 +256,15 @@ def test_a_run_of_another_adapter_says_how_to_do_it_by_hand(place: Place) -> Non
     assert "pytest --threepio-rerun=foreign" in done.stderr
 
 
+def test_of_a_run_that_collected_nothing_no_test_is_said_to_have_run(place: Place) -> None:
+    place.suite("")
+    place.pytest("-q", THREEPIO_RUN_ID="empty")
+
+    done = place.threepio("never-ran", "empty")
+
+    assert (done.returncode, done.stdout) == (0, "run empty: it collected no test\n")
+
+
 def started(place: Place, directory: Path, *command: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", *command],

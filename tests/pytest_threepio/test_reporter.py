@@ -555,6 +555,28 @@ def pytest_runtest_logreport(report):
     assert {name: number for name, number in done.status["counts"].items() if number} == counts
 
 
+def test_what_was_counted_is_told_where_not_even_the_internal_error_is(place: Place) -> None:
+    """As where a test closed the descriptors with which pytest captures output."""
+    place.suite(
+        """
+import pytest
+def pytest_runtest_logreport(report):
+    if report.failed: raise OSError("cannot write")
+@pytest.hookimpl(tryfirst=True)
+def pytest_internalerror(): raise OSError("cannot write that either")
+""",
+        "conftest.py",
+    )
+    place.suite("def test_one(): pass\ndef test_two(): assert 0\ndef test_three(): pass")
+
+    done = place.pytest("-q", THREEPIO_RUN_ID="run")
+
+    assert done.returncode != 0
+    status = place.status("run")
+    assert (status["counts"]["passed"], status["counts"]["failed"], status["never_ran"]) == (1, 1, 1)
+    assert place.threepio("failures", "run").returncode == 1
+
+
 @pytest.mark.parametrize("outcome", ["passed", "failed"])
 @pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=" ".join)
 def test_what_was_counted_when_ctrl_c_came_is_told(compare: Checker, outcome: str, workers: tuple[str, ...]) -> None:

@@ -48,8 +48,8 @@ def never_ran(
             none = f"{number_of(len(nodeids), 'test')} {verb}"
         elif found.start.get("collectOnly"):
             none = "it only collected, nothing was to run"
-        elif not found.has_tests and not found.is_whole:
-            none = "no test has run"
+        elif not found.has_tests:
+            none = "it collected no test" if found.is_whole else "no test has run"
         else:
             none = "every collected test has run"
         say(f"run {run_id}: {none}")
