@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,8 @@ TRACE_LIMIT: Final = 16 * 1024
 _BEGIN: Final = re.compile(r"Fatal Python error: .*|\+{3,} Timeout \+{3,}$", re.MULTILINE)
 _FRAME: Final = re.compile(r'File "(.+)", line (\d+),? in (.+)')
 _PART: Final = re.compile(r"\s*$|(?:Current thread|Thread) 0x|  |~+ |\++ Timeout \++$|Python runtime state: ")
+# Processes that go on write into the same output: a worker's siblings have pytest print a dot.
+_DOTS: Final = re.compile(r"^[.FEsxXR]+(?=\s*$|(?:Current thread|Thread) 0x|  )")
 
 
 def find(output: Path) -> str:
@@ -34,7 +37,7 @@ def find(output: Path) -> str:
     if begin is None:
         return ""
     kept = [begin[0]]
-    for line in text[begin.end() :].splitlines()[1:]:
+    for line in map(partial(_DOTS.sub, ""), text[begin.end() :].splitlines()[1:]):
         if not _PART.match(line):
             break
         kept.append(line)
@@ -50,8 +53,10 @@ def deepest(trace: str) -> str:
         _, _, own = trace.partition("Stack of MainThread ")
         frames = _FRAME.findall(re.split(r"^(?:~|\+)+ ", own, maxsplit=1, flags=re.MULTILINE)[0])
         return _where(frames[-1:])
-    _, _, current = trace.partition("Current thread")
-    return _where(_FRAME.findall(current or trace)[:1])
+    _, _, current = trace.partition(
+        "Current thread"
+    )  # else something stood in between, and which one died is not known
+    return _where(_FRAME.findall(current)[:1])
 
 
 def _where(frames: list[tuple[str, str, str]]) -> str:

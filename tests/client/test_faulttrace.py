@@ -46,6 +46,25 @@ def test_a_trace_is_found_whatever_stands_around_it(tmp_path: Path, trace: str, 
     assert find(output(tmp_path, before + trace + after)) == trace
 
 
+def test_dots_for_tests_of_other_workers_are_no_part_of_it(tmp_path: Path) -> None:
+    dotted = FATAL.replace('  File "/suite', '.s  File "/suite').replace("\n\nThread", "\n.\nF\n\n.Thread")
+
+    found = find(output(tmp_path, f"{dotted}\n"))
+
+    assert "".join(found.split()) == "".join(FATAL.split())
+    assert deepest(found) == "/suite/test_it.py:7 in test_dies"
+
+
+def test_where_something_else_stands_before_the_thread_that_died_no_line_is_named(tmp_path: Path) -> None:
+    threads = FATAL.partition("Thread 0x")
+    text = f"Fatal Python error: Aborted\n\nThread 0x{threads[2]}\nsaid by a sibling\n{FATAL.partition(chr(10))[2]}"
+
+    found = find(output(tmp_path, text))
+
+    assert 'File "/lib/threading.py"' in found
+    assert deepest(found) == ""
+
+
 def test_the_last_of_several_counts(tmp_path: Path) -> None:
     later = FATAL.replace("Segmentation fault", "Aborted")
 
