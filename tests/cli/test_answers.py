@@ -463,7 +463,16 @@ def test_what_a_rerun_was_to_run_again_and_is_not_there_is_gone(place: Place, ca
 
 @pytest.mark.parametrize(
     "argv",
-    [["a.py::test_x"], ["-k", "test_x", "-n", "2"], ["-ktest_x"], ["-m", "x"], ["--lf"], ["--stepwise"]],
+    [
+        ["a.py::test_x"],
+        ["-k", "test_x", "-n", "2"],
+        ["-ktest_x"],
+        ["-m", "x"],
+        ["--lf"],
+        ["--stepwise"],
+        ["--testmon"],
+        ["--picked=first"],
+    ],
     ids=" ".join,
 )
 @pytest.mark.parametrize("twice", [True, False])
