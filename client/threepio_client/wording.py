@@ -83,7 +83,7 @@ def _death_lines(view: dict[str, Any]) -> list[str]:
         where = place_of_death([found] if found["phase"] else None)
         lines.append(f"  worker {found['worker']} {how}{where}")
     if view["workers_died"] > DEATHS_SHOWN:
-        lines[-1] += f"; {view['workers_died'] - DEATHS_SHOWN} more workers died"
+        lines[-1] += f"; {number_of(view['workers_died'] - DEATHS_SHOWN, 'more worker')} died"
     trace = (view["death"] or {}).get("trace")
     if trace:
         lines.append(f"  its own last words: {first_line(trace)}" + (f", {at}" if (at := deepest(trace)) else ""))

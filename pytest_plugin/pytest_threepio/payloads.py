@@ -186,8 +186,11 @@ def _last_outside_python(entries: list[Any], text: str, folder: str) -> str:
 
 def _is_of_python(place: str) -> bool:
     """Return whether a place is in the standard library, or in an assertion of trial's."""
-    is_installed = any(directory in place for directory in _INSTALLED)
-    return (place.startswith(_STANDARD_LIBRARY) and not is_installed) or _OF_TRIAL in place
+    return (place.startswith(_STANDARD_LIBRARY) and not _is_installed(place)) or _OF_TRIAL in place
+
+
+def _is_installed(place: str) -> bool:
+    return any(directory in place for directory in _INSTALLED)
 
 
 def _check_in(text: str, folder: str) -> Payload:
@@ -260,6 +263,14 @@ def collection_error_of(longrepr: Any, folder: str, clip: Clip = clip) -> Payloa
     if place is not None:
         error["location"] = f"{os.path.normpath(os.path.join(folder, place[1]))}:{place[2]}"
     return error | _type_in(said)
+
+
+def internal_error_in(text: str) -> str:
+    """Return the last line of a native traceback, with the last place in it that is the project's own, if any is."""
+    said = text.strip().rpartition("\n")[2]
+    places = [f"{path}:{line}" for path, line in re.findall(_NATIVE_FRAME, text)]
+    own = [place for place in places if not _is_of_python(place) and not _is_installed(place)]
+    return f"{said} at {own[-1]}" if own else said
 
 
 def skip_reason_of(longrepr: Any, clip: Clip = clip) -> str:

@@ -220,7 +220,7 @@ class Reporter:
     @guarded
     def pytest_internalerror(self, excrepr: object) -> None:
         text = str(excrepr).strip()
-        self._stopped = {"kind": "internal-error", "text": text.splitlines()[-1] if text else "", "stack": text}
+        self._stopped = {"kind": "internal-error", "text": payloads.internal_error_in(text), "stack": text}
         self._take_untold()
 
     @guarded

@@ -185,6 +185,17 @@ def test_of_workers_that_did_not_collect_the_same_that_is_the_message() -> None:
     assert payloads.error_of(text)["message"] == said
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_an_internal_error_is_told_with_the_place_in_the_project(own: bool) -> None:
+    paths = ["/here/conftest.py"] * own + ["/env/lib/site-packages/pluggy/_callers.py", json.__file__]
+    frames = "".join(f'  File "{path}", line {number}, in work\n    work()\n' for number, path in enumerate(paths, 4))
+
+    said = payloads.internal_error_in(f"Traceback (most recent call last):\n{frames}RuntimeError: broke\n")
+
+    assert said == ("RuntimeError: broke at /here/conftest.py:4" if own else "RuntimeError: broke")
+    assert payloads.internal_error_in("") == ""
+
+
 def test_of_an_assertion_of_trial_likewise() -> None:
     found = longrepr("twisted.trial.unittest.FailTest: 1 != 2", "FailTest")
     found.reprcrash.path = "/env/lib/python3.11/site-packages/twisted/trial/_synctest.py"
