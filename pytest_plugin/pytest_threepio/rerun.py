@@ -44,7 +44,7 @@ class Rerun:
         # A file that could not be collected, or a directory, stands for all that is in it.
         self._places = {nodeid for nodeid in self._wanted if "::" not in nodeid}
         self._are_paths: bool | None = None  # whether what node ids begin with are files
-        self._missing = 0
+        self._missing = self._left_out = 0
         self._bare = nodeid
 
     def pytest_ignore_collect(self, collection_path: Path, config: pytest.Config) -> bool | None:
@@ -66,6 +66,7 @@ class Rerun:
         there = {self._nodeid(item.nodeid) for item in items}
         self._missing = len((self._wanted - self._places) - there) if self._is_whole else 0
         result = yield
+        self._left_out = len(self._wanted & there - {self._nodeid(item.nodeid) for item in items})
         if self._is_whole:
             kept = [item for item in items if self._is_wanted(self._nodeid(item.nodeid))]
             left_out = [item for item in items if not self._is_wanted(self._nodeid(item.nodeid))]
@@ -80,9 +81,10 @@ class Rerun:
         """Have an xdist worker look at the same run."""
         node.workerinput[WORKER_INPUT] = (self.run_id, self._seq)
 
-    def pytest_report_collectionfinish(self) -> str | None:
-        """Say what cannot be run again."""
-        return f"threepio: {self._missing} of them are not there any more" if self._missing else None
+    def pytest_report_collectionfinish(self) -> list[str]:
+        """Say what is not run again."""
+        said = {"not there any more": self._missing, "left out by an option or another plugin": self._left_out}
+        return [f"threepio: {count} of them are {what}" for what, count in said.items() if count]
 
     def _nodeid(self, name: str) -> str:
         """Return the node id as it stands in the journal."""

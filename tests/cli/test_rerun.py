@@ -395,7 +395,7 @@ def test_a_test_that_is_not_there_any_more_is_said_and_not_green(place: Place) -
 
     assert "1 of 1 tests finished" in again.stdout
     assert again.stdout.splitlines()[-2:] == [
-        "1 test of those to be run again is not there any more:",
+        "1 test of those to be run again is not there any more, or left out by a plugin:",
         "  test_it.py::test_two",
     ]
     assert (again.returncode, narrowed.returncode) == (1, 0)

@@ -106,7 +106,19 @@ def test_what_is_not_there_any_more_is_said(place: Place) -> None:
     done = place.pytest("--threepio-rerun=first")
 
     assert "threepio: 1 of them are not there any more" in done.stdout
+    assert "left out" not in done.stdout
     assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+def test_what_an_option_leaves_out_of_what_is_wanted_is_said(place: Place) -> None:
+    place.suite("def test_a(): assert 0\ndef test_b(): assert 0")
+    place.pytest("-q", THREEPIO_RUN_ID="first")
+
+    done = place.pytest("--threepio-rerun=first", "-k", "test_b")
+
+    assert "threepio: 1 of them are left out by an option or another plugin" in done.stdout
+    assert "not there any more" not in done.stdout
+    assert "1 failed, 1 deselected" in done.stdout
 
 
 @pytest.mark.parametrize("reference", ["latest", "nothing"])

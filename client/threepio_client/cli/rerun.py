@@ -77,7 +77,7 @@ def rerun(
     if more:
         raise typer.Exit(code)  # further options may leave tests out
     gone, skipped = _gone(found, run_ids), _skipped(found, run_ids)
-    for line in (*_lines(gone, "not there any more"), *_lines(skipped, "skipped this time")):
+    for line in (*_lines(gone, "not there any more, or left out by a plugin"), *_lines(skipped, "skipped this time")):
         say(one_line(line))
     raise typer.Exit(code or (1 if gone or skipped else 0))
 
