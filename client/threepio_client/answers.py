@@ -164,7 +164,10 @@ class Status(TypedDict):
         "what was begun and is not over, one entry a worker; once the run is complete, what it was stopped in",
     ]
     flaky: Annotated[int, "tests that passed only after another attempt"]
-    death: Annotated[Death | None, "how the process ended; null while it runs, and if it ended as the runner wanted"]
+    death: Annotated[
+        Death | None,
+        "how the process ended; null while it runs, and if it ended as the runner wanted, and no worker left a trace",
+    ]
     workers: Annotated[list[Worker], "xdist workers that are there; empty once the run is over"]
     workers_died: Annotated[int, "xdist workers that died"]
     worker_deaths: Annotated[list[WorkerDeath], "the first 20 of them"]

@@ -144,8 +144,11 @@ def _milliseconds(state: RunState, name: str) -> float:
 
 
 def _death(state: RunState) -> answers.Death | None:
-    """Return how the process ended, where that is known and is not how the runner wanted to end."""
-    known = state.exit_signal is not None or state.exit_code not in (None, state.told_code)
+    """Return how the process ended, where that is known and is not how the runner wanted to end.
+
+    Of one that ended in order: what a worker that died left behind.
+    """
+    known = state.exit_signal is not None or state.exit_code not in (None, state.told_code) or bool(state.trace)
     is_judged = state.process_gone or (state.complete is not None and known)
     if not is_judged:
         return None

@@ -84,10 +84,15 @@ def _death_lines(view: dict[str, Any]) -> list[str]:
         lines.append(f"  worker {found['worker']} {how}{where}")
     if view["workers_died"] > DEATHS_SHOWN:
         lines[-1] += f"; {number_of(view['workers_died'] - DEATHS_SHOWN, 'more worker')} died"
+    return [*lines, *last_words(view)]
+
+
+def last_words(view: dict[str, Any]) -> list[str]:
+    """Return a line with what a process that died said of itself, if it did."""
     trace = (view["death"] or {}).get("trace")
-    if trace:
-        lines.append(f"  its own last words: {first_line(trace)}" + (f", {at}" if (at := deepest(trace)) else ""))
-    return lines
+    if not trace:
+        return []
+    return [f"  its own last words: {first_line(trace)}" + (f", {at}" if (at := deepest(trace)) else "")]
 
 
 def kind_of(failure: dict[str, Any]) -> str:

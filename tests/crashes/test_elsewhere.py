@@ -180,6 +180,24 @@ def test_what_pytest_timeout_says_before_it_ends_the_process(suite: Suite, share
     assert deepest(view["death"]["trace"]) == f"{suite.path}/test_a.py:3 in test_hangs"
 
 
+def test_what_a_worker_said_of_itself_is_kept_though_the_session_went_on(suite: Suite, shared: Place) -> None:
+    dies = "import ctypes\ndef test_dies():\n    ctypes.string_at(0)\ndef test_fine(): pass"
+    suite.write("test_a.py", dies)
+
+    command = f"{PYTEST} -p faulthandler -n 1 --rootdir={suite.path} {suite.path}".split()
+    done = shared.threepio("run", "--", *command, THREEPIO_RUN_ID=suite.run_id, PYTEST_ADDOPTS="")
+
+    assert done.returncode == 1
+    wait_until(lambda: suite.view()["death"])  # the daemon's tick takes it in
+    view = suite.view()
+    assert (view["state"], view["workers_died"], view["counts"]["passed"]) == ("failed", 1, 1)
+    assert f'File "{suite.path}/test_a.py", line 3 in test_dies' in view["death"]["trace"]
+    status = shared.threepio("status", suite.run_id).stdout
+    said = "its own last words: Fatal Python error: Segmentation fault, "
+    assert said in status
+    assert said in done.stdout
+
+
 def test_killed_within_the_now_page_nothing_is_named(suite: Suite) -> None:
     """Not known beats wrong: the writer is killed while the slot's sequence lock is odd."""
     suite.write(

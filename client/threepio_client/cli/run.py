@@ -32,7 +32,7 @@ from threepio_client.paths import ID_TRIES, StateDir, new_run_id, numbered
 from threepio_client.printable import one_line
 from threepio_client.query import QueryClient
 from threepio_client.runstate import LIVE_STATES, State, signal_name
-from threepio_client.wording import status_lines
+from threepio_client.wording import last_words, status_lines
 
 EXAMPLE = "Example: threepio run -- pytest -x tests"
 NOT_PASSED: Final = 70
@@ -166,8 +166,11 @@ def _report(run_ids: list[str], end: dict[str, int], output: Path | None, said: 
                 for view in views:
                     if view["run_id"] not in said:
                         say_result(source, view)
-                    elif said[view["run_id"]] != view["verdict"]["text"]:
-                        say(one_line(status_lines(view)[0]))
+                    else:  # before the command ended
+                        if said[view["run_id"]] != view["verdict"]["text"]:
+                            say(one_line(status_lines(view)[0]))
+                        for line in last_words(view):
+                            say(one_line(line))
                     if view["verdict"]["kind"] in _TOLD_BY_OUTPUT and output is not None:
                         for line in last_lines(output):
                             say(one_line(f"    {line}"))

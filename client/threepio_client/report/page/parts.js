@@ -55,7 +55,8 @@ function ended() {
   }
   const manner = (death) => [death.signal && `by ${death.signal}`, death.exit_code !== null && `with exit code ${death.exit_code}`,
     death.out_of_memory && "because memory ran out"].filter(Boolean).join(", ");
-  if (view.death) said.push(make("li", {}, `the process ended ${manner(view.death) || "in a way that nobody told"}`));
+  // Of a process that ended in order there is only what a worker left behind.
+  if (view.death && (manner(view.death) || !view.workers_died)) said.push(make("li", {}, `the process ended ${manner(view.death) || "in a way that nobody told"}`));
   for (const death of view.worker_deaths) {
     said.push(make("li", {}, `worker ${death.worker} died ${manner(death)} at `, reference(death.nodeid, "nothing that is known"),
       death.phase ? ` (${death.phase})` : ""));
