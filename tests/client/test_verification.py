@@ -132,6 +132,17 @@ def test_an_event_that_the_journal_lacks_is_missing(kept: Kept, left_out: int) -
     assert "1 events up to number 7 are not in the journal" in result["problems"]
 
 
+@pytest.mark.parametrize("left_out", range(len(LINES) - 1))
+def test_an_event_that_only_the_journal_lacks_is_missing_once(kept: Kept, left_out: int) -> None:
+    kept.journal(LINES[:left_out] + LINES[left_out + 1 :])
+    kept.store(LINES)
+
+    problems = kept.verify()["problems"]
+
+    assert "1 events up to number 7 are not in the journal" in problems
+    assert not [problem for problem in problems if "stored" in problem]
+
+
 @pytest.mark.parametrize("number", [1, 3, 7])
 def test_a_corrupt_line_is_told_with_its_number(kept: Kept, number: int) -> None:
     kept.store(LINES)
@@ -146,6 +157,13 @@ def test_a_corrupt_line_is_told_with_its_number(kept: Kept, number: int) -> None
     (problem,) = [text for text in result["problems"] if "corrupt" in text]
     assert problem.startswith(f"line {number} of {RUN}.jsonl is corrupt: ")
     assert "checksum" in problem
+
+
+def test_a_stored_event_whose_line_is_the_last_and_corrupt_is_not_missing_too(kept: Kept) -> None:
+    kept.store(LINES[:6])
+    kept.journal([*LINES[:5], LINES[5].replace(b'"timestamp":1', b'"timestamp":2')])
+
+    assert numbers(kept.verify()) == {"corrupt": 1}
 
 
 def test_a_repeated_line_is_a_duplicate_and_other_content_is_told(kept: Kept) -> None:
@@ -205,6 +223,7 @@ def test_a_stored_event_that_the_journal_does_not_have_is_told(kept: Kept) -> No
                 "the runner counted 2 failed, the journal has 1",
             ],
         ),
+        ({"passed": 2, "failed": 2}, 1, ["the runner counted 2 failed, the journal has 1"]),
         ({"of a plugin": 3}, 0, []),
         (
             {"passed": 1, "slow": 1},
@@ -269,7 +288,9 @@ def test_a_run_whose_journal_cannot_be_read_is_not_whole(kept: Kept, stored: int
     result = kept.verify()
 
     assert not result["whole"]
-    assert f"the journal {kept.state_dir.journal(RUN)} cannot be read" in result["problems"][0]
+    assert numbers(result) == {}
+    (problem,) = result["problems"]
+    assert f"the journal {kept.state_dir.journal(RUN)} cannot be read" in problem
 
 
 def test_what_a_live_run_wrote_last_is_pending_and_not_missing(kept: Kept) -> None:
