@@ -102,6 +102,13 @@ def test_what_failed_on_one_worker_is_not_mended_by_another(state_dir: StateDir)
     assert selected(state_dir, *collected(A), case(A, Status.FAIL, worker="gw1"), *again, COMPLETE).failed == []
 
 
+def test_a_test_that_passed_and_is_repeated_for_its_teardown_has_no_outcome_until_then(state_dir: StateDir) -> None:
+    again = case(A, Status.PASS), case(A, Status.RERUN, Phase.TEARDOWN)
+
+    assert selected(state_dir, *collected(A), *again).never_ran == [A]
+    assert selected(state_dir, *collected(A), *again, case(A, Status.PASS, attempt=2)).never_ran == []
+
+
 @pytest.mark.parametrize("names", [5, None, [[A]], {"a": A}, A])
 def test_what_a_foreign_writer_takes_for_names_and_phases(state_dir: StateDir, names: object) -> None:
     odd: list[tuple[str, dict[str, Any]]] = [
@@ -113,6 +120,16 @@ def test_what_a_foreign_writer_takes_for_names_and_phases(state_dir: StateDir, n
 
     assert (found.failed, found.never_ran) == ([], [B])
     assert list(collected_in(Archive(state_dir), RUN)) == [A, B]
+
+
+@pytest.mark.parametrize("slot", [5, None, [A], {}, {"nodeid": None}, {"nodeid": [A]}, {"nodeid": {"a": A}}])
+def test_what_a_foreign_writer_takes_for_what_was_in_flight(state_dir: StateDir, slot: Any) -> None:
+    died = (EventType.WORKER_GONE, slot if isinstance(slot, dict) else {})
+    end = (EventType.RUN_COMPLETE, {"exitCode": 2, "stopped": {"kind": "user", "inFlight": [slot, {"nodeid": B}]}})
+
+    found = selected(state_dir, *collected(A, B), died, end)
+
+    assert (found.never_ran, found.suspects) == ([A], [B])
 
 
 def test_a_failed_subtest_is_a_failure_of_its_test(state_dir: StateDir) -> None:
@@ -132,6 +149,23 @@ def test_a_file_that_could_not_be_collected(state_dir: StateDir) -> None:
     found = selected(state_dir, (EventType.COLLECTION_ERROR, {"nodeid": "test_bad.py"}), *collected(A), COMPLETE)
 
     assert (found.failed, found.never_ran, found.is_whole) == (["test_bad.py"], [A], True)
+
+
+def test_what_failed_comes_in_the_order_of_collection_behind_what_could_not_be_collected(state_dir: StateDir) -> None:
+    bad = (EventType.COLLECTION_ERROR, {"nodeid": "z/test_bad.py"})
+    outcomes = [case(name, Status.FAIL) for name in (A, B, C)]
+
+    assert selected(state_dir, bad, *collected(C, A, B), *outcomes, COMPLETE).failed == ["z/test_bad.py", C, A, B]
+
+
+def test_a_collection_of_which_not_all_names_are_known_leaves_more_than_can_be_named(state_dir: StateDir) -> None:
+    names, end = collected(A, B)[0], collected(A, B, C)[1]
+
+    found = selected(state_dir, names, end, case(A, Status.PASS), case(B, Status.PASS), COMPLETE)
+
+    assert not found.is_whole
+    assert found
+    assert (found.failed, found.never_ran) == ([], [])
 
 
 def test_a_collection_that_did_not_end_leaves_more_than_can_be_named(state_dir: StateDir) -> None:
@@ -163,6 +197,29 @@ def test_what_was_in_flight_is_known_without_a_daemon_too(state_dir: StateDir) -
     assert (dead.never_ran, dead.suspects, dead.is_alive) == ([A], [B], False)
     assert (alive.never_ran, alive.suspects, alive.is_alive) == ([A, B], [], True)
     assert (complete.never_ran, complete.suspects) == ([A, B], [])
+
+
+def test_a_name_that_was_too_long_for_the_page_is_none_to_run_again(state_dir: StateDir) -> None:
+    name = f"test_it.py::test_{'long' * 2000}"
+    page = NowPage(state_dir.now_page(RUN), 0, create=True)
+    page.set(name, Phase.CALL, 1.0)
+    page.close()
+
+    found = selected(state_dir, *collected(A, name), case(A, Status.PASS))
+
+    assert (found.never_ran, found.suspects) == ([name], [])
+
+
+def test_a_run_that_is_complete_is_not_alive_whatever_its_process_does_yet(state_dir: StateDir) -> None:
+    assert not selected(state_dir, *collected(A), COMPLETE, process=living()).is_alive
+
+
+def test_of_a_run_that_goes_on_nothing_is_seen_beyond_what_all_are_told_of(state_dir: StateDir) -> None:
+    selected(state_dir, *collected(A, B, C), case(A, Status.FAIL), case(B, Status.FAIL), process=living())
+
+    found = select(state_dir, RUN, up_to=4)
+
+    assert (found.failed, found.never_ran, found.seq) == ([A], [B, C], 4)
 
 
 def test_the_page_of_another_time_is_not_believed(state_dir: StateDir) -> None:
