@@ -33,16 +33,21 @@ def write_run(
     *,
     is_over: bool = True,
     names: list[str] = TESTS,
-    argv: list[str] | None = None,
+    argv: object = (),
     broken: str = "",
+    **more: object,
 ) -> None:
-    """Write a journal with these testCases, of a run that collected these tests, and could not collect this file."""
+    """Write a journal with these testCases, of a run that collected these tests, and could not collect this file.
+
+    What is given in addition stands in its runStart.
+    """
     start = {
         "runId": run_id,
         "producerId": run_id,
         "rootdir": ROOTDIR,
         "git": {"commit": f"c{number}"},
-        "argv": argv or [],
+        "argv": argv,
+        **more,
     }
     events: list[tuple[EventType, dict[str, Any]]] = [(EventType.RUN_START, start)]
     events += [(EventType.COLLECTION_ERROR, {"nodeid": broken, "error": {}})] if broken else []
@@ -184,6 +189,58 @@ def test_a_test_that_never_ran_and_is_not_there_any_more_is_gone(tmp_path: Path)
     assert compare(archive, *RUNS[:2]).gone == TESTS[-2:]
     of_file, other = compare(archive, RUNS[0], RUNS[2]).gone, compare(archive, RUNS[0], RUNS[2]).left_out
     assert (of_file, other) == (TESTS[-2:-1], [])
+
+
+def test_what_never_ran_and_is_asked_for_again_is_gone_where_it_is_not_there(tmp_path: Path) -> None:
+    archive = Archive(made_state_dir(tmp_path))
+    names = ["a.py::test_bad", "a.py::test_never"]
+    bad, good = ({"nodeid": names[0], "status": status, "phase": Phase.CALL} for status in (Status.FAIL, Status.PASS))
+    write_run(archive, RUNS[0], 0, [bad], names=names)
+    write_run(archive, RUNS[1], 1, [good], names=names[:1], rerunOf=RUNS[0])
+    write_run(archive, RUNS[2], 2, [good], names=names[:1], rerunOf=RUNS[0], argv=["--threepio-rerun-failed"])
+
+    again, only_failed = (compare(archive, RUNS[0], run_id) for run_id in RUNS[1:3])
+
+    assert (again.fixed, again.gone, again.left_out) == (names[:1], names[1:], [])
+    assert (only_failed.fixed, only_failed.gone, only_failed.left_out) == (names[:1], [], [])
+
+
+@pytest.mark.parametrize("argv", [None, "-k one", 5, {"-k": "one"}])
+def test_a_run_of_another_adapter_that_tells_no_arguments_can_be_compared(tmp_path: Path, argv: object) -> None:
+    archive = Archive(made_state_dir(tmp_path))
+    fine = [{"nodeid": nodeid, "status": Status.PASS, "phase": Phase.CALL} for nodeid in TESTS]
+    for number, names in enumerate((TESTS, TESTS[:-1])):
+        write_run(archive, RUNS[number], number, fine[: len(names)], names=names, argv=argv)
+
+    assert compare(archive, *RUNS[:2]).gone == TESTS[-1:]
+
+
+def test_a_run_that_goes_on_is_compared_with_one_that_is_over(tmp_path: Path) -> None:
+    archive = Archive(made_state_dir(tmp_path))
+    plain = [{"nodeid": nodeid, "status": Status.PASS, "phase": Phase.CALL} for nodeid in TESTS]
+    write_run(archive, RUNS[0], 0, plain)
+    write_run(archive, RUNS[1], 1, [*plain[:-1], {**plain[-1], "status": Status.FAIL}], is_over=False)
+    rebuild(archive.state_dir)
+
+    assert compare(archive, *RUNS[:2]).newly_failing == TESTS[-1:]
+    assert compare(archive, *RUNS[1::-1]).fixed == TESTS[-1:]
+
+
+def test_what_became_slower_by_more_comes_first(tmp_path: Path) -> None:
+    archive = Archive(made_state_dir(tmp_path))
+    times = {TESTS[0]: (100.0, 300.0), TESTS[1]: (1000.0, 2500.0), TESTS[2]: (5.0, 500.0)}
+    for number in range(2):
+        write_run(
+            archive,
+            RUNS[number],
+            number,
+            [
+                {"nodeid": nodeid, "status": Status.PASS, "phase": Phase.CALL, "duration": took[number]}
+                for nodeid, took in times.items()
+            ],
+        )
+
+    assert [nodeid for nodeid, *_ in compare(archive, *RUNS[:2]).slower] == [TESTS[1], TESTS[2], TESTS[0]]
 
 
 def test_what_never_ran_and_cannot_be_collected_now_is_named(tmp_path: Path) -> None:
