@@ -42,7 +42,7 @@ def folded(*facts: tuple[str, dict[str, Any]]) -> RunState:
     return state
 
 
-def gone(state: RunState, **how: int) -> RunState:
+def gone(state: RunState, **how: Any) -> RunState:
     """Let the process end, as its parent saw it where it is said how."""
     if how:
         state.observe(Event(1, ObservationType.EXIT_STATUS, {"pid": PID, **how}, 2000.0, 0))
@@ -180,6 +180,23 @@ def test_a_death_before_the_first_line_is_a_crash() -> None:
     state = RunState()
     state.observe(Event(1, ObservationType.PROCESS_GONE, {"pid": PID}, 1.0, 0))
 
+    assert verdict(state) == ("crashed", "gone")
+
+
+def test_nothing_is_said_of_tests_where_nobody_knows_how_many_there_are() -> None:
+    early = folded(START)
+    broken = folded(START, complete(3, stopped={"kind": "internal-error", "text": "KeyError"}))
+
+    assert (early.never_ran, early.verdict().text) == (0, "running")
+    assert gone(early, exitCode=3).verdict().text == "the process exited with code 3"
+    assert broken.verdict().text == "the runner broke: KeyError"
+
+
+@pytest.mark.parametrize("told", ["3", 3.0, True, None, [3]])
+def test_an_end_that_is_told_with_no_number_is_not_known(told: Any) -> None:
+    state = gone(folded(START, collected(1), P), exitCode=told, signal=told)
+
+    assert (state.exit_code, state.exit_signal) == (None, None)
     assert verdict(state) == ("crashed", "gone")
 
 
@@ -334,6 +351,17 @@ def test_damage_is_told() -> None:
     assert "1 line of its journal cannot be read" in text
     assert "2 lines came twice" in text
     assert "3 events lost" in text
+
+
+def test_a_run_that_only_collects_is_green_where_its_journal_is_whole() -> None:
+    start = ("runStart", {"runId": "r", "process": {"pid": PID}, "collectOnly": True})
+    lost = folded(start, collected(2), complete(0, stats={"eventsLost": 3}))
+    unread = folded(start, collected(2), complete(0))
+    unread.fold_bad_line()
+
+    assert verdict(folded(start, collected(2), complete(0))) == ("passed", "collect-only")
+    assert verdict(folded(start, collected(2), complete(1))) == ("failed", "error")
+    assert verdict(lost) == verdict(unread) == ("incomplete", "damaged")
 
 
 @pytest.mark.parametrize("code", [1, 3, 4])
@@ -592,6 +620,18 @@ def test_a_test_that_passed_only_after_another_attempt_is_flaky() -> None:
     )
 
     assert (state.flaky, state.finished, state.counts["rerun"]) == (1, 3, 2)
+
+
+def test_what_is_taken_back_is_not_counted_any_more_and_never_below_0() -> None:
+    part = outcome("FAIL", subtest={}, countedAs="subtests_failed")
+    again = outcome("PASS", attempt=2, takenBack={"subtests_failed": 1, "subtests_passed": 1, "nonsense": 1})
+    broken = outcome("ERROR", "teardown", takenBack={"flaky": 1})
+
+    state = folded(START, collected(1), part, part, outcome("RERUN"), again)
+    assert (state.counts["subtests_failed"], state.counts["subtests_passed"], state.flaky) == (1, 0, 1)
+
+    state = folded(START, collected(1), part, outcome("RERUN"), again, broken)
+    assert (state.counts["subtests_failed"], state.flaky, state.finished) == (0, 0, 1)
 
 
 def test_the_checkout_is_kept_as_it_was_at_start_and_end() -> None:
