@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.scripted import made_state_dir, run_lines, write_journal
+from threepio_client.errors import NoSuchRun
 from threepio_client.paths import SPARE_FROM, StateDir
-from threepio_client.runfiles import first_record, journal_files, open_plain, runs_of
+from threepio_client.runfiles import find_run, first_record, journal_files, open_plain, producer_of, runs_of
 
 
 @pytest.fixture
@@ -43,6 +44,21 @@ def test_a_continuation_whose_first_line_is_bad_is_still_one(state_dir: StateDir
 
     assert list(runs_of(state_dir)) == ["a", "b.1"]
     assert list(journal_files(state_dir, "a")) == [0, 1]
+
+
+def test_a_continuation_whose_first_line_is_bad_is_none_of_its_own_where_its_run_is_known(state_dir: StateDir) -> None:
+    write(state_dir.journal("a"), "a")
+    state_dir.journal("a", 1).write_bytes(b"nonsense\n")
+
+    assert runs_of(state_dir, without={"a"}) == {"a": {1: state_dir.journal("a", 1)}}
+
+
+def test_a_run_whose_first_file_lost_its_lines_is_known_by_the_next_one(state_dir: StateDir) -> None:
+    first, second = state_dir.journal("a"), write(state_dir.journal("a", 1), "a")
+    first.touch()
+
+    assert producer_of({0: first, 1: second}) == producer_of({1: second}) is not None
+    assert producer_of({0: first}) is None
 
 
 def test_a_continuation_without_a_first_line_is_not_there_yet(state_dir: StateDir) -> None:
@@ -87,6 +103,32 @@ def test_a_compressed_file_reads_like_the_plain_one(state_dir: StateDir) -> None
     os.close(plain)
     assert first is not None
     assert first_record(packed) == first
+
+
+def test_a_plain_file_that_has_just_been_compressed_is_found_under_its_new_name(state_dir: StateDir) -> None:
+    path = write(state_dir.journal("a"), "a")
+    whole = path.read_bytes()
+    path.with_name(path.name + ".gz").write_bytes(gzip.compress(whole))
+    path.unlink()
+
+    plain = open_plain(path)
+    assert os.pread(plain, 2 * len(whole), 0) == whole
+    os.close(plain)
+
+    path.with_name(path.name + ".gz").unlink()
+    with pytest.raises(FileNotFoundError):
+        open_plain(path)
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"), [(5, "r0, r1, r2, r3, r4"), (6, "r0, r1, r2, r3, r4 and 1 more"), (9, "r4 and 4 more")]
+)
+def test_of_many_runs_that_begin_alike_some_are_shown(state_dir: StateDir, number: int, shown: str) -> None:
+    with pytest.raises(NoSuchRun) as raised:
+        find_run(state_dir, [f"r{one}" for one in range(number)], "r")
+
+    assert str(raised.value).startswith(f"{number} runs begin with 'r': r0, ")
+    assert str(raised.value).endswith(shown)
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "other"])
