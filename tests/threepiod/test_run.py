@@ -748,6 +748,24 @@ async def test_a_line_that_comes_again_with_other_content_is_kept_apart_and_told
         ]
 
 
+@pytest.mark.parametrize("left_out", [0, 10], ids=["all stored", "one not stored"])
+@in_trio
+async def test_what_comes_again_after_the_daemon_was_started_anew_is_no_conflict(bench: Bench, left_out: int) -> None:
+    lines = run_lines("run", 30, identity=living())
+    async with bench.working() as run:
+        bench.write(*(line for seq, line in enumerate(lines[:20], start=1) if seq != left_out))
+        await until(lambda: run.stored == 20)
+
+    async with bench.working() as run:
+        run.offer(frame_of(lines, 5, 20))
+        bench.write(*lines[20:])
+        await until(lambda: run.is_over)
+
+    assert run.state.conflicts == 0
+    assert run.ingest["duplicates"] == 16
+    assert bench.stored() == [seq for seq in range(1, len(lines) + 1) if seq != left_out]
+
+
 # Order
 
 
