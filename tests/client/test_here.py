@@ -74,6 +74,7 @@ def test_the_newest_is_of_here_among_so_many_and_none_that_only_collects_or_is_n
         "listed": {"rootdir": repo, "collectOnly": True},
         "nested": {"rootdir": repo, "parentRunId": "mine"},
         "other": {"rootdir": sibling},
+        "before": {"rootdir": sibling},
         "mine": {"rootdir": repo},
         "older": {"rootdir": repo},
     }
@@ -83,7 +84,7 @@ def test_the_newest_is_of_here_among_so_many_and_none_that_only_collects_or_is_n
 
     assert found(repo, *starts) == "mine"
     assert found(sibling, *starts) == found("", *starts) == "other"
-    assert found(repo, "listed", "other") == "other"
+    assert found(repo, "listed", "other") == found(repo, "other", "before") == "other"
     assert found(repo, "listed") == "listed"
     assert found(repo, "nested") == "nested"
     others = ["other"] * SOUGHT
