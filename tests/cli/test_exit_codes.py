@@ -194,12 +194,12 @@ def commands() -> dict[str, Any]:
 @pytest.mark.parametrize("command", commands())
 def test_wrong_usage(alone: Place, call: Call, command: str) -> None:
     program, _, name = command.rpartition(" ")
-    # What `rerun` does not know is pytest's, of the latest run: that one lives here. `run` takes anything, but not nothing.
+    # What `rerun` does not know is pytest's, of the latest run here: there is none. `run` takes anything, but not nothing.
     words = [] if command == "run" else ["--wrong"]
     result = alone.threepiod(name, *words) if program else None
     code = result.returncode if result is not None else call(alone, name, *words).exit_code
 
-    assert code == (1 if command == "rerun" else 2)
+    assert code == (4 if command == "rerun" else 2)
 
 
 @pytest.mark.parametrize("command", [name for name in commands() if name not in ("threepiod status", "run", "doctor")])
